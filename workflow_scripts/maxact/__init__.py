@@ -1,0 +1,3 @@
+"""maxact: how large activations get in open language models, and where."""
+
+__version__ = "0.1.0"

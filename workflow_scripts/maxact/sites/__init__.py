@@ -1,0 +1,1 @@
+"""Where to look in each architecture."""

@@ -1,0 +1,307 @@
+"""The configuration of a study, validated before anything runs.
+
+`load_study` turns the YAML of `config.yaml` or `studies/*.yaml` into one frozen `Study`. Every mistake becomes a
+`UserError` of one line that names file, key and reason. Imports neither torch nor pandas: Snakemake reads it each time.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from maxact.errors import UserError
+from maxact.sites.components import COMPONENTS
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Positive = Annotated[int, Field(gt=0)]
+NotNegative = Annotated[int, Field(ge=0)]
+
+
+class Section(BaseModel):
+    """Base of every section: no unknown keys, no silent conversion, no later change."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class Wheel(Section):
+    """A Python wheel that is read as zip data, never installed and never executed."""
+
+    package: Name
+    version: str
+    sha256: Sha256
+
+
+class Corpus(Section):
+    """Which text is measured: a recipe, its sources, and how many samples of which domain and length."""
+
+    recipe: Literal["packaged_text"]
+    samples: Positive
+    seed: int
+    proportions: dict[str, Positive]
+    """Weight of each domain; samples are shared out by largest remainder."""
+    lengths: dict[Positive, Positive]
+    """Weight of each length in tokens of `length_tokenizer`."""
+    length_tokenizer: Name
+    """The checkpoint whose tokenizer counts the lengths."""
+    wheels: list[Wheel]
+
+
+class Splits(Section):
+    """Sizes in samples; what remains is the split `rest`."""
+
+    calibration: Positive
+    evaluation: Positive
+
+
+class Tokens(Section):
+    special_tokens: Literal["none", "bos"]
+    splits: Splits
+    seed: int
+
+
+class LoadingCheck(Section):
+    """The text on which the perplexity of every real checkpoint is computed."""
+
+    domains: list[str]
+    language: str
+    tokens: Positive
+    """At least this many predicted tokens are pooled."""
+
+
+class Marker(Section):
+    """A token id that stands once in the corpus of a planted family: at `position` of sample number `sample`."""
+
+    token_id: NotNegative
+    sample: NotNegative
+    position: NotNegative
+
+
+class Family(Section):
+    """Checkpoints that share a tokenizer and an architecture line."""
+
+    model_type: str
+    tokenizer: Name
+    """The checkpoint whose tokenizer is used."""
+    marker: Marker | None = None
+
+
+class GgufWheel(Section):
+    """Weights in GGUF inside a wheel."""
+
+    kind: Literal["gguf_wheel"]
+    wheel: Wheel
+    member: str
+
+
+class Folder(Section):
+    """A folder with config.json and safetensors, pinned by the digest of what is in it (`maxact digest FOLDER`)."""
+
+    kind: Literal["folder"]
+    path: str
+    sha256: Sha256
+
+
+class Peak(Section):
+    """The truth about a planted checkpoint: the one largest activation, at the family's marker token."""
+
+    component: Literal["embedding", "residual", "attention_output", "mlp_output", "gate", "final_norm"]
+    layer: NotNegative | None = None
+    channel: NotNegative
+    value: float
+
+    @model_validator(mode="after")
+    def layer_where_there_is_one(self) -> Peak:
+        layered = COMPONENTS[self.component].per_layer
+        if layered and self.layer is None:
+            raise ValueError(f"layer is missing: {self.component} exists in every layer")
+        if not layered and self.layer is not None:
+            raise ValueError(f"layer is given, but {self.component} exists once in a model: remove it")
+        return self
+
+
+class Planted(Section):
+    """A tiny seeded checkpoint in a family's real architecture, with a peak put into the weights on purpose."""
+
+    kind: Literal["planted"]
+    seed: int
+    layers: Positive
+    peak: Peak
+
+
+Source = Annotated[GgufWheel | Folder | Planted, Field(discriminator="kind")]
+
+
+class Checkpoint(Section):
+    name: Name
+    family: Name
+    source: Source
+    perplexity_ceiling: Annotated[float, Field(gt=1)] | None = None
+    """Above it the study stops: the weights were not loaded rightly. Required for every real checkpoint."""
+
+    @property
+    def planted(self) -> bool:
+        return self.source.kind == "planted"
+
+    @model_validator(mode="after")
+    def ceiling_where_real(self) -> Checkpoint:
+        if self.planted and self.perplexity_ceiling is not None:
+            raise ValueError("perplexity_ceiling is given for a planted checkpoint, which has no language to predict")
+        if not self.planted and self.perplexity_ceiling is None:
+            raise ValueError("perplexity_ceiling is missing: every real checkpoint has one")
+        return self
+
+
+class Measure(Section):
+    dtype: Literal["bfloat16", "float16"]
+    attention: Literal["sdpa", "eager"]
+    components: list[str]
+
+    @model_validator(mode="after")
+    def known_components(self) -> Measure:
+        for component in self.components:
+            if component not in COMPONENTS:
+                raise ValueError(f"unknown component {component!r}; known: {', '.join(COMPONENTS)}")
+        if len(set(self.components)) < len(self.components):
+            raise ValueError("a component is named twice")
+        return self
+
+
+class Quantize(Section):
+    bits: Annotated[int, Field(ge=2, le=8)]
+    policies: list[Literal["max"] | Annotated[str, Field(pattern=r"^quantile_0\.\d+$")]]
+    """`max`, or `quantile_0.999`: the clipping threshold is that quantile of |x| on the calibration split."""
+
+
+class Figures(Section):
+    width_inches: Annotated[float, Field(gt=1, lt=30)]
+    font_size: Annotated[float, Field(gt=3, lt=30)]
+    dots_per_inch: Annotated[int, Field(ge=50, le=600)]
+
+
+class Study(Section):
+    """All that a user writes about a study. `study` names it: artifacts/<study>/ and reports/<study>/."""
+
+    study: Name
+    corpus: Corpus
+    tokens: Tokens
+    loading_check: LoadingCheck
+    families: dict[Name, Family]
+    checkpoints: Annotated[list[Checkpoint], Field(min_length=1)]
+    measure: Measure
+    quantize: Quantize
+    figures: Figures
+
+    def checkpoint(self, name: str) -> Checkpoint:
+        return next(checkpoint for checkpoint in self.checkpoints if checkpoint.name == name)
+
+    @model_validator(mode="after")
+    def consistent(self) -> Study:
+        names = [checkpoint.name for checkpoint in self.checkpoints]
+        for index, name in enumerate(names):
+            if name in names[:index]:
+                raise ValueError(f"checkpoints[{index}].name: {name!r} is named twice; checkpoint names are unique")
+        for index, checkpoint in enumerate(self.checkpoints):
+            at = f"checkpoints[{index}] ({checkpoint.name})"
+            family = self.families.get(checkpoint.family)
+            if family is None:
+                raise ValueError(f"{at}.family: {checkpoint.family!r} is not under families{_meant(checkpoint.family, self.families)}")
+            if checkpoint.planted and family.marker is None:
+                raise ValueError(f"{at}: families.{checkpoint.family} has no marker, which a planted checkpoint needs")
+            if checkpoint.planted and family.tokenizer == checkpoint.name:
+                raise ValueError(f"{at}: a planted checkpoint has no tokenizer of its own; name another checkpoint's")
+            if not checkpoint.planted and family.marker is not None:
+                raise ValueError(f"{at}: families.{checkpoint.family} has a marker, which is for planted checkpoints only")
+        for name, family in self.families.items():
+            if family.tokenizer not in names:
+                raise ValueError(f"families.{name}.tokenizer: no checkpoint is named {family.tokenizer!r}{_meant(family.tokenizer, names)}")
+            if family.marker and family.marker.sample >= self.corpus.samples:
+                raise ValueError(f"families.{name}.marker.sample: {family.marker.sample} is not below corpus.samples ({self.corpus.samples})")
+        if self.corpus.length_tokenizer not in names:
+            raise ValueError(f"corpus.length_tokenizer: no checkpoint is named {self.corpus.length_tokenizer!r}")
+        wanted = self.tokens.splits.calibration + self.tokens.splits.evaluation
+        if wanted > self.corpus.samples:
+            raise ValueError(f"tokens.splits: calibration and evaluation want {wanted} samples, corpus.samples is {self.corpus.samples}")
+        for domain in self.loading_check.domains:
+            if domain not in self.corpus.proportions:
+                raise ValueError(f"loading_check.domains: {domain!r} is not a domain of corpus.proportions")
+        return self
+
+
+def _meant(word: str, known: Any) -> str:
+    close = get_close_matches(word, [str(name) for name in known], n=1)
+    return f"; did you mean {close[0]!r}?" if close else ""
+
+
+def _known_keys(location: tuple[int | str, ...]) -> list[str]:
+    """Keys of the section at `location`, found by walking the models; empty where the walk ends in a mapping."""
+    model: Any = Study
+    for part in location:
+        fields = getattr(model, "model_fields", None)
+        if fields is None:
+            return []
+        if isinstance(part, int) or part not in fields:
+            continue
+        nested = [section for section in _sections(fields[part].annotation)]
+        model = nested[0] if len(nested) == 1 else {section.model_fields["kind"].annotation.__args__[0]: section for section in nested if "kind" in section.model_fields}
+        if isinstance(model, dict):
+            after = location[location.index(part) + 1 :]
+            model = model.get(str(after[0])) if after else None
+    return list(getattr(model, "model_fields", {}))
+
+
+def _sections(annotation: Any) -> list[Any]:
+    if isinstance(annotation, type) and issubclass(annotation, Section):
+        return [annotation]
+    return [section for argument in getattr(annotation, "__args__", ()) for section in _sections(argument)]
+
+
+def _one_line(error: ValidationError) -> str:
+    first = error.errors()[0]
+    location = tuple(part for part in first["loc"] if not (isinstance(part, str) and part in ("gguf_wheel", "folder", "planted")))
+    key = re.sub(r"\.\[", "[", ".".join(f"[{part}]" if isinstance(part, int) else str(part) for part in location))
+    if first["type"] == "extra_forbidden":
+        reason = f"unknown key{_meant(str(first['loc'][-1]), _known_keys(first['loc'][:-1]))}"
+    elif first["type"] == "missing":
+        reason = "missing"
+    else:
+        reason = first["msg"].removeprefix("Value error, ")
+        if not isinstance(first["input"], Mapping | list) and "Value error" not in first["msg"]:
+            reason += f", not {first['input']!r}"
+    more = len(error.errors()) - 1
+    return f"{key}: {reason}" * bool(key) + reason * (not key) + (f" (and {more} more)" if more else "")
+
+
+def validate_study(config: Mapping[str, Any], file: str) -> Study:
+    """The study that `config` describes; `file` is named in errors.
+
+    Raises:
+        UserError: one line with file, key and reason.
+    """
+    try:
+        return Study.model_validate(dict(config))
+    except ValidationError as error:
+        raise UserError(f"{file}: {_one_line(error)}") from None
+
+
+def load_study(path: Path) -> Study:
+    """Read and validate the YAML file at `path`.
+
+    Raises:
+        UserError: the file cannot be read, is not YAML, or does not describe a study.
+    """
+    try:
+        config = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: cannot be read ({error.__class__.__name__}); give a study file") from None
+    except yaml.YAMLError as error:
+        raise UserError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from None
+    if not isinstance(config, dict):
+        raise UserError(f"{path}: not a mapping of keys; see studies/pocket.yaml")
+    return validate_study(config, str(path))
