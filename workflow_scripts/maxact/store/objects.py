@@ -51,6 +51,12 @@ def write_atomically(path: Path, text: str) -> None:
         raise
 
 
+def write_if_changed(path: Path, text: str) -> None:
+    """Write `text` unless `path` has it already: the time of a file then tells when its content changed."""
+    if not path.exists() or path.read_text(encoding="utf-8") != text:
+        write_atomically(path, text)
+
+
 @dataclass(frozen=True)
 class StoredObject:
     """An object as manifests name it: SHA-256 of its bytes, size in bytes, and the file extension it is kept with."""
@@ -78,10 +84,13 @@ class Manifest:
         return json.dumps(fields, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
     @staticmethod
+    def from_fields(fields: Mapping[str, Any]) -> Manifest:
+        objects = {name: StoredObject(**item) for name, item in fields["objects"].items()}
+        return Manifest(**{**fields, "objects": objects})
+
+    @staticmethod
     def read(path: Path) -> Manifest:
-        fields = json.loads(path.read_text(encoding="utf-8"))
-        objects = {name: StoredObject(**item) for name, item in fields.pop("objects").items()}
-        return Manifest(objects=objects, **fields)
+        return Manifest.from_fields(json.loads(path.read_text(encoding="utf-8")))
 
 
 class Store:

@@ -1,0 +1,36 @@
+# maxact: how large activations get in open language models.
+#
+# reports/<study>/figures/<figure>.pdf, .png    reports/<study>/tables/<table>.csv, .md    reports/<study>/report.html
+# artifacts/<study>/<stage>/<name>.json         what a stage has made (manifests; the data are in artifacts/objects)
+# artifacts/<study>/keys/<stage>/<name>.json    what decides it (key stamps)
+
+from snakemake.utils import min_version
+
+from maxact.results.closing import print_closing_table
+from maxact.store.workspace import hold_workspace
+
+min_version("9.27")
+
+
+report: "reports/workflow.rst"
+
+
+include: "rules/common.smk"
+include: "rules/corpus.smk"
+include: "rules/checkpoints.smk"
+include: "rules/measure.smk"
+include: "rules/results.smk"
+
+
+rule all:
+    default_target: True
+    input:
+        REPORT,
+
+
+onstart:
+    WORKSPACE = hold_workspace(ARTIFACTS)
+
+
+onsuccess:
+    print_closing_table(Path(manifest("results", "results")), REPORT)

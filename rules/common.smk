@@ -1,0 +1,57 @@
+"""The study, validated; the key stamps; and paths that several stages share."""
+
+from pathlib import Path
+
+from snakemake.exceptions import WorkflowError
+
+from maxact.errors import UserError
+from maxact.recipes import write_stamps
+from maxact.store.objects import canonical, write_if_changed
+from maxact.study import validate_study
+
+if not workflow.overwrite_configfiles:
+
+    configfile: workflow.source_path("../studies/pocket.yaml")
+
+
+try:
+    STUDY = validate_study(config, ", ".join(map(str, workflow.configfiles)))
+    ARTIFACTS = Path("artifacts", STUDY.study)
+    REPORTS = Path("reports", STUDY.study)
+    if workflow.is_main_process:
+        write_stamps(STUDY, ARTIFACTS / "keys", Path(workflow.basedir, "envs"))
+        write_if_changed(ARTIFACTS / "study.json", canonical(config) + "\n")
+except UserError as error:
+    raise WorkflowError(f"error: {error}") from None
+
+SCRIPT = "../workflow_scripts/run_stage.py"
+ENVIRONMENT = "../envs/cpu.yaml"
+STORE = "artifacts"
+CHECKPOINTS = [checkpoint.name for checkpoint in STUDY.checkpoints]
+REAL = [checkpoint.name for checkpoint in STUDY.checkpoints if not checkpoint.planted]
+
+
+wildcard_constraints:
+    name=r"[A-Za-z0-9][A-Za-z0-9._-]*",
+
+
+def manifest(stage, name="{name}"):
+    """The manifest of a stage: the stable path that Snakemake sees."""
+    return str(ARTIFACTS / stage / f"{name}.json")
+
+
+def key(stage, name="{name}"):
+    """The key stamp of a job: an ordinary input, rewritten when what decides the job changes."""
+    return str(ARTIFACTS / "keys" / stage / f"{name}.json")
+
+
+def log_file(stage, name="{name}"):
+    return str(ARTIFACTS / "logs" / stage / f"{name}.log")
+
+
+def tokenizer_of_family(wildcards):
+    return manifest("checkpoint", STUDY.families[wildcards.name].tokenizer)
+
+
+def tokens_of_checkpoint(wildcards):
+    return manifest("tokens", STUDY.checkpoint(wildcards.name).family)

@@ -1,0 +1,36 @@
+"""From sources of text to token ids: corpus, then tokens of each family."""
+
+
+rule corpus:
+    """Choose the samples: domain, language, script and length of each."""
+    input:
+        key=key("corpus", "corpus"),
+        tokenizer=manifest("checkpoint", STUDY.corpus.length_tokenizer),
+    output:
+        manifest=manifest("corpus", "corpus"),
+    params:
+        store=STORE,
+    log:
+        log_file("corpus", "corpus"),
+    conda:
+        ENVIRONMENT
+    script:
+        SCRIPT
+
+
+rule tokens:
+    """Tokenize the corpus for one family, and split it."""
+    input:
+        key=key("tokens"),
+        corpus=manifest("corpus", "corpus"),
+        tokenizer=tokenizer_of_family,
+    output:
+        manifest=manifest("tokens"),
+    params:
+        store=STORE,
+    log:
+        log_file("tokens"),
+    conda:
+        ENVIRONMENT
+    script:
+        SCRIPT

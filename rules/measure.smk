@@ -1,0 +1,42 @@
+"""One forward pass over the corpus, and what follows from it without another."""
+
+
+def loading_check_of(wildcards):
+    return manifest("loading_check", wildcards.name) if wildcards.name in REAL else []
+
+
+rule measure:
+    """Run every sample through one checkpoint and keep the exact distribution at every site."""
+    input:
+        key=key("measure"),
+        tokens=tokens_of_checkpoint,
+        checkpoint=manifest("checkpoint"),
+        loading_check=loading_check_of,
+    output:
+        manifest=manifest("measure"),
+    params:
+        store=STORE,
+    log:
+        log_file("measure"),
+    conda:
+        ENVIRONMENT
+    threads: workflow.cores
+    script:
+        SCRIPT
+
+
+rule quantize:
+    """Compute INT-8 reconstruction errors at every 16-bit site, from the stored histograms."""
+    input:
+        key=key("quantize"),
+        measure=manifest("measure"),
+    output:
+        manifest=manifest("quantize"),
+    params:
+        store=STORE,
+    log:
+        log_file("quantize"),
+    conda:
+        ENVIRONMENT
+    script:
+        SCRIPT

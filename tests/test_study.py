@@ -1,0 +1,101 @@
+"""A study file is accepted whole, or refused in one line that names file, key and reason."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from maxact.errors import UserError
+from maxact.study import load_study
+
+POCKET = Path(__file__).parents[1] / "studies" / "pocket.yaml"
+
+
+def changed(tmp_path: Path, change: Callable[[dict[str, Any]], Any]) -> Path:
+    study = yaml.safe_load(POCKET.read_text(encoding="utf-8"))
+    change(study)
+    file = tmp_path / "study.yaml"
+    file.write_text(yaml.safe_dump(study), encoding="utf-8")
+    return file
+
+
+def test_the_pocket_study_is_valid() -> None:
+    study = load_study(POCKET)
+    assert study.study == "pocket"
+    assert {checkpoint.planted for checkpoint in study.checkpoints} == {True, False}
+
+
+def checkpoint(study: dict[str, Any], planted: bool) -> dict[str, Any]:
+    return next(item for item in study["checkpoints"] if (item["source"]["kind"] == "planted") == planted)
+
+
+MISTAKES: dict[str, tuple[Callable[[dict[str, Any]], Any], list[str]]] = {
+    "misspelt key": (lambda s: s["quantize"].update(polices=[]), ["quantize.polices", "unknown key", "did you mean 'policies'"]),
+    "misspelt top key": (lambda s: s.update(measur={}), ["measur", "did you mean 'measure'"]),
+    "misspelt key of a source": (
+        lambda s: checkpoint(s, False)["source"].update(membre="x"),
+        ["checkpoints[", "source.membre", "did you mean 'member'"],
+    ),
+    "missing key": (lambda s: s["tokens"].pop("seed"), ["tokens.seed", "missing"]),
+    "wrong type": (lambda s: s["corpus"].update(samples="many"), ["corpus.samples", "integer", "'many'"]),
+    "number in quotes": (lambda s: s["quantize"].update(bits="8"), ["quantize.bits", "'8'"]),
+    "out of range": (lambda s: s["quantize"].update(bits=1), ["quantize.bits", "greater than or equal to 2"]),
+    "duplicate checkpoint": (lambda s: s["checkpoints"].append(s["checkpoints"][0]), ["named twice"]),
+    "unknown family": (lambda s: s["checkpoints"][0].update(family="smolm2"), ["family", "did you mean 'smollm2'"]),
+    "unknown component": (lambda s: s["measure"]["components"].append("gates"), ["measure", "unknown component 'gates'"]),
+    "component twice": (lambda s: s["measure"]["components"].append("gate"), ["measure", "named twice"]),
+    "unknown tokenizer": (lambda s: s["families"]["smollm2"].update(tokenizer="x"), ["families.smollm2.tokenizer", "'x'"]),
+    "real without ceiling": (lambda s: checkpoint(s, False).pop("perplexity_ceiling"), ["perplexity_ceiling is missing"]),
+    "planted with ceiling": (lambda s: checkpoint(s, True).update(perplexity_ceiling=9.0), ["perplexity_ceiling is given"]),
+    "planted layer missing": (
+        lambda s: checkpoint(s, True)["source"].update(peak={"component": "residual", "channel": 1, "value": 8.0}),
+        ["layer is missing"],
+    ),
+    "planted layer of the embedding": (
+        lambda s: checkpoint(s, True)["source"].update(
+            peak={"component": "embedding", "layer": 1, "channel": 1, "value": 8.0}
+        ),
+        ["exists once in a model"],
+    ),
+    "splits too large": (lambda s: s["tokens"]["splits"].update(calibration=1000), ["tokens.splits", "corpus.samples"]),
+    "unknown kind of source": (lambda s: checkpoint(s, True)["source"].update(kind="hub"), ["source", "'hub'"]),
+    "not a digest": (lambda s: checkpoint(s, False)["source"]["wheel"].update(sha256="abc"), ["sha256", "'abc'"]),
+    "unknown policy": (lambda s: s["quantize"]["policies"].append("mean"), ["quantize.policies[2]", "'mean'"]),
+    "unknown figure": (
+        lambda s: s["figures"].update(overrides={"per_laier": {"font_size": 9.0}}),
+        ["figures", "did you mean 'per_layer'"],
+    ),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistake_is_one_line_with_file_key_and_reason(mistake: str, tmp_path: Path) -> None:
+    change, expected = MISTAKES[mistake]
+    file = changed(tmp_path, change)
+    with pytest.raises(UserError) as caught:
+        load_study(file)
+    text = str(caught.value)
+    assert text.startswith(f"{file}: ")
+    assert "\n" not in text
+    for part in expected:
+        assert part in text
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"), [("a: [", "not valid YAML"), ("- a", "not a mapping"), ("", "not a mapping"), (b"\xff\xfe\x00", "")]
+)
+def test_a_file_that_is_no_study_is_refused(text: str | bytes, expected: str, tmp_path: Path) -> None:
+    file = tmp_path / "study.yaml"
+    file.write_bytes(text.encode() if isinstance(text, str) else text)
+    with pytest.raises(UserError, match=expected) as caught:
+        load_study(file)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"absent\.yaml: cannot be read"):
+        load_study(tmp_path / "absent.yaml")

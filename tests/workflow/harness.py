@@ -1,0 +1,97 @@
+"""A small study that is run by the real Snakemake: the pocket study with short samples, in a folder of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+REPOSITORY = Path(__file__).parents[2]
+CHECKOUT = ("Snakefile", "rules", "profiles", "envs", "workflow_scripts", "studies")
+
+
+@dataclass
+class Run:
+    """What one call of Snakemake did."""
+
+    returncode: int
+    output: str
+    computed: list[str]
+    """Actions computed (not taken from the store), as stage/name, in order of name."""
+    actions: set[str]
+    """Keys of action records that are new."""
+    forward_passes: int
+    started: list[str]
+    """Rules of the jobs that were started, hits included."""
+
+
+@dataclass
+class Workspace:
+    """A checkout with a study in it."""
+
+    folder: Path
+    study: dict[str, Any] = field(default_factory=dict)
+
+    def write_study(self) -> None:
+        (self.folder / "study.yaml").write_text(yaml.safe_dump(self.study, sort_keys=False), encoding="utf-8")
+
+    def journal(self) -> list[dict[str, Any]]:
+        file = self.folder / "artifacts" / "journal.jsonl"
+        return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+
+    def actions(self) -> set[str]:
+        return {path.stem for path in (self.folder / "artifacts" / "actions").glob("*.json")}
+
+    def snakemake(self, *arguments: str, check: bool = True) -> Run:
+        """Run Snakemake on the study in this folder, as a user would, with this checkout's code."""
+        self.write_study()
+        lines, actions = len(self.journal()), self.actions()
+        environment = os.environ | {"PYTHONPATH": str(self.folder / "workflow_scripts"), "HF_HUB_OFFLINE": "1"}
+        environment["PATH"] = f"{Path(sys.executable).parent}:{environment['PATH']}"
+        command = ["snakemake", "--cores", "2", "--configfile", "study.yaml", *arguments]
+        done = subprocess.run(
+            command, cwd=self.folder, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False
+        )
+        if check:
+            assert done.returncode == 0, done.stdout
+        new = self.journal()[lines:]
+        return Run(
+            returncode=done.returncode,
+            output=done.stdout,
+            computed=sorted(f"{line['stage']}/{line['name']}" for line in new),
+            actions=self.actions() - actions,
+            forward_passes=sum(line["costs"].get("forward_passes", 0) for line in new),
+            started=re.findall(r"^(?:local)?rule (\S+):", done.stdout, re.MULTILINE),
+        )
+
+
+def small_study() -> dict[str, Any]:
+    """The pocket study cut down: sixteen short samples, its real checkpoint and its planted ones."""
+    study = yaml.safe_load((REPOSITORY / "studies" / "pocket.yaml").read_text(encoding="utf-8"))
+    study["study"] = "small"
+    study["corpus"] |= {"samples": 16, "lengths": {16: 1, 32: 3}}
+    study["tokens"] |= {"splits": {"calibration": 5, "evaluation": 6}}
+    study["loading_check"] |= {"tokens": 40}
+    for family in study["families"].values():
+        if family.get("marker"):
+            family["marker"] |= {"sample": 3, "position": 7}
+    for checkpoint in study["checkpoints"]:
+        if "perplexity_ceiling" in checkpoint:
+            checkpoint["perplexity_ceiling"] = 100000.0  # so few tokens say little
+    return study
+
+
+def copy_of(workspace: Workspace, folder: Path) -> Workspace:
+    """A copy to experiment with. Objects are read-only, so links to them will do."""
+    objects = workspace.folder / "artifacts" / "objects"
+    shutil.copytree(workspace.folder, folder, ignore=lambda parent, names: ["objects"] if Path(parent) == objects.parent else [])
+    shutil.copytree(objects, folder / "artifacts" / "objects", copy_function=os.link)
+    return Workspace(folder, yaml.safe_load((workspace.folder / "study.yaml").read_text(encoding="utf-8")))

@@ -1,0 +1,108 @@
+"""One checkpoint outside a study: the same measurement, told as text or as JSON."""
+
+from __future__ import annotations
+
+import json
+import math
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from maxact.checkpoints.gguf import convert
+from maxact.checkpoints.load import load_model
+from maxact.errors import UserError
+from maxact.measure.run import Sample, headline, measure
+from maxact.measurement import QUANTILES, Measurement
+from maxact.sites.components import COMPONENTS
+from maxact.tokens import read_token_lines, token_texts
+
+
+def measure_source(source: Path, tokens: Path, dtype: str, attention: str) -> tuple[str, Measurement]:
+    """Measure a checkpoint folder or `.gguf` file on the samples of a JSON-lines file.
+
+    Returns:
+        The checkpoint's name, and the measurement; all samples are in the split `rest`.
+
+    Raises:
+        UserError: the source or the tokens cannot be used.
+    """
+    lines = read_token_lines(tokens)
+    samples = [Sample(number, "rest", tuple(ids)) for number, ids in enumerate(lines)]
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = source
+        if source.suffix == ".gguf":
+            folder = Path(scratch)
+            convert(source, folder)
+        elif not source.is_dir():
+            raise UserError(f"{source}: neither a folder nor a .gguf file; give one with config.json and safetensors")
+        model = load_model(folder, dtype=dtype, attention=attention)
+        tokenizer = folder / "tokenizer.json"
+        vocabulary = token_texts(tokenizer, {token for line in lines for token in line}) if tokenizer.exists() else None
+        return source.resolve().stem, measure(model, samples, list(COMPONENTS), vocabulary)
+
+
+def nonfinite_total(measurement: Measurement) -> int:
+    """How many activations of the measurement are NaN or infinite."""
+    return int(measurement.sites[["nan", "positive_infinity", "negative_infinity"]].sum().sum())
+
+
+def to_json(checkpoint: str, measurement: Measurement) -> str:
+    """One JSON object: `checkpoint`, `M`, `sites`; numbers that are not finite are null."""
+    measured = measurement.sites[measurement.sites.status == "measured"]
+    absent = measurement.sites[measurement.sites.status != "measured"]
+    report = {
+        "checkpoint": checkpoint,
+        "M": headline(measurement)["M"],
+        "sites": [_site(row) for row in measured.to_dict("records")],
+        "not_applicable": [_named(row) for row in absent.to_dict("records")],
+    }
+    return json.dumps(_plain(report), allow_nan=False)
+
+
+def to_text(checkpoint: str, measurement: Measurement) -> str:
+    """M and where, for people."""
+    M = headline(measurement)["M"]
+    if M is None:
+        return f"{checkpoint}: no activation is finite"
+    layer = "" if M["layer"] is None else f" of layer {M['layer']}"
+    place = f"{COMPONENTS[M['component']].label}{layer}, channel {M['channel']}, sample {M['sample']}, position {M['position']}"
+    ties = f"\nthe same |x| at: {', '.join(_tie(tie) for tie in M['ties'])}" if M["ties"] else ""
+    return f"{checkpoint}: M = {M['value']:,.6g} (value {M['signed']:,.6g}) at {place}{ties}"
+
+
+def _tie(tie: dict[str, Any]) -> str:
+    return tie["component"] if tie["layer"] is None else f"{tie['component']}@{tie['layer']}"
+
+
+def _named(row: dict[Any, Any]) -> dict[str, Any]:
+    return {"component": row["component"], "layer": row["layer"]}
+
+
+def _site(row: dict[Any, Any]) -> dict[str, Any]:
+    plain = ["dtype", "count", "max", "min", "mean", "std", "abs_mean", "rms", "abs_median"]
+    massive = ["tokens", "tokens_passed", "max_ratio", "peak_ratio"]
+    nonfinite = ["nan", "positive_infinity", "negative_infinity"]
+    place = {key: row[f"nonfinite_{key}"] for key in ("sample", "position", "channel")}
+    return {
+        **_named(row),
+        **{key: row[key] for key in plain},
+        "quantiles": {q: row[f"quantile_{q}"] for q in QUANTILES},
+        "massive": {key: row[f"massive_{key}"] for key in massive},
+        "nonfinite": {**{key: row[key] for key in nonfinite}, "first": None if pd.isna(place["sample"]) else place},
+    }
+
+
+def _plain(value: Any) -> Any:
+    """The same in types that JSON has; what is missing or not finite is None."""
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if value is None or value is pd.NA:
+        return None
+    if isinstance(value, str | bool):
+        return value
+    number = value.item() if hasattr(value, "item") else value
+    return None if isinstance(number, float) and not math.isfinite(number) else number

@@ -1,0 +1,62 @@
+"""The stages: what computes each, which objects of the stages above it may read, which packages decide its bytes.
+
+No stage is imported here: a hit in the store needs its name only.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from maxact.store.job import Uses
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One step of the study.
+
+    Attributes:
+        module: has `compute(job: Job) -> Product`; imported after a cache miss only.
+        uses: glob patterns of the object names that it may read, by input; "summary" stands for the summary.
+        packages: distributions whose locked versions are part of the recipe.
+    """
+
+    module: str
+    uses: Uses
+    packages: tuple[str, ...] = ()
+
+
+_WEIGHTS = ("config.json", "*.safetensors", "*.safetensors.index.json")
+_TOKENIZER = ("tokenizer.json", "tokenizer_config.json")
+
+STAGES: dict[str, Stage] = {
+    "checkpoint": Stage("maxact.checkpoints.stage", {"tokenizer": _TOKENIZER}, ("torch", "transformers", "gguf")),
+    "corpus": Stage("maxact.corpus.stage", {"tokenizer": _TOKENIZER}, ("tokenizers",)),
+    "tokens": Stage("maxact.tokens", {"corpus": ("samples.parquet",), "tokenizer": _TOKENIZER}, ("tokenizers",)),
+    "loading_check": Stage(
+        "maxact.loading_check",
+        {"tokens": ("tokens.parquet",), "checkpoint": _WEIGHTS},
+        ("torch", "transformers"),
+    ),
+    "measure": Stage(
+        "maxact.measure.stage",
+        # The loading check must have passed, but what it found does not decide the measurement.
+        {"tokens": ("tokens.parquet", "vocabulary.parquet"), "checkpoint": _WEIGHTS, "loading_check": ()},
+        ("torch", "transformers"),
+    ),
+    "quantize": Stage("maxact.quantize.stage", {"measure": ("sites.parquet", "histograms.parquet")}),
+    "results": Stage(
+        "maxact.results.stage",
+        {
+            "checkpoint": ("summary",),
+            "tokens": ("summary",),
+            "loading_check": ("perplexity.json",),
+            "measure": ("sites.parquet", "top.parquet", "summary"),
+            "quantize": ("errors.parquet",),
+        },
+    ),
+    "figures": Stage(
+        "maxact.figures.stage",
+        {"results": ("layers.parquet", "errors.parquet", "global_maxima.csv")},
+        ("matplotlib",),
+    ),
+}

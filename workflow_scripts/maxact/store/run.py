@@ -1,0 +1,177 @@
+"""Run one job: look its key up, compute on a miss, write the manifest.
+
+The key is the digest of the recipe (the key stamp) and of the content of what the stage may read, not of the paths or
+times of anything. A known key writes the manifest without importing the stage, so a job whose inputs were made again
+with the same content costs a process start (early cutoff); an unknown one computes into a scratch folder, stores the
+objects, then the action record, then renames the manifest into place. A process that dies at any moment leaves objects
+that nothing names, never half a result.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import json
+import os
+import platform
+import resource
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from maxact.errors import UserError
+from maxact.stages import STAGES
+from maxact.store.job import Job, Product, used_objects
+from maxact.store.objects import Manifest, Store, canonical, digest_text, write_atomically
+
+
+def action_key(stage: str, recipe: Mapping[str, Any], inputs: Mapping[str, Manifest]) -> str:
+    """SHA-256 that decides a result: recipe, and digests of the input objects (and summaries) that it may depend on."""
+    uses = STAGES[stage].uses
+    content = {
+        source: {
+            "objects": {name: item.sha256 for name, item in used_objects(source, manifest, uses).items()},
+            "summary": manifest.summary if "summary" in uses.get(source.partition("/")[0], ()) else None,
+        }
+        for source, manifest in inputs.items()
+    }
+    return digest_text(canonical({"stage": stage, "recipe": recipe, "inputs": content}))
+
+
+def run_job(
+    stage: str, name: str, recipe: Mapping[str, Any], inputs: Mapping[str, Manifest], store: Store
+) -> tuple[Manifest, bool]:
+    """The manifest of one job, and whether it had to be computed.
+
+    Raises:
+        UserError: from the stage, or installed packages that are not those of the recipe.
+    """
+    key = action_key(stage, recipe, inputs)
+    with store.lock(key):
+        record = store.action(key)
+        if record is not None:
+            return _manifest(record, name), False
+        record = _compute(stage, name, key, recipe, inputs, store)
+        store.record_action(key, record)
+    return _manifest(record, name), True
+
+
+def restore(manifest: Manifest, store: Store) -> None:
+    """Make the objects of `manifest` again that the store lacks, from its recipe and, if need be, its inputs.
+
+    Raises:
+        UserError: nothing tells how they were made, or making them again gives other bytes.
+    """
+    with store.lock(manifest.key):
+        if all(store.has(item) for item in manifest.objects.values()):
+            return
+        record = store.action(manifest.key)
+        if record is None:
+            raise UserError(f"{store.root}/actions/{manifest.key}.json: missing, so {manifest.stage}/{manifest.name} cannot be made again; copy it from where the store came")
+        inputs = {source: _upstream(key, store) for source, key in record["inputs"].items()}
+        again = _compute(manifest.stage, manifest.name, manifest.key, record["recipe"], inputs, store)
+    if again["objects"] != record["objects"]:
+        raise UserError(f"{manifest.stage}/{manifest.name}: made again, its bytes differ (code or sources have changed); delete its manifest and actions/{manifest.key}.json to accept the new ones")
+
+
+def publish(manifest: Manifest, targets: Mapping[str, Path], store: Store) -> None:
+    """Copy objects of `manifest` to the paths at which people look for them."""
+    for name, target in targets.items():
+        source = store.path(manifest.objects[name])
+        if not source.exists():
+            restore(manifest, store)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+        os.close(handle)
+        shutil.copyfile(source, temporary)
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, target)
+
+
+def run_rule(rule: Any) -> None:
+    """Run the job of a Snakemake rule that is named after its stage (`rule` is the script's `snakemake` object).
+
+    A rule with another name has its stage in `params.stage`. Inputs: `key`, the key stamp, and manifests by the names in `Stage.uses`, one path or a list. Outputs: `manifest`,
+    and files to publish, whose names are object names. Params: `store`, the root of the store.
+    """
+    try:
+        store = Store(Path(rule.params.store))
+        stage = rule.params.get("stage", rule.rule)
+        inputs = dict(_read_inputs(rule.input))
+        output = Path(rule.output.manifest)
+        recipe = json.loads(Path(rule.input.key).read_text(encoding="utf-8"))
+        manifest, computed = run_job(stage, output.stem, recipe, inputs, store)
+        publish(manifest, {Path(path).name: Path(path) for path in rule.output if Path(path) != output}, store)
+        write_atomically(output, manifest.to_json())
+        verb = "computed" if computed else "taken from the store"
+        write_atomically(Path(rule.log[0]), f"{stage}/{output.stem}: {verb}, action {manifest.key}\n")
+    except UserError as error:
+        write_atomically(Path(rule.log[0]), f"error: {error}\n")
+        sys.exit(f"error: {error}")
+
+
+def _read_inputs(inputs: Any) -> list[tuple[str, Manifest]]:
+    read = []
+    for source, paths in inputs.items():
+        if source == "key":
+            continue
+        if isinstance(paths, str):
+            read.append((source, Manifest.read(Path(paths))))
+        else:
+            manifests = [Manifest.read(Path(path)) for path in paths]
+            read += [(f"{source}/{manifest.name}", manifest) for manifest in manifests]
+    return read
+
+
+def _manifest(record: Mapping[str, Any], name: str) -> Manifest:
+    fields = {field: record[field] for field in ("stage", "key", "recipe", "objects", "summary")}
+    return Manifest.from_fields(fields | {"name": name})
+
+
+def _upstream(key: str, store: Store) -> Manifest:
+    record = store.action(key)
+    if record is None:
+        raise UserError(f"{store.root}/actions/{key}.json: missing; copy it from where the store came")
+    return _manifest(record, record["name"])
+
+
+def _compute(
+    stage: str, name: str, key: str, recipe: Mapping[str, Any], inputs: Mapping[str, Manifest], store: Store
+) -> dict[str, Any]:
+    _check_packages(recipe)
+    for source, manifest in inputs.items():
+        if not all(store.has(item) for item in used_objects(source, manifest, STAGES[stage].uses).values()):
+            restore(manifest, store)
+    started = time.time()
+    with store.scratch() as scratch:
+        job = Job(stage, name, recipe["parameters"], inputs, STAGES[stage].uses, store, scratch)
+        product: Product = importlib.import_module(STAGES[stage].module).compute(job)
+        objects = {item: vars(store.put(file)) for item, file in sorted(product.files.items())}
+    peak_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // (1024 if sys.platform == "linux" else 1024**2)
+    store.journal(
+        {"time": round(started, 3), "host": platform.node(), "stage": stage, "name": name, "key": key}
+        | {"seconds": round(time.time() - started, 3), "peak_memory_mib": peak_mib, "costs": product.costs}
+    )
+    return {
+        "stage": stage,
+        "name": name,
+        "key": key,
+        "inputs": {source: manifest.key for source, manifest in inputs.items()},
+        "objects": objects,
+        "summary": product.summary,
+        "recipe": recipe,
+    }
+
+
+def _check_packages(recipe: Mapping[str, Any]) -> None:
+    for package, locked in recipe.get("packages", {}).items():
+        try:
+            installed = importlib.metadata.version(package).partition("+")[0]
+        except importlib.metadata.PackageNotFoundError:
+            installed = "not installed"
+        if installed != locked:
+            raise UserError(f"{package}: installed {installed}, locked {locked}; run `make study` or install what envs/ locks")
