@@ -1,0 +1,1 @@
+"""Where checkpoints come from: GGUF, folders, planted; and how they are opened."""

@@ -1,0 +1,71 @@
+"""Open a checkpoint folder with transformers, and refuse one that would be opened wrongly.
+
+transformers fills a missing tensor with random numbers and says so in a warning only; here it is an error.
+"""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from transformers import AutoModelForCausalLM
+from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+
+from maxact.checkpoints.folder import read_config, weight_files
+from maxact.errors import UserError
+
+transformers.utils.logging.set_verbosity_error()
+transformers.utils.logging.disable_progress_bar()
+
+
+def load_model(
+    folder: Path, dtype: str = "bfloat16", attention: str = "sdpa", expected_model_type: str | None = None
+) -> Any:
+    """The causal language model in `folder`, on CPU, in evaluation mode.
+
+    Args:
+        folder: config.json and safetensors.
+        dtype: "bfloat16", "float16" or "float32".
+        attention: an attention implementation of transformers, such as "sdpa" or "eager".
+        expected_model_type: what the checkpoint's family declares.
+
+    Raises:
+        UserError: a file is missing, damaged or a pickle; the architecture is unknown, needs remote code, or is not the
+            declared one; tensors are missing, left over, or of another shape.
+    """
+    config = read_config(folder)
+    model_type = config["model_type"]
+    if expected_model_type is not None and model_type != expected_model_type:
+        raise UserError(f"{folder}: model_type is {model_type!r}, its family declares {expected_model_type!r}; mend the family")
+    if model_type not in CONFIG_MAPPING:
+        remote = " (it needs code of its own, which is not run)" if "auto_map" in config else ""
+        raise UserError(f"{folder}: model_type {model_type!r} is unknown to transformers {transformers.__version__}{remote}")
+    weight_files(folder)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            model, report = AutoModelForCausalLM.from_pretrained(
+                folder,
+                dtype=getattr(torch, dtype),
+                attn_implementation=attention,
+                local_files_only=True,
+                use_safetensors=True,
+                trust_remote_code=False,
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,
+            )
+    except (ValueError, KeyError, TypeError, OSError, RuntimeError, AttributeError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(f"{folder}: transformers cannot open it ({reason}); check config.json and weights") from None
+    problems = {
+        "missing": report["missing_keys"],
+        "left over": report["unexpected_keys"],
+        "of another shape than config.json says": [mismatch[0] for mismatch in report["mismatched_keys"]],
+    }
+    for what, names in problems.items():
+        if names:
+            raise UserError(f"{folder}: {len(names)} tensors are {what}, such as {sorted(names)[0]!r}; check config.json and weights")
+    return model.eval()
