@@ -1,8 +1,9 @@
 """What follows exactly from counts of 16-bit patterns: values, quantiles, moments.
 
-A histogram is a pair of arrays, `codes` (uint16, ascending, bit patterns of one 16-bit dtype) and `counts` (int64), of
-finite values only. Sums are `math.fsum` over count x value: each product is exact in float64 for counts below 2^45 (2^37
-for squares), and the sum is rounded once, so the result does not depend on the order in which counts were gathered.
+A histogram is a pair of arrays, `codes` (uint16, ascending, bit patterns of one 16-bit dtype) and `counts` (int64),
+of finite values only. Sums are `math.fsum` over count x value: each product is exact in float64 for counts below 2^45
+(2^37 for squares), and the sum is rounded once, so the result does not depend on the order in which counts were
+gathered.
 """
 
 from __future__ import annotations

@@ -13,8 +13,8 @@ from maxact.sites.components import COMPONENTS
 def headline(measurement: Measurement) -> dict[str, Any]:
     """`M` over the components that the paper counts, and `M_with_gate` over these and the gates.
 
-    Each is None where no value is finite, else: value (|x|), signed, component, layer, channel, sample, position, and ties,
-    the other sites that reach the same |x|. The place is the first in forward order.
+    Each is None where no value is finite, else: value (|x|), signed, component, layer, channel, sample, position, and
+    ties, the other sites that reach the same |x|. The place is the first in forward order.
     """
     in_M = [name for name, component in COMPONENTS.items() if component.in_M]
     return {"M": _largest(measurement.sites, in_M), "M_with_gate": _largest(measurement.sites, [*in_M, "gate"])}

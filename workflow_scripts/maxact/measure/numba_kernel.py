@@ -1,22 +1,23 @@
 """The fast kernel on CPU: one pass over the bit patterns of a tensor, compiled by numba.
 
-Per token, in one loop that vectorises: |x|, its maximum, the maximum of the pattern read as signed (the largest value, if
-one is positive) and as unsigned (the smallest, if one is negative), and the channels' maxima. Then the histogram, one
-increment an element. Then the exact lower median of |x| by counting how many patterns are at most v, for a few v: counting
-comparisons vectorises where counting into buckets does not, the last token's median is the first guess, and interpolation
-between two counts needs about seven counts a token.
+Per token, in one loop that vectorises: |x|, its maximum, the maximum of the pattern read as signed (the largest
+value, if one is positive) and as unsigned (the smallest, if one is negative), and the channels' maxima. Then the
+histogram, one increment an element. Then the exact lower median of |x| by counting how many patterns are at most v,
+for a few v: counting comparisons vectorises where counting into buckets does not, the last token's median is the
+first guess, and interpolation between two counts needs about seven counts a token.
 
 Rows are shared out over threads, each with a histogram of its own, so that increments do not collide. numba's OpenMP
-layer starts them in about ten microseconds; a pool of Python threads took more than it saved, and numba's own work queue
-half as long again.
+layer starts them in about ten microseconds; a pool of Python threads took more than it saved, and numba's own work
+queue half as long again.
 
-What it does not do goes to the reference kernel: float32, non-finite values, and samples without a positive or without a
-negative value.
+What it does not do goes to the reference kernel: float32, non-finite values, and samples without a positive or
+without a negative value.
 """
 
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import numba
 import numpy as np
@@ -102,9 +103,7 @@ def _scan(bits_TC, row_max_T, signed_T, unsigned_T, medians_T, channel_max_PC, c
     tokens, parts = bits_TC.shape[0], counts_P.shape[0]
     for p in numba.prange(parts):
         start, stop = tokens * p // parts, tokens * (p + 1) // parts
-        _scan_rows(
-            bits_TC, start, stop, row_max_T, signed_T, unsigned_T, medians_T, channel_max_PC[p], counts_P[p]
-        )
+        _scan_rows(bits_TC, start, stop, row_max_T, signed_T, unsigned_T, medians_T, channel_max_PC[p], counts_P[p])
 
 
 class NumbaKernel:
@@ -115,7 +114,8 @@ class NumbaKernel:
     """
 
     def __init__(self, threads: int | None = None) -> None:
-        self._threads = min(threads or torch.get_num_threads(), numba.config.NUMBA_NUM_THREADS)
+        settings: Any = numba.config
+        self._threads = min(threads or torch.get_num_threads(), settings.NUMBA_NUM_THREADS)
         self._plain = ReferenceKernel()
         self._private: dict[int, npt.NDArray[np.uint32]] = {}
         self._flushed: dict[int, npt.NDArray[np.int64]] = {}

@@ -83,7 +83,7 @@ def scan(x_TC: Tensor) -> Scan:
     keys_TC = bits_TC & MAGNITUDE_MASK[dtype]
     finite_TC = keys_TC < INFINITY_KEY[dtype]
     kept_TC = keys_TC.masked_fill(~finite_TC, -1)
-    # Lower median over the finite channels: position (n + 1) // 2 - 1 of their sorted keys, which follow the others (-1).
+    # Lower median of n finite channels: position (n + 1) // 2 - 1 of their sorted keys, which follow the others (-1).
     count_T = finite_TC.sum(dim=1)
     index_T = x_TC.shape[1] - count_T + (count_T + 1) // 2 - 1
     sorted_TC = kept_TC.sort(dim=1).values
@@ -119,7 +119,9 @@ def _nonfinite(bits_TC: Tensor, finite_TC: Tensor, dtype: str) -> Nonfinite | No
     infinity, sign = INFINITY_KEY[dtype], MAGNITUDE_MASK[dtype] + 1
     positive, negative = int((bits_TC == infinity).sum()), int((bits_TC == infinity + sign).sum())
     first = int((~finite_TC).flatten().nonzero()[0])
-    return Nonfinite(int((~finite_TC).sum()) - positive - negative, positive, negative, *divmod(first, bits_TC.shape[1]))
+    return Nonfinite(
+        int((~finite_TC).sum()) - positive - negative, positive, negative, *divmod(first, bits_TC.shape[1])
+    )
 
 
 class ReferenceKernel:

@@ -1,8 +1,8 @@
 """Measure a model: one sample a forward pass, unpadded, every site of every pass.
 
-One sample a pass means that padding cannot count, and that a sample gives the same bits alone as among others. Each hook
-works off its tensor before the forward pass goes on, so a module that later writes into it in place does no harm, and
-nothing is kept but the state.
+One sample a pass means that padding cannot count, and that a sample gives the same bits alone as among others. Each
+hook works off its tensor before the forward pass goes on, so a module that later writes into it in place does no
+harm, and nothing is kept but the state.
 """
 
 from __future__ import annotations
@@ -14,17 +14,23 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
 from maxact.errors import UserError
+from maxact.measure.headline import headline
 from maxact.measure.numba_kernel import NumbaKernel
 from maxact.measure.reference import DTYPES, ReferenceKernel
 from maxact.measure.state import SiteState
 from maxact.measure.tables import tables
 from maxact.measurement import SPLITS, Measurement
 from maxact.sites.find import Site, find_sites
+
+__all__ = ["KERNELS", "Sample", "Watch", "check_samples", "headline", "measure"]
+
+Bits = npt.NDArray[np.unsignedinteger]
 
 KERNELS = {"numba": NumbaKernel, "reference": ReferenceKernel}
 
@@ -59,8 +65,8 @@ class Watch:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for handle in self._handles:
-            handle.remove()
+        while self._handles:
+            self._handles.pop().remove()
 
     def begin(self, sample: Sample) -> None:
         """The next forward pass is this sample's. Counts are moved to their split when the split changes."""
@@ -103,13 +109,15 @@ class Watch:
         """One tensor at one site: [1, tokens, channels] or [tokens, channels]."""
         x_TC = x.detach().reshape(-1, x.shape[-1])
         if len(x_TC) != len(self._sample.token_ids):
-            raise RuntimeError(f"{site.component} at layer {site.layer}: {len(x_TC)} rows for {len(self._sample.token_ids)} tokens")
+            raise RuntimeError(
+                f"{site.component} at layer {site.layer}: {len(x_TC)} rows for {len(self._sample.token_ids)} tokens"
+            )
         state = self.states.get(site.number)
         if state is None:
             state = self.states[site.number] = SiteState(DTYPES[x.dtype], x.shape[-1])
         x_TC = x_TC.contiguous()
-        unsigned = (torch.int32, np.uint32) if x.dtype == torch.float32 else (torch.int16, np.uint16)
-        bits_TC = x_TC.view(unsigned[0]).numpy(force=True).view(unsigned[1])
+        signed, unsigned = (torch.int32, np.uint32) if x.dtype == torch.float32 else (torch.int16, np.uint16)
+        bits_TC: Bits = x_TC.view(signed).numpy(force=True).view(unsigned)
         state.update(self._sample.sample, self._sample.split, self._kernel.scan(site.number, x_TC), bits_TC)
         self._fired[site.number] = self._fired.get(site.number, 0) + 1
 
@@ -139,7 +147,9 @@ def measure(
     check_samples(samples, decoder.config.vocab_size, decoder.config.max_position_embeddings)
     sites = find_sites(decoder, components)
     total = sum(len(sample.token_ids) for sample in samples)
-    bar = tqdm(total=total, unit="tok", unit_scale=True, desc=title, disable=title is None, file=sys.stderr, mininterval=1)
+    bar = tqdm(
+        total=total, unit="tok", unit_scale=True, desc=title, disable=title is None, file=sys.stderr, mininterval=1
+    )
     with Watch(sites, kernel) as watch, bar, _deterministic(), torch.inference_mode():
         # By split, so that counts are moved seldom; the results are the same in any order.
         for sample in sorted(samples, key=lambda item: (item.split, item.sample)):
@@ -160,20 +170,26 @@ def check_samples(samples: Sequence[Sample], vocabulary_size: int, context: int)
     if not samples:
         raise UserError("tokens: no samples; give at least one")
     for sample in samples:
-        if not sample.token_ids:
-            raise UserError(f"tokens: sample {sample.sample} is empty; remove it")
-        if len(sample.token_ids) > context:
-            raise UserError(f"tokens: sample {sample.sample} has {len(sample.token_ids)} tokens, the model's context is {context}; shorten it")
+        tokens, name = len(sample.token_ids), f"tokens: sample {sample.sample}"
+        if not tokens:
+            raise UserError(f"{name} is empty; remove it")
+        if tokens > context:
+            raise UserError(f"{name} has {tokens} tokens, the model's context is {context}; shorten it")
         wrong = next((token for token in sample.token_ids if not 0 <= token < vocabulary_size), None)
         if wrong is not None:
-            raise UserError(f"tokens: sample {sample.sample} has token id {wrong}, the model's vocabulary is 0 to {vocabulary_size - 1}; use the model's own tokenizer")
+            known = f"the model's vocabulary is 0 to {vocabulary_size - 1}; use the model's own tokenizer"
+            raise UserError(f"{name} has token id {wrong}, {known}")
 
 
 @contextmanager
 def _deterministic() -> Iterator[None]:
-    before = torch.are_deterministic_algorithms_enabled()
+    """Refuse algorithms whose result depends on chance; do not fill fresh memory, which costs time and helps nobody."""
+    memory: Any = torch.utils.deterministic
+    before = torch.are_deterministic_algorithms_enabled(), memory.fill_uninitialized_memory
     torch.use_deterministic_algorithms(True)
+    memory.fill_uninitialized_memory = False
     try:
         yield
     finally:
-        torch.use_deterministic_algorithms(before)
+        torch.use_deterministic_algorithms(before[0])
+        memory.fill_uninitialized_memory = before[1]

@@ -1,7 +1,8 @@
 """What is kept of a site while samples go by: counts, maxima and places, nothing that depends on order.
 
-`update` adds one sample, `merge` another shard's state of the same site. All is integers, maxima, or one quotient of the
-same two integers, and ties go to the first place (sample, position, channel), so shards in any order end in the same state.
+`update` adds one sample, `merge` another shard's state of the same site. All is integers, maxima, or one quotient of
+the same two integers, and ties go to the first place (sample, position, channel), so shards in any order end in the
+same state.
 """
 
 from __future__ import annotations
@@ -18,8 +19,8 @@ from maxact.measurement import SPLITS, TOP
 
 MASSIVE_MINIMUM = 100.0
 MASSIVE_RATIO = 1000.0
-"""A token passes if its |x| > 100 and > 1000 x the median |x| of its channels, as in the paper's code; compare Sun et al.
-2024, "Massive Activations in Large Language Models", where the median is that of the whole hidden state."""
+"""A token passes if its |x| > 100 and > 1000 x the median |x| of its channels, as in the paper's code; compare Sun et
+al. 2024, "Massive Activations in Large Language Models", where the median is that of the whole hidden state."""
 
 MASSIVE_KEYS = {"bfloat16": 0x42C8, "float16": 0x5640, "float32": 0x42C80000}
 """Bit pattern of 100 in each dtype: no token of a sample whose largest key is below can pass."""
@@ -178,9 +179,10 @@ class SiteState:
             least = int(self.top[-1, 0]) + (int(self.top[-1, 1]) < sample)
             if largest < least:
                 return
-        if tokens >= TOP:  # the hundredth of the tokens' maxima bounds what is among the hundred of this sample
-            least = max(least, int(np.partition(scan.row_max_T, tokens - TOP)[tokens - TOP]))
         rows = np.flatnonzero(scan.row_max_T >= least)
+        if len(rows) > TOP:  # the hundredth of the tokens' maxima bounds what is among the hundred of this sample
+            least = int(np.partition(scan.row_max_T, tokens - TOP)[tokens - TOP])
+            rows = np.flatnonzero(scan.row_max_T >= least)
         if len(rows):
             bits_RC = bits_TC[rows]
             keys_RC = (bits_RC & MAGNITUDE_MASK[self.dtype]).astype(np.int64)

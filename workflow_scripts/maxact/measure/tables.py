@@ -10,14 +10,19 @@ import pandas as pd
 
 from maxact.histogram import abs_quantiles, code_values, finite_codes, fold_sign, moments
 from maxact.measure.state import EXTREMES, MASSIVE_MINIMUM, MASSIVE_RATIO, NONE, SiteState, key_values, signed_value
-from maxact.measurement import QUANTILES, SCHEMAS, SPLITS, Measurement
+from maxact.measurement import QUANTILES, SCHEMAS, Measurement
 from maxact.sites.find import Site
 
 TokenText = Mapping[tuple[int, int], tuple[int, str | None]]
 """(sample, position) -> token id and its text."""
 
 
-def tables(sites: Sequence[Site], states: Mapping[int, SiteState], tokens: Mapping[int, Sequence[int]], vocabulary: Mapping[int, str] | None) -> Measurement:
+def tables(
+    sites: Sequence[Site],
+    states: Mapping[int, SiteState],
+    tokens: Mapping[int, Sequence[int]],
+    vocabulary: Mapping[int, str] | None,
+) -> Measurement:
     """The measurement.
 
     Args:
@@ -49,7 +54,9 @@ def _frame(table: str, rows: Any) -> pd.DataFrame:
 
 
 def _join(table: str, columns: list[dict[str, Any]]) -> pd.DataFrame:
-    joined = {name: np.concatenate([part[name] for part in columns]) for name in SCHEMAS[table].names} if columns else {}
+    joined = (
+        {name: np.concatenate([part[name] for part in columns]) for name in SCHEMAS[table].names} if columns else {}
+    )
     return _frame(table, joined)
 
 
@@ -116,7 +123,7 @@ def _samples(number: int, state: SiteState) -> dict[str, Any]:
         keys = np.where(none, 0, rows[:, at])
         columns[name] = np.where(none, np.nan, np.sign(keys) * key_values(np.abs(keys), state.dtype))
         for offset, place in enumerate(("position", "channel"), start=1):
-            columns[f"{name}_{place}"] = np.where(none, None, rows[:, at + offset]) if none.any() else rows[:, at + offset]
+            columns[f"{name}_{place}"] = np.where(none, np.nan, rows[:, at + offset])
     return columns
 
 
@@ -127,7 +134,9 @@ def _channels(number: int, state: SiteState) -> dict[str, Any]:
     return columns
 
 
-def _top(number: int, state: SiteState, tokens: Mapping[int, Sequence[int]], vocabulary: Mapping[int, str] | None) -> dict[str, Any]:
+def _top(
+    number: int, state: SiteState, tokens: Mapping[int, Sequence[int]], vocabulary: Mapping[int, str] | None
+) -> dict[str, Any]:
     keys, sample, position, channel, signed = state.top.T
     ranks: dict[tuple[int, int], tuple[int, int]] = {}
     token_rank, rank_in_token, ids = [], [], []

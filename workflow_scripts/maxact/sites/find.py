@@ -1,7 +1,7 @@
 """Every site of a model, in forward order, from its family's adapter.
 
-An adapter has `block(layer)`: for one decoder block, the components that it has and where each is. What it leaves out is
-not applicable there, and is listed as such: nothing is silently absent.
+An adapter has `block(layer)`: for one decoder block, the components that it has and where each is. What it leaves out
+is not applicable there, and is listed as such: nothing is silently absent.
 """
 
 from __future__ import annotations

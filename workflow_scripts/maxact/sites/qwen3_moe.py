@@ -10,8 +10,8 @@ from maxact.sites.find import Place
 def block(layer: Any) -> dict[str, Place]:
     """Attention, then either a block of experts or, where the configuration says so, a gated MLP as in dense Qwen3.
 
-    The router returns (logits, scores, indices); the logits are before the softmax. Routed experts are fused and have no
-    gate projection of their own to hook, so `gate` is not applicable in a block of experts.
+    The router returns (logits, scores, indices); the logits are before the softmax. Routed experts are fused and have
+    no gate projection of their own to hook, so `gate` is not applicable in a block of experts.
     """
     places = {
         "attention_output": Place(layer.self_attn, index=0),
