@@ -64,11 +64,11 @@ def test_a_summary_decides_where_the_stage_uses_it(store: Store) -> None:
 def test_names_of_inputs_and_order_of_parameters(store: Store) -> None:
     manifest, _ = run_job("first", "a", recipe(text="x"), {}, store)
     other, _ = run_job("first", "b", recipe(text="y"), {}, store)
-    left = action_key("second", recipe(text="t"), {"first/a": manifest, "first/b": other})
-    right = action_key("second", recipe(text="t"), {"first/a": other, "first/b": manifest})
+    left = action_key("second", "b", recipe(text="t"), {"first/a": manifest, "first/b": other})
+    right = action_key("second", "b", recipe(text="t"), {"first/a": other, "first/b": manifest})
     assert left != right
-    assert action_key("first", {"a": 1, "b": 2}, {}) == action_key("first", {"b": 2, "a": 1}, {})
-    assert action_key("first", {"a": 1, "b": 2}, {}) != action_key("first", {"a": 2, "b": 1}, {})
+    assert action_key("first", "a", {"a": 1, "b": 2}, {}) == action_key("first", "a", {"b": 2, "a": 1}, {})
+    assert action_key("first", "a", {"a": 1, "b": 2}, {}) != action_key("first", "a", {"a": 2, "b": 1}, {})
 
 
 def test_a_lost_object_is_made_again_from_its_recipe(store: Store) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from maxact.figures.registry import FIGURES
 from maxact.store.job import Uses
 
 
@@ -54,9 +55,10 @@ STAGES: dict[str, Stage] = {
             "quantize": ("errors.parquet",),
         },
     ),
-    "figures": Stage(
-        "maxact.figures.stage",
-        {"results": ("layers.parquet", "errors.parquet", "global_maxima.csv")},
-        ("matplotlib",),
-    ),
+    "figures": Stage("maxact.figures.stage", {}, ("matplotlib",)),
 }
+
+
+def uses_of(stage: str, name: str) -> Uses:
+    """What a job may read: for a figure, what that figure needs, so that others do not decide it."""
+    return {"results": FIGURES[name].reads} if stage == "figures" else STAGES[stage].uses

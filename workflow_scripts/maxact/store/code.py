@@ -18,8 +18,17 @@ from pathlib import Path
 PACKAGE = "maxact"
 ROOT = Path(__file__).parent.parent
 
-NOT_DECIDING = ("maxact.store", "maxact.errors", "maxact.study")
-"""Modules that cannot change what a stage computes: they move and check, and what they pass on is in the recipe."""
+NOT_DECIDING = (
+    "maxact.store",
+    "maxact.errors",
+    "maxact.study",
+    "maxact.stages",
+    "maxact.sites.registry",
+    "maxact.checkpoints.planted.registry",
+    "maxact.figures.registry",
+)
+"""Modules that cannot change what a stage computes. Some move and check, and what they pass on is in the recipe; the
+registries choose a module by name, and the module chosen is an entry of its own."""
 
 _LAYOUT = {tokenize.COMMENT, tokenize.NL, tokenize.ENCODING, tokenize.ENDMARKER}
 _FSTRING_START = {getattr(tokenize, name) for name in ("FSTRING_START", "TSTRING_START") if hasattr(tokenize, name)}

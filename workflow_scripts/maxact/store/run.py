@@ -24,14 +24,14 @@ from pathlib import Path
 from typing import Any
 
 from maxact.errors import UserError
-from maxact.stages import STAGES
+from maxact.stages import STAGES, uses_of
 from maxact.store.job import Job, Product, used_objects
 from maxact.store.objects import Manifest, Store, canonical, digest_text, write_atomically
 
 
-def action_key(stage: str, recipe: Mapping[str, Any], inputs: Mapping[str, Manifest]) -> str:
+def action_key(stage: str, name: str, recipe: Mapping[str, Any], inputs: Mapping[str, Manifest]) -> str:
     """SHA-256 that decides a result: recipe, and digests of the input objects (and summaries) that it may depend on."""
-    uses = STAGES[stage].uses
+    uses = uses_of(stage, name)
     content = {
         source: {
             "objects": {name: item.sha256 for name, item in used_objects(source, manifest, uses).items()},
@@ -50,7 +50,7 @@ def run_job(
     Raises:
         UserError: from the stage, or installed packages that are not those of the recipe.
     """
-    key = action_key(stage, recipe, inputs)
+    key = action_key(stage, name, recipe, inputs)
     with store.lock(key):
         record = store.action(key)
         if record is not None:
@@ -143,12 +143,13 @@ def _compute(
     stage: str, name: str, key: str, recipe: Mapping[str, Any], inputs: Mapping[str, Manifest], store: Store
 ) -> dict[str, Any]:
     _check_packages(recipe)
+    uses = uses_of(stage, name)
     for source, manifest in inputs.items():
-        if not all(store.has(item) for item in used_objects(source, manifest, STAGES[stage].uses).values()):
+        if not all(store.has(item) for item in used_objects(source, manifest, uses).values()):
             restore(manifest, store)
     started = time.time()
     with store.scratch() as scratch:
-        job = Job(stage, name, recipe["parameters"], inputs, STAGES[stage].uses, store, scratch)
+        job = Job(stage, name, recipe["parameters"], inputs, uses, store, scratch)
         product: Product = importlib.import_module(STAGES[stage].module).compute(job)
         objects = {item: vars(store.put(file)) for item, file in sorted(product.files.items())}
     peak_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // (1024 if sys.platform == "linux" else 1024**2)
