@@ -128,13 +128,17 @@ class Measurement:
         for table in fields(self):
             schema = SCHEMAS[table.name]
             data = pa.Table.from_pandas(getattr(self, table.name), schema=schema, preserve_index=False)
+            # What pandas notes of itself (its version, its types in memory) must not change the bytes.
+            data = data.replace_schema_metadata(None)
             integers = [column.name for column in schema if pa.types.is_integer(column.type)]
             floats = [column.name for column in schema if pa.types.is_floating(column.type)]
             files[f"{table.name}.parquet"] = file = folder / f"{table.name}.parquet"
             # Codes and places rise in small steps and counts are alike from code to code: delta encoding halves the
             # file. The low bytes of 16-bit values kept as float32 are zero: splitting the bytes lets zstd drop them.
             encoding = dict.fromkeys(integers, "DELTA_BINARY_PACKED") | dict.fromkeys(floats, "BYTE_STREAM_SPLIT")
-            pq.write_table(data, file, compression="zstd", use_dictionary=False, column_encoding=encoding, row_group_size=1 << 20)
+            pq.write_table(
+                data, file, compression="zstd", use_dictionary=False, column_encoding=encoding, row_group_size=1 << 20
+            )
         return files
 
     @staticmethod
@@ -144,8 +148,9 @@ class Measurement:
 
 
 def read_table(file: Path) -> pd.DataFrame:
-    """One table of a measurement. Integer columns that may be null have pandas' nullable integer types."""
+    """One table of a measurement. Where it has nulls, integers and booleans have pandas' nullable types."""
     nullable = {pa.int16(): pd.Int16Dtype(), pa.int32(): pd.Int32Dtype(), pa.int64(): pd.Int64Dtype()}
+    nullable |= {pa.bool_(): pd.BooleanDtype()}
     table = pq.read_table(file)
     mapper = {} if not any(column.null_count for column in table.columns) else nullable
     return table.to_pandas(types_mapper=mapper.get)

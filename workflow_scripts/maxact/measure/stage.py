@@ -29,12 +29,18 @@ def compute(job: Job) -> Product:
     found = measure(model, samples, parameters["components"], texts, title=job.name)
     seconds = time.perf_counter() - started
     nonfinite = found.sites[["nan", "positive_infinity", "negative_infinity"]].sum().sum()
+    extent = {
+        "sites": int((found.sites.status == "measured").sum()),
+        "not_applicable": int((found.sites.status != "measured").sum()),
+        "samples": len(samples),
+        "tokens": sum(len(sample.token_ids) for sample in samples),
+    }
     return Product(
         files=found.write(job.scratch / "tables"),
-        summary={**headline(found), "nonfinite": int(nonfinite)},
+        summary={**headline(found), "nonfinite": int(nonfinite), **extent},
         costs={
             "forward_passes": len(samples),
-            "tokens": sum(len(sample.token_ids) for sample in samples),
+            "tokens": extent["tokens"],
             "measuring_seconds": round(seconds, 3),
         },
     )

@@ -42,7 +42,7 @@ def tables(
 
 
 def _frame(table: str, rows: Any) -> pd.DataFrame:
-    """A data frame with the columns and types of the stored table; integers that may be missing are nullable."""
+    """A data frame with the columns and types of the stored table; integers and booleans may be missing."""
     frame = pd.DataFrame(rows, columns=SCHEMAS[table].names)
     for column in SCHEMAS[table]:
         kind = column.type.to_pandas_dtype()
@@ -50,6 +50,8 @@ def _frame(table: str, rows: Any) -> pd.DataFrame:
             frame[column.name] = frame[column.name].astype(f"Int{np.dtype(kind).itemsize * 8}")
         elif np.issubdtype(kind, np.number):
             frame[column.name] = frame[column.name].astype(kind)
+        elif kind is np.bool_:
+            frame[column.name] = frame[column.name].astype("boolean")
     return frame
 
 
