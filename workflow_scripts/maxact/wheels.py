@@ -89,14 +89,20 @@ def member_path(wheel: Wheel, member: str) -> Path:
 
 
 def licence_of(wheel: Wheel) -> str:
-    """What the wheel's own METADATA says of its licence; "unknown" where it says nothing."""
+    """What the wheel says of its licence: its METADATA, else the head of its licence file, else "unknown"."""
     with open_wheel(wheel) as archive:
-        name = next(name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
-        lines = archive.read(name).decode("utf-8", errors="replace").partition("\n\n")[0].splitlines()
-    for key in ("License-Expression: ", "License: ", "Classifier: License :: OSI Approved :: "):
-        found = [line.removeprefix(key).strip() for line in lines if line.startswith(key)]
-        if found and found[0]:
-            return found[0]
+        names = archive.namelist()
+        metadata = archive.read(next(name for name in names if name.endswith(".dist-info/METADATA")))
+        lines = metadata.decode("utf-8", errors="replace").partition("\n\n")[0].splitlines()
+        for key in ("License-Expression: ", "License: ", "Classifier: License :: OSI Approved :: "):
+            found = [line.removeprefix(key).strip() for line in lines if line.startswith(key)]
+            if found and found[0]:
+                return found[0]
+        for name in names:
+            if ".dist-info/" in name and name.rpartition("/")[2].upper().startswith("LICEN"):
+                text = archive.read(name).decode("utf-8", errors="replace")
+                head = [line.strip() for line in text.splitlines() if line.strip()][:2]
+                return ", ".join(head)[:80]
     return "unknown"
 
 

@@ -1,0 +1,82 @@
+"""The stage `quantize`, from stored tables to the stored table; and on activations of a real model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+import torch
+from measured import assert_same_as_direct, tables
+
+from maxact.measurement import SCHEMAS, Measurement
+from maxact.quantize.site_errors import SCHEMA
+from maxact.quantize.stage import compute
+from maxact.store.job import Job
+from maxact.store.objects import Manifest, Store
+
+POLICIES = ["max", "quantile_0.999"]
+
+
+def job_on(measurement: Measurement, folder: Path) -> Job:
+    """A job of the stage on a stored measurement."""
+    store = Store(folder / "store")
+    objects = {name: store.put(file) for name, file in measurement.write(folder / "tables").items()}
+    manifest = Manifest("measure", "toy", "0" * 64, {}, objects, {})
+    scratch = folder / "scratch"
+    scratch.mkdir()
+    parameters = {"bits": 8, "policies": POLICIES}
+    uses = {"measure": ("sites.parquet", "histograms.parquet")}
+    return Job("quantize", "toy", parameters, {"measure": manifest}, uses, store, scratch)
+
+
+def empty(*names: str) -> dict[str, pd.DataFrame]:
+    return {name: pd.DataFrame(columns=SCHEMAS[name].names) for name in names}
+
+
+def test_errors_are_stored_by_site_and_policy(tmp_path: Path) -> None:
+    generator = torch.Generator().manual_seed(1)
+    made = {}
+    for layer in range(2):
+        x = torch.randn(30, 16, generator=generator).to(torch.bfloat16)
+        x[3, 5] = 300.0 if layer else 3.0
+        made["residual", layer] = {"calibration": [x], "evaluation": [x[:20]]}
+    made["final_norm", None] = made["residual", 0]
+    sites, histograms = tables(made)
+    product = compute(job_on(Measurement(sites, histograms, **empty("samples", "channels", "top")), tmp_path))
+    stored = pq.read_table(product.files["errors.parquet"])
+    assert stored.schema.equals(SCHEMA)
+    assert stored["policy"].to_pylist() == POLICIES * 3
+    assert stored["layer"].to_pylist() == [0, 0, 1, 1, None, None]
+    assert {policy: worst["layer"] for policy, worst in product.summary["worst"].items()} == {"max": 1, "quantile_0.999": 1}
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_histogram_errors_equal_direct_ones_on_activations_of_a_model(dtype: torch.dtype) -> None:
+    """Every module's output in a small Llama with a large channel, caught by a plain hook."""
+    from transformers import LlamaConfig, LlamaModel
+
+    torch.manual_seed(3)
+    size = {"hidden_size": 64, "intermediate_size": 96, "num_attention_heads": 4, "num_key_value_heads": 2}
+    model = LlamaModel(LlamaConfig(num_hidden_layers=2, vocab_size=50, **size)).eval()
+    with torch.no_grad():
+        model.layers[0].mlp.down_proj.weight[7] *= 3000
+    caught: dict[str, dict[str, list[torch.Tensor]]] = {}
+    split = "calibration"
+    for name, module in model.to(dtype).named_modules():
+        if name.startswith("layers.") and name.count(".") in (1, 3) or name in ("embed_tokens", "norm"):
+            module.register_forward_hook(
+                lambda _, __, output, name=name: caught.setdefault(name, {"calibration": [], "evaluation": []})[split].append(
+                    output.detach().clone()
+                )
+                if isinstance(output, torch.Tensor)
+                else None
+            )
+    for split in ("calibration", "evaluation"):
+        for _ in range(2):
+            with torch.inference_mode():
+                model(input_ids=torch.randint(50, (1, 40)))
+    assert len(caught) >= 10
+    for splits in caught.values():
+        assert_same_as_direct(splits, POLICIES)

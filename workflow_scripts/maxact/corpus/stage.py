@@ -1,0 +1,49 @@
+"""The stage `corpus`: the samples of a study as one table."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import asdict
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from tokenizers import Tokenizer
+
+from maxact.corpus.packaged_text import build
+from maxact.store.job import Job, Product
+from maxact.study import Wheel
+
+SCHEMA = pa.schema(
+    [
+        ("id", pa.string()),
+        ("domain", pa.string()),
+        ("language", pa.string()),
+        ("script", pa.string()),
+        ("source", pa.string()),
+        ("licence", pa.string()),
+        ("length_bucket", pa.int32()),
+        ("text", pa.string()),
+    ]
+)
+
+
+def compute(job: Job) -> Product:
+    """samples.parquet, in the order in which samples are numbered from here on."""
+    asked = job.parameters
+    tokenizer = Tokenizer.from_file(str(job.path("tokenizer", "tokenizer.json")))
+    wheels = [Wheel(**wheel) for wheel in asked["wheels"]]
+    lengths = {int(length): weight for length, weight in asked["lengths"].items()}  # JSON keys are strings
+    samples = build(asked["samples"], asked["seed"], asked["proportions"], lengths, wheels, tokenizer)
+    file = job.scratch / "samples.parquet"
+    pq.write_table(pa.Table.from_pylist([asdict(sample) for sample in samples], schema=SCHEMA), file, compression="zstd")
+    domains = Counter(sample.domain for sample in samples)
+    return Product(
+        files={file.name: file},
+        summary={
+            "samples": len(samples),
+            "tokens": sum(sample.length_bucket for sample in samples),
+            "domains": dict(domains),
+            "scripts": len({sample.script for sample in samples}),
+            "languages": len({sample.language for sample in samples}),
+        },
+    )

@@ -1,0 +1,1 @@
+"""Reconstruction errors of number formats, from stored histograms."""
