@@ -3,11 +3,11 @@
 
 def tokenizer_of_planted(wildcards):
     """A planted checkpoint has its family's tokenizer; a real one its own."""
-    checkpoint = STUDY.checkpoint(wildcards.name)
-    return manifest("checkpoint", STUDY.families[checkpoint.family].tokenizer) if checkpoint.planted else []
+    chosen = STUDY.checkpoint(wildcards.name)
+    return manifest("checkpoint", STUDY.families[chosen.family].tokenizer) if chosen.planted else []
 
 
-rule checkpoint:
+rule weights:
     """Put the weights of one checkpoint into the store, as safetensors."""
     input:
         key=key("checkpoint"),
@@ -16,6 +16,7 @@ rule checkpoint:
         manifest=manifest("checkpoint"),
     params:
         store=STORE,
+        stage="checkpoint",
     log:
         log_file("checkpoint"),
     conda:

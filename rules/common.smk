@@ -11,7 +11,7 @@ from maxact.study import validate_study
 
 if not workflow.overwrite_configfiles:
 
-    configfile: workflow.source_path("../studies/pocket.yaml")
+    configfile: str(Path(workflow.basedir, "studies", "pocket.yaml"))
 
 
 try:
@@ -27,8 +27,8 @@ except UserError as error:
 SCRIPT = "../workflow_scripts/run_stage.py"
 ENVIRONMENT = "../envs/cpu.yaml"
 STORE = "artifacts"
-CHECKPOINTS = [checkpoint.name for checkpoint in STUDY.checkpoints]
-REAL = [checkpoint.name for checkpoint in STUDY.checkpoints if not checkpoint.planted]
+CHECKPOINTS = [item.name for item in STUDY.checkpoints]
+REAL = [item.name for item in STUDY.checkpoints if not item.planted]
 
 
 wildcard_constraints:

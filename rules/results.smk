@@ -4,14 +4,14 @@ from maxact.figures.registry import FIGURES
 from maxact.results.registry import TABLES
 
 REPORT = str(REPORTS / "report.html")
-FAMILIES = sorted({checkpoint.family for checkpoint in STUDY.checkpoints})
+FAMILIES = sorted({item.family for item in STUDY.checkpoints})
 CAPTIONS = "../reports/captions"
 
 
-def described(path, name, entry):
+def described(kind, name, suffix, entry):
     """Mark a file for the report, with its caption, category and label."""
-    caption = f"{CAPTIONS}/{name}.rst"
-    return report(path, caption=caption, category=entry.category, labels={"what": entry.title})
+    path = str(REPORTS / kind / f"{name}.{suffix}")
+    return report(path, caption=f"{CAPTIONS}/{kind}/{name}.rst", category=entry.category, labels={"what": entry.title})
 
 
 rule results:
@@ -25,7 +25,7 @@ rule results:
         quantize=[manifest("quantize", name) for name in CHECKPOINTS],
     output:
         [str(REPORTS / "tables" / f"{name}.md") for name in TABLES],
-        [described(str(REPORTS / "tables" / f"{name}.csv"), name, entry) for name, entry in TABLES.items()],
+        [described("tables", name, "csv", entry) for name, entry in TABLES.items()],
         manifest=manifest("results", "results"),
     params:
         store=STORE,
@@ -46,7 +46,7 @@ for figure, entry in FIGURES.items():
             key=key("figures", figure),
             results=manifest("results", "results"),
         output:
-            described(str(REPORTS / "figures" / f"{figure}.pdf"), figure, entry),
+            described("figures", figure, "pdf", entry),
             str(REPORTS / "figures" / f"{figure}.png"),
             manifest=manifest("figures", figure),
         params:
@@ -65,7 +65,7 @@ rule study_report:
     input:
         rules.results.output,
         [getattr(rules, f"figure_{figure}").output for figure in FIGURES],
-        captions=[workflow.source_path(f"{CAPTIONS}/{name}.rst") for name in [*TABLES, *FIGURES]],
+        captions=sorted(map(str, Path(workflow.basedir, "reports", "captions").glob("*/*.rst"))),
     output:
         REPORT,
     params:

@@ -15,7 +15,7 @@ from maxact.checkpoints.load import load_model
 from maxact.errors import UserError
 from maxact.measure.run import Sample, headline, measure
 from maxact.measurement import QUANTILES, Measurement
-from maxact.sites.components import COMPONENTS
+from maxact.sites.legend import LEGEND
 from maxact.tokens import read_token_lines, token_texts
 
 
@@ -40,7 +40,7 @@ def measure_source(source: Path, tokens: Path, dtype: str, attention: str) -> tu
         model = load_model(folder, dtype=dtype, attention=attention)
         tokenizer = folder / "tokenizer.json"
         vocabulary = token_texts(tokenizer, {token for line in lines for token in line}) if tokenizer.exists() else None
-        return source.resolve().stem, measure(model, samples, list(COMPONENTS), vocabulary)
+        return source.resolve().stem, measure(model, samples, list(LEGEND), vocabulary)
 
 
 def nonfinite_total(measurement: Measurement) -> int:
@@ -67,7 +67,7 @@ def to_text(checkpoint: str, measurement: Measurement) -> str:
     if M is None:
         return f"{checkpoint}: no activation is finite"
     layer = "" if M["layer"] is None else f" of layer {M['layer']}"
-    place = f"{COMPONENTS[M['component']].label}{layer}, channel {M['channel']}, sample {M['sample']}, position {M['position']}"
+    place = f"{LEGEND[M['component']].label}{layer}, channel {M['channel']}, sample {M['sample']}, position {M['position']}"
     ties = f"\nthe same |x| at: {', '.join(_tie(tie) for tie in M['ties'])}" if M["ties"] else ""
     return f"{checkpoint}: M = {M['value']:,.6g} (value {M['signed']:,.6g}) at {place}{ties}"
 

@@ -1,0 +1,1 @@
+"""Figures: each module has `draw(frames, style) -> Figure`, and draws one."""

@@ -1,0 +1,65 @@
+"""The largest |x| of every component along the layers, a panel for each checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from maxact.figures.style import PLANTED_NOTE, mark_planted, title
+from maxact.sites.legend import LEGEND
+
+COLUMNS = 2
+
+
+def draw(frames: Mapping[str, pd.DataFrame], style: Mapping[str, float]) -> Figure:
+    """Panels in the order of the data, real checkpoints first, on one logarithmic axis."""
+    data = frames["layers.parquet"]
+    groups = [(name, part) for name, part in data.groupby("checkpoint", sort=False)]
+    rows = -(-len(groups) // COLUMNS)
+    figure = Figure(figsize=(style["width_inches"], 0.7 + 2.1 * rows), layout="constrained")
+    panels = figure.subplots(rows, COLUMNS, squeeze=False, sharey=True).flat
+    for axes, (name, part) in zip(panels, groups, strict=False):
+        curves(part, axes)
+        kind = part["kind"].iloc[0]
+        axes.set_title(title(str(name), kind))
+        mark_planted(axes, kind)
+    for axes in list(panels)[len(groups) :]:
+        axes.remove()
+    for axes in figure.axes:
+        axes.label_outer(remove_inner_ticks=False)
+        axes.set_xlabel("layer")
+    seen: dict[str, object] = {}
+    for axes in figure.axes:
+        seen |= dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))
+    order = [shown.label for shown in LEGEND.values() if shown.label in seen]
+    figure.legend([seen[label] for label in order], order, loc="outside lower center", ncols=4)
+    figure.supylabel("largest |x|", fontsize=style["font_size"])
+    if (data["kind"] == "planted").any():
+        figure.suptitle(f"Grey panels are {PLANTED_NOTE}", fontsize=style["font_size"] - 1)
+    return figure
+
+
+def curves(data: pd.DataFrame, axes: Axes) -> None:
+    """A line for each component; what exists once is a mark before the first layer or after the last.
+
+    A largest |x| of zero has no place on a logarithmic axis and leaves a gap.
+    """
+    axes.set_yscale("log")
+    last = int(data["layer"].max())
+    for name, shown in LEGEND.items():
+        part = data[(data["component"] == name) & (data["peak"] > 0)]
+        if part.empty:
+            continue
+        if part["layer"].isna().all():
+            at, marker = (-1, ">") if name == "embedding" else (last + 1, "<")
+            axes.plot([at], part["peak"], marker=marker, color=shown.color, markersize=4, linestyle="none", label=shown.label)
+        else:
+            heights = part.set_index(part["layer"].astype(int))["peak"].reindex(range(last + 1))
+            axes.plot(heights.index, heights, color=shown.color, label=shown.label, marker="." if last < 12 else None)
+    axes.set_xlim(-1.6, last + 1.6)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8, prune="lower"))
+    axes.grid(axis="y", linewidth=0.3, alpha=0.6)

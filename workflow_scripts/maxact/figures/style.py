@@ -1,0 +1,68 @@
+"""One style for all figures, and how they are written so that the same data give the same bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+PLANTED_HATCH = "////"
+PLANTED_NOTE = "planted: one activation put in on purpose; says nothing about released models"
+GREY = "#666666"
+
+
+@contextmanager
+def styled(style: Mapping[str, float]) -> Iterator[None]:
+    """Matplotlib's settings for one figure."""
+    size = style["font_size"]
+    settings: dict[str, Any] = {
+        "font.size": size,
+        "axes.titlesize": size,
+        "axes.labelsize": size,
+        "xtick.labelsize": size - 1,
+        "ytick.labelsize": size - 1,
+        "legend.fontsize": size - 1,
+        "font.family": "DejaVu Sans",  # ships with matplotlib: the same on any machine
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.linewidth": 0.6,
+        "lines.linewidth": 1.2,
+        "legend.frameon": False,
+        "pdf.fonttype": 42,  # TrueType: text stays text
+        "svg.hashsalt": "maxact",
+        "text.parse_math": False,  # names are text, whatever they hold
+    }
+    with matplotlib.rc_context(settings):
+        yield
+
+
+def save(figure: Figure, folder: Path, name: str, dots_per_inch: float) -> dict[str, Path]:
+    """Write `name`.pdf and `name`.png, without times or versions in them."""
+    files = {f"{name}.{suffix}": folder / f"{name}.{suffix}" for suffix in ("pdf", "png")}
+    nothing: dict[str, dict[str, Any]] = {"pdf": {"CreationDate": None, "Producer": None, "Creator": None}, "png": {"Software": None}}
+    for file in files.values():
+        figure.savefig(file, dpi=dots_per_inch, metadata=nothing[file.suffix[1:]])
+    return files
+
+
+def title(checkpoint: str, kind: str) -> str:
+    """A checkpoint's name as figures show it."""
+    return f"{checkpoint} (planted)" if kind == "planted" else checkpoint
+
+
+def mark_planted(axes: Axes, kind: str) -> None:
+    """Planted checkpoints have a grey ground: told apart at a glance."""
+    if kind == "planted":
+        axes.set_facecolor("#f0f0f0")
+        axes.title.set_color(GREY)
+        axes.title.set_style("italic")
+
+
+def message(figure: Figure, text: str) -> None:
+    """In place of a figure that has no data."""
+    figure.text(0.5, 0.5, text, ha="center", va="center", color=GREY)

@@ -1,0 +1,1 @@
+"""From measurements to tables: pure functions from data frames to data frames."""

@@ -1,0 +1,40 @@
+"""What a run ends with: a short table, and where the report is. Standard library only, as Snakemake's process calls it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+FORMATS = ("float16", "e4m3", "e5m2")
+
+
+def print_closing_table(manifest: Path, report: str) -> None:
+    """Print M of every checkpoint from the results' manifest, if there is one, and the report's path."""
+    if manifest.exists():
+        summary = json.loads(manifest.read_text(encoding="utf-8"))["summary"]
+        print(closing_table(summary["checkpoints"]))
+        print(f"instrument check: {summary['instrument_check']}")
+    if Path(report).exists():
+        print(f"report: {report}")
+
+
+def closing_table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Aligned text: checkpoint, M, where, and headroom (limit / M) to the largest value of three formats."""
+    head = ["checkpoint", "M", "where", *(f"to {name}" for name in FORMATS)]
+    cells = [head] + [_cells(row) for row in rows]
+    widths = [max(len(line[column]) for line in cells) for column in range(len(head))]
+    lines = []
+    for line in cells:
+        left = (line[0].ljust(widths[0]), line[1].rjust(widths[1]), line[2].ljust(widths[2]))
+        lines.append("  ".join([*left, *(cell.rjust(width) for cell, width in zip(line[3:], widths[3:], strict=True))]).rstrip())
+    return "\n".join(lines)
+
+
+def _cells(row: Mapping[str, Any]) -> list[str]:
+    name = row["checkpoint"] + (" (planted)" if row["planted"] else "") + (" (has NaN or infinity)" if row["nonfinite"] else "")
+    if row["M"] is None:
+        return [name, "none finite", "", "", "", ""]
+    headroom = (row["headroom"][key] for key in FORMATS)
+    return [name, f"{row['M']:,.6g}", row["where"], *("" if x is None else "OVERFLOWS" if x < 1 else f"{x:,.1f}x" for x in headroom)]

@@ -1,0 +1,68 @@
+"""The stage `results`: all measurements of a study joined into tables, and into the frames that figures draw."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pandas as pd
+
+from maxact.measurement import read_table
+from maxact.results import tables
+from maxact.results.tables import LIMITS, Member, site_name
+from maxact.results.text import to_csv, to_markdown
+from maxact.store.job import Job, Product
+
+SHOWN = {
+    "instrument_check": tables.instrument_check,
+    "checkpoints": tables.checkpoints,
+    "global_maxima": tables.global_maxima,
+    "int8": tables.int8,
+}
+FRAMES = {"layers": tables.layers, "errors": tables.errors}
+
+
+def compute(job: Job) -> Product:
+    """A CSV and a Markdown file for each table, a Parquet file for each frame; the summary has the closing table."""
+    members = [_member(job, **checkpoint) for checkpoint in job.parameters["checkpoints"]]
+    files = {}
+    for name, table in SHOWN.items():
+        frame = table(members)
+        for suffix, text in (("csv", to_csv(frame)), ("md", to_markdown(frame))):
+            files[f"{name}.{suffix}"] = file = job.scratch / f"{name}.{suffix}"
+            file.write_text(text, encoding="utf-8")
+    for name, table in FRAMES.items():
+        files[f"{name}.parquet"] = file = job.scratch / f"{name}.parquet"
+        table(members).to_parquet(file, index=False)
+    verdicts = tables.instrument_check(members)["verdict"]
+    exact = int((verdicts == "exact").sum())
+    summary = {
+        "instrument_check": f"{exact} of {len(verdicts)} planted peaks recovered exactly",
+        "checkpoints": [_closing_row(member) for member in tables.in_order(members)],
+    }
+    return Product(files=files, summary=summary)
+
+
+def _member(job: Job, name: str, family: str) -> Member:
+    check = f"loading_check/{name}"
+    return Member(
+        name=name,
+        family=family,
+        summary=job.inputs[f"checkpoint/{name}"].summary,
+        headline=job.inputs[f"measure/{name}"].summary,
+        sites=read_table(job.path(f"measure/{name}", "sites.parquet")),
+        top=read_table(job.path(f"measure/{name}", "top.parquet")),
+        errors=pd.read_parquet(job.path(f"quantize/{name}", "errors.parquet")),
+        check=json.loads(job.path(check, "perplexity.json").read_text(encoding="utf-8")) if check in job.inputs else None,
+        tokens=job.inputs[f"tokens/{family}"].summary,
+    )
+
+
+def _closing_row(member: Member) -> dict[str, Any]:
+    M = member.headline["M"]
+    row = {"checkpoint": member.name, "planted": member.kind == "planted", "nonfinite": member.headline["nonfinite"]}
+    if M is None:
+        return row | {"M": None}
+    where = f"{site_name(M['component'], M['layer'])}, channel {M['channel']}, sample {M['sample']}, position {M['position']}"
+    headroom = {name: limit / M["value"] if M["value"] else None for name, limit in LIMITS.items()}
+    return row | {"M": M["value"], "where": where, "headroom": headroom}

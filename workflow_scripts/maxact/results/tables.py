@@ -1,0 +1,182 @@
+"""The tables of a study. Real checkpoints come first; planted ones say so in the column `kind`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+LIMITS = {"float16": 65504.0, "e4m3": 448.0, "e5m2": 57344.0}
+"""Largest finite value of a format: IEEE 754 binary16; OCP 8-bit floating point (e4m3 has no infinity)."""
+
+PEAK_SITE = "peak residual layer"
+WORST_SITE = "site with the largest error"
+
+
+@dataclass(frozen=True)
+class Member:
+    """All that is known of one checkpoint.
+
+    Attributes:
+        summary: of the checkpoint: model_type, layers, planted, ancestry, licence, peak and marker if planted, ...
+        headline: M and M_with_gate with their places, and the count of non-finite values.
+        sites, top, errors: the tables of measurement and quantization.
+        check: perplexity, tokens and ceiling of the loading check; None for a planted checkpoint.
+        tokens: summary of the tokens it was measured on.
+    """
+
+    name: str
+    family: str
+    summary: Mapping[str, Any]
+    headline: Mapping[str, Any]
+    sites: pd.DataFrame
+    top: pd.DataFrame
+    errors: pd.DataFrame
+    check: Mapping[str, Any] | None
+    tokens: Mapping[str, Any]
+
+    @property
+    def kind(self) -> str:
+        return "planted" if self.summary["planted"] else "real"
+
+
+def in_order(members: Sequence[Member]) -> list[Member]:
+    """Real checkpoints first, each kind in the order of the study."""
+    return sorted(members, key=lambda member: member.kind == "planted")
+
+
+def site_name(component: str, layer: Any) -> str:
+    """A site as `residual@11`; the component alone where it exists once."""
+    return component if layer is None or pd.isna(layer) else f"{component}@{int(layer)}"
+
+
+def checkpoints(members: Sequence[Member]) -> pd.DataFrame:
+    """What was measured, where it comes from, and whether its weights were loaded rightly."""
+    rows = []
+    for member in in_order(members):
+        check = member.check or {}
+        rows.append(
+            {
+                "checkpoint": member.name,
+                "kind": member.kind,
+                "family": member.family,
+                "model_type": member.summary["model_type"],
+                "parameters": member.summary["parameters"],
+                "layers": member.summary["layers"],
+                "hidden_size": member.summary["hidden_size"],
+                "weights": member.summary["ancestry"],
+                "source": member.summary["source"],
+                "licence": member.summary["licence"],
+                "perplexity": check.get("perplexity"),
+                "perplexity_ceiling": check.get("ceiling"),
+                "samples": member.tokens["samples"],
+                "tokens": member.tokens["tokens"],
+                "special_tokens": member.tokens["special_tokens"],
+                "nonfinite": member.headline["nonfinite"],
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def global_maxima(members: Sequence[Member]) -> pd.DataFrame:
+    """M of each checkpoint, where it is, and how far it is from the largest value of three formats."""
+    rows = []
+    for member in in_order(members):
+        M, gate = member.headline["M"], member.headline["M_with_gate"]
+        row: dict[str, Any] = {"checkpoint": member.name, "kind": member.kind, "weights": member.summary["ancestry"]}
+        if M is not None:
+            row |= {"M": M["value"], "signed": M["signed"], "component": M["component"], "layer": M["layer"]}
+            row |= {key: M[key] for key in ("channel", "sample", "position")}
+            row |= {"token": _token_at(member, M), "M_with_gate": gate["value"]}
+            row |= {"ties": ", ".join(site_name(tie["component"], tie["layer"]) for tie in M["ties"])}
+            # A checkpoint of nothing but zeros is infinitely far from every limit.
+            row |= {f"headroom_{name}": limit / M["value"] if M["value"] else None for name, limit in LIMITS.items()}
+        rows.append(row | {"nonfinite": member.headline["nonfinite"]})
+    frame = pd.DataFrame(rows)
+    integers = [name for name in ("layer", "channel", "sample", "position") if name in frame]
+    return frame.astype(dict.fromkeys(integers, "Int64"))
+
+
+def _token_at(member: Member, place: Mapping[str, Any]) -> str | None:
+    """The text of the token at a peak: the first of its site's top."""
+    sites = member.sites
+    here = (sites.component == place["component"]) & _same_layer(sites.layer, place["layer"])
+    first = member.top[member.top.site.isin(sites[here].site) & (member.top["rank"] == 0)]
+    text = first.token.iloc[0] if len(first) else None
+    return None if pd.isna(text) else str(text)
+
+
+def _same_layer(layers: pd.Series, layer: int | None) -> pd.Series:
+    return layers.isna() if layer is None else layers.eq(layer).fillna(False).astype(bool)
+
+
+def int8(members: Sequence[Member]) -> pd.DataFrame:
+    """The error of each policy at the residual site of largest |x|, as in the paper, and at the site where it is largest."""
+    rows = []
+    for member in in_order(members):
+        residual = member.sites[(member.sites.component == "residual") & member.sites.peak.notna()]
+        peak = residual.site[residual.peak == residual.peak.max()].min() if len(residual) else None
+        for policy, errors in member.errors.groupby("policy", sort=False):
+            known = errors[errors.relative_rmse.notna()]
+            chosen = {PEAK_SITE: errors[errors.site == peak], WORST_SITE: known.nlargest(1, "relative_rmse")}
+            for where, found in chosen.items():
+                for site in found.to_dict("records"):
+                    rows.append(
+                        {
+                            "checkpoint": member.name,
+                            "kind": member.kind,
+                            "at": where,
+                            "site": site_name(site["component"], site["layer"]),
+                            "format": site["format"],
+                            "policy": policy,
+                            **{key: site[key] for key in ("threshold", "relative_mae", "relative_rmse", "sqnr_db", "clip_rate")},
+                        }
+                    )
+    return pd.DataFrame(rows)
+
+
+def instrument_check(members: Sequence[Member]) -> pd.DataFrame:
+    """The peak that was planted and the one that was measured, and whether they are the same in everything."""
+    rows = []
+    for member in members:
+        if member.kind != "planted":
+            continue
+        peak, marker = member.summary["peak"], member.summary["marker"]
+        truth = {"value": peak["value"], "component": peak["component"], "layer": peak["layer"], "channel": peak["channel"]}
+        truth |= {"sample": marker["sample"], "position": marker["position"]}
+        found = _largest_gate(member) if peak["component"] == "gate" else member.headline["M"]
+        measured = {key: (found or {}).get("signed" if key == "value" else key) for key in truth}
+        row: dict[str, Any] = {"checkpoint": member.name, "kind": member.kind, "model_type": member.summary["model_type"]}
+        row |= {"verdict": "exact" if measured == truth else "DIFFERS"}
+        for key in truth:
+            row |= {f"planted_{key}": truth[key], f"measured_{key}": measured[key]}
+        rows.append(row)
+    return pd.DataFrame(rows, columns=list(rows[0]) if rows else ["checkpoint", "kind", "model_type", "verdict"])
+
+
+def _largest_gate(member: Member) -> dict[str, Any] | None:
+    gates = member.sites[(member.sites.component == "gate") & member.sites.peak.notna()]
+    if gates.empty:
+        return None
+    first = gates[gates.peak == gates.peak.max()].sort_values("site").iloc[0]
+    place = {key: int(first[f"peak_{key}"]) for key in ("channel", "sample", "position")}
+    return {"signed": float(first.peak_signed), "component": "gate", "layer": int(first.layer), **place}
+
+
+def layers(members: Sequence[Member]) -> pd.DataFrame:
+    """For figures: a row for each measured site of each checkpoint."""
+    columns = ["component", "layer", "peak", "abs_median", "quantile_0.999", "rms", "massive_tokens_passed"]
+    return _joined([(member, member.sites.loc[member.sites.status == "measured", columns]) for member in in_order(members)])
+
+
+def errors(members: Sequence[Member]) -> pd.DataFrame:
+    """For figures: a row for each site and policy of each checkpoint."""
+    columns = ["component", "layer", "format", "policy", "relative_rmse", "sqnr_db", "clip_rate"]
+    return _joined([(member, member.errors[columns]) for member in in_order(members)])
+
+
+def _joined(parts: Sequence[tuple[Member, pd.DataFrame]]) -> pd.DataFrame:
+    frames = [part.assign(checkpoint=member.name, kind=member.kind, layer=part.layer.astype("Int64")) for member, part in parts]
+    return pd.concat(frames, ignore_index=True)
