@@ -56,8 +56,8 @@ def quantization_errors(
         "elements": len(x),
         "mae": mae,
         "rmse": math.sqrt(mse),
-        "relative_mae": mae / mean if mae else 0.0,
-        "relative_rmse": math.sqrt(mse / power) if mse else 0.0,
-        "sqnr_db": 10 * math.log10(power / mse) if mse else None,
+        "relative_mae": mae / mean if mean else None,
+        "relative_rmse": math.sqrt(mse / power) if power else None,
+        "sqnr_db": 10 * math.log10(power / mse) if mse and power else None,
         "clip_rate": sum(abs(value) > threshold for value in exact) / len(exact),
     }

@@ -10,12 +10,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from measured import assert_same_as_direct, tables
 from oracles.quantize import fake_quantized
+from quantize.measured import assert_same_as_direct, errors_of, tables
 
 from maxact.histogram import code_values, finite_codes
-from maxact.quantize.integer import levels, reconstruct, scale_of
-from maxact.quantize.site_errors import site_errors
+from maxact.quantize.integer import error, reconstruct
 
 DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 POLICIES = ["max", "quantile_0.999", "quantile_0.9", "quantile_0.5"]
@@ -84,7 +83,7 @@ def test_every_value_is_reconstructed_as_torch_does_it(dtype: str, bits: int) ->
     values = code_values(dtype)[finite_codes(dtype)].astype(np.float32)
     thresholds = np.unique(np.abs(values))[1:]
     for threshold in [*thresholds[:3], *thresholds[:: len(thresholds) // 40], thresholds[-1]]:
-        found = reconstruct(values, scale_of(float(threshold), bits), bits)
+        found = reconstruct(values, float(threshold), bits)
         expected = fake_quantized(torch.from_numpy(values.copy()), float(threshold), bits).numpy()
         assert found.dtype == np.float32
         assert found.view(np.uint32).tolist() == expected.view(np.uint32).tolist()
@@ -92,21 +91,26 @@ def test_every_value_is_reconstructed_as_torch_does_it(dtype: str, bits: int) ->
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_no_threshold_but_zero_has_a_scale_of_zero(dtype: str) -> None:
-    smallest = float(code_values(dtype)[1])
-    assert scale_of(smallest, 8) > 0
-    assert (float(scale_of(smallest, 8)) < np.finfo(np.float32).tiny) == (dtype == "bfloat16")  # a subnormal scale
-    assert scale_of(0.0, 8) == 0
+    smallest = np.array([1], np.uint16)
+    value = float(code_values(dtype)[1])
+    found = error(smallest, np.array([1]), dtype, value, 8)
+    assert 0 < found.scale < value
+    assert (found.scale < np.finfo(np.float32).tiny) == (dtype == "bfloat16")  # a subnormal scale
+    assert found.mae < value / 100
+    assert error(smallest, np.array([1]), dtype, 0.0, 8).scale == 0
 
 
 def test_halves_round_to_even_and_what_is_past_the_threshold_is_clamped() -> None:
     x = np.array([0.5, 1.5, 2.5, -0.5, -1.5, 127.0, 127.5, 1000.0, -1000.0], np.float32)
-    assert reconstruct(x, np.float32(1), 8).tolist() == [0, 2, 2, 0, -2, 127, 127, 127, -127]
-    assert [levels(bits) for bits in (2, 4, 8)] == [1, 7, 127]
+    assert reconstruct(x, 127.0, 8).tolist() == [0, 2, 2, 0, -2, 127, 127, 127, -127]
 
 
 def test_a_threshold_of_zero_has_no_error_and_no_sqnr() -> None:
-    splits = {"calibration": [hostile("zeros of both signs", "bfloat16")], "evaluation": [hostile("normal", "bfloat16")]}
-    for row in site_errors(*tables({("gate", 3): splits}), 8, POLICIES).to_dict("records"):
+    splits = {
+        "calibration": [hostile("zeros of both signs", "bfloat16")],
+        "evaluation": [hostile("normal", "bfloat16")],
+    }
+    for row in errors_of(*tables({("gate", 3): splits}), 8, POLICIES).to_dict("records"):
         assert [row[name] for name in ("threshold", "scale", "mae", "rmse", "relative_mae", "relative_rmse")] == [0] * 6
         assert math.isnan(row["sqnr_db"])
         assert row["clip_rate"] == 1
@@ -114,9 +118,11 @@ def test_a_threshold_of_zero_has_no_error_and_no_sqnr() -> None:
 
 def test_zeros_are_reconstructed_without_error() -> None:
     splits = {"calibration": [hostile("normal", "float16")], "evaluation": [hostile("zeros of both signs", "float16")]}
-    for row in site_errors(*tables({("gate", 3): splits}), 8, POLICIES).to_dict("records"):
-        assert [row[name] for name in ("mae", "rmse", "relative_mae", "relative_rmse", "clip_rate")] == [0] * 5
-        assert math.isnan(row["sqnr_db"])
+    for row in errors_of(*tables({("gate", 3): splits}), 8, POLICIES).to_dict("records"):
+        assert [row[name] for name in ("mae", "rmse", "clip_rate")] == [0] * 3
+        assert all(
+            math.isnan(row[name]) for name in ("relative_mae", "relative_rmse", "sqnr_db")
+        )  # nothing to relate to
 
 
 def test_sites_stay_in_order_and_float32_and_absent_ones_are_left_out() -> None:
@@ -125,12 +131,12 @@ def test_sites_stay_in_order_and_float32_and_absent_ones_are_left_out() -> None:
     more = sites.iloc[[2]].assign(site=3, component="final_norm", layer=pd.NA, status="not applicable", dtype=None)
     sites = pd.concat([sites, more], ignore_index=True)
     sites.loc[1, ["dtype", "rounded"]] = ["float32", True]
-    found = site_errors(sites, histograms, 8, ["max", "quantile_0.999"])
+    found = errors_of(sites, histograms, 8, ["max", "quantile_0.999"])
     assert list(found.component) == ["embedding", "embedding", "gate", "gate"]
     assert found.layer.isna().tolist() == [True, True, False, False]
 
 
 def test_a_site_without_finite_values_is_told_as_missing() -> None:
     nothing = {"calibration": [hostile("nothing finite", "bfloat16")], "evaluation": [hostile("normal", "bfloat16")]}
-    found = site_errors(*tables({("residual", 0): nothing}), 8, ["max"]).iloc[0]
+    found = errors_of(*tables({("residual", 0): nothing}), 8, ["max"]).iloc[0]
     assert math.isnan(found.threshold) and math.isnan(found.mae) and found.elements > 0

@@ -8,11 +8,10 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 import torch
-from measured import assert_same_as_direct, tables
+from quantize.measured import assert_same_as_direct, outputs_of, tables
 
 from maxact.measurement import SCHEMAS, Measurement
-from maxact.quantize.site_errors import SCHEMA
-from maxact.quantize.stage import compute
+from maxact.quantize.stage import SCHEMA, compute
 from maxact.store.job import Job
 from maxact.store.objects import Manifest, Store
 
@@ -46,10 +45,10 @@ def test_errors_are_stored_by_site_and_policy(tmp_path: Path) -> None:
     sites, histograms = tables(made)
     product = compute(job_on(Measurement(sites, histograms, **empty("samples", "channels", "top")), tmp_path))
     stored = pq.read_table(product.files["errors.parquet"])
-    assert stored.schema.equals(SCHEMA)
+    assert stored.schema.remove_metadata().equals(SCHEMA)
     assert stored["policy"].to_pylist() == POLICIES * 3
     assert stored["layer"].to_pylist() == [0, 0, 1, 1, None, None]
-    assert {policy: worst["layer"] for policy, worst in product.summary["worst"].items()} == {"max": 1, "quantile_0.999": 1}
+    assert product.summary == {"sites": 3}
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
@@ -62,21 +61,8 @@ def test_histogram_errors_equal_direct_ones_on_activations_of_a_model(dtype: tor
     model = LlamaModel(LlamaConfig(num_hidden_layers=2, vocab_size=50, **size)).eval()
     with torch.no_grad():
         model.layers[0].mlp.down_proj.weight[7] *= 3000
-    caught: dict[str, dict[str, list[torch.Tensor]]] = {}
-    split = "calibration"
-    for name, module in model.to(dtype).named_modules():
-        if name.startswith("layers.") and name.count(".") in (1, 3) or name in ("embed_tokens", "norm"):
-            module.register_forward_hook(
-                lambda _, __, output, name=name: caught.setdefault(name, {"calibration": [], "evaluation": []})[split].append(
-                    output.detach().clone()
-                )
-                if isinstance(output, torch.Tensor)
-                else None
-            )
-    for split in ("calibration", "evaluation"):
-        for _ in range(2):
-            with torch.inference_mode():
-                model(input_ids=torch.randint(50, (1, 40)))
-    assert len(caught) >= 10
-    for splits in caught.values():
-        assert_same_as_direct(splits, POLICIES)
+    names = [name for name, _ in model.named_modules() if name in ("embed_tokens", "norm") or name.count(".") in (1, 3)]
+    calibration, evaluation = (outputs_of(model.to(dtype), names, torch.randint(50, (2, 40))) for _ in range(2))
+    assert len(calibration) >= 10
+    for name in calibration:
+        assert_same_as_direct({"calibration": calibration[name], "evaluation": evaluation[name]}, POLICIES)

@@ -1,0 +1,52 @@
+"""INT-8 errors of a trained model's activations: from the stored measurement, and from the tensors themselves."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from quantize.measured import assert_rows_agree, outputs_of
+
+from maxact.checkpoints.gguf import convert
+from maxact.checkpoints.load import load_model
+from maxact.measure.run import Sample, measure
+from maxact.quantize.stage import SCHEMA, site_errors
+from maxact.study import GgufWheel, load_study
+from maxact.wheels import member_path
+
+POCKET = Path(__file__).parents[2] / "studies" / "pocket.yaml"
+POLICIES = ["max", "quantile_0.999"]
+SAMPLES = {"calibration": [1, 504, 3575, 314, 253, 6330, 28], "evaluation": [1, 19556, 28, 905, 17, 198, 504, 2]}
+MODULES = {"attention_output": "self_attn", "gate": "mlp.gate_proj", "mlp_output": "mlp", "residual": ""}
+
+
+@pytest.fixture(scope="module")
+def smollm2(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    source = next(item.source for item in load_study(POCKET).checkpoints if isinstance(item.source, GgufWheel))
+    folder = tmp_path_factory.mktemp("smollm2")
+    convert(member_path(source.wheel, source.member), folder)
+    return folder
+
+
+def test_errors_of_the_stored_measurement_equal_direct_ones_at_every_site(smollm2: Path) -> None:
+    model = load_model(smollm2)
+    samples = [Sample(number, split, tuple(ids)) for number, (split, ids) in enumerate(SAMPLES.items())]
+    found = measure(model, samples, [*MODULES, "embedding", "final_norm"])
+    rows = site_errors(found.sites, found.histograms, 8, POLICIES)
+
+    layers = range(model.config.num_hidden_layers)
+    names = {(part, layer): f"layers.{layer}.{name}".rstrip(".") for part, name in MODULES.items() for layer in layers}
+    modules = {("embedding", None): "embed_tokens", ("final_norm", None): "norm", **names}
+    caught = {
+        split: outputs_of(model.get_decoder(), list(modules.values()), torch.tensor([ids]))
+        for split, ids in SAMPLES.items()
+    }
+    assert {(row["component"], row["layer"]) for row in rows} == set(modules)
+    assert len(rows) == 122 * len(POLICIES)
+    for row in rows:
+        assert list(row) == SCHEMA.names
+        name = modules[row["component"], row["layer"]]
+        assert_rows_agree(row, caught["calibration"][name], caught["evaluation"][name], bits=8)
+    peak = max(row["threshold"] for row in rows if row["component"] == "residual")
+    assert peak > 1000  # a massive activation is among them, or the comparison says little
