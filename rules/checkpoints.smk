@@ -21,7 +21,7 @@ rule weights:
         log_file("checkpoint"),
     conda:
         ENVIRONMENT
-    threads: workflow.cores
+    threads: THREADS
     script:
         SCRIPT
 
@@ -40,6 +40,6 @@ rule loading_check:
         log_file("loading_check"),
     conda:
         ENVIRONMENT
-    threads: workflow.cores
+    threads: THREADS
     script:
         SCRIPT

@@ -2,11 +2,12 @@
 
 from pathlib import Path
 
+import yaml
 from snakemake.exceptions import WorkflowError
 
 from maxact.errors import UserError
 from maxact.recipes import write_stamps
-from maxact.store.objects import canonical, write_if_changed
+from maxact.store.objects import write_if_changed
 from maxact.study import validate_study
 
 if not workflow.overwrite_configfiles:
@@ -20,13 +21,14 @@ try:
     REPORTS = Path("reports", STUDY.study)
     if workflow.is_main_process:
         write_stamps(STUDY, ARTIFACTS / "keys", Path(workflow.basedir, "envs"))
-        write_if_changed(ARTIFACTS / "study.json", canonical(config) + "\n")
+        write_if_changed(ARTIFACTS / "study.yaml", yaml.safe_dump(STUDY.model_dump(exclude_unset=True), sort_keys=False))
 except UserError as error:
     raise WorkflowError(f"error: {error}") from None
 
 SCRIPT = "../workflow_scripts/run_stage.py"
 ENVIRONMENT = "../envs/cpu.yaml"
 STORE = "artifacts"
+THREADS = 8  # of a job that runs a model; Snakemake takes fewer where --cores says so
 CHECKPOINTS = [item.name for item in STUDY.checkpoints]
 REAL = [item.name for item in STUDY.checkpoints if not item.planted]
 

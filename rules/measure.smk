@@ -20,7 +20,7 @@ rule measure:
         log_file("measure"),
     conda:
         ENVIRONMENT
-    threads: workflow.cores
+    threads: THREADS
     script:
         SCRIPT
 

@@ -70,7 +70,7 @@ rule study_report:
         REPORT,
     params:
         snakefile=workflow.main_snakefile,
-        study=str(ARTIFACTS / "study.json"),
+        study=str(ARTIFACTS / "study.yaml"),
     log:
         log_file("report", "report"),
     conda:

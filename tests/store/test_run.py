@@ -136,6 +136,7 @@ def rule(tmp_path: Path, **parameters: object) -> SimpleNamespace:
         input=SimpleNamespace(key=str(tmp_path / "key.json"), items=lambda: [("key", str(tmp_path / "key.json"))]),
         output=Output(output),
         log=[str(tmp_path / "a.log")],
+        threads=2,
     )
 
 

@@ -14,6 +14,7 @@ from transformers.utils.quantization_config import GgufConfig
 from maxact.errors import UserError
 
 transformers.utils.logging.set_verbosity_error()
+transformers.utils.logging.disable_progress_bar()
 
 UNQUANTIZED = ("F32", "F16", "BF16", "F64")
 

@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from maxact.figures.style import GREY, PLANTED_HATCH, PLANTED_NOTE, message, title
+from maxact.figures.style import GREY, PLANTED_HATCH, PLANTED_NOTE, logarithmic, message, title
 from maxact.sites.legend import LEGEND
 
 LIMITS = {"e4m3 448": 448.0, "e5m2 57,344": 57344.0, "float16 65,504": 65504.0}
@@ -30,6 +30,7 @@ def bars(data: pd.DataFrame, axes: Axes) -> None:
     known = data["M"][data["M"] > 0]
     low, high = min(10.0, known.min() / 2), max(known.max(), max(LIMITS.values()))
     axes.set_xscale("log")
+    logarithmic(axes.xaxis)
     axes.set_xlim(low, high * 60)  # room for labels behind the bars
     for row, entry in enumerate(data.to_dict("records")):
         if not entry["M"] > 0:

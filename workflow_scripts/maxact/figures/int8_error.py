@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from maxact.figures.style import PLANTED_NOTE, mark_planted, title
+from maxact.figures.style import PLANTED_NOTE, logarithmic, mark_planted, title
 from maxact.sites.legend import LEGEND
 
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7")
@@ -50,6 +50,7 @@ def draw(frames: Mapping[str, pd.DataFrame], style: Mapping[str, float]) -> Figu
 def curves(data: pd.DataFrame, policies: list[str], axes: Axes) -> None:
     """A line for each policy along the layers; an error of zero leaves a gap, a component that is absent says so."""
     axes.set_yscale("log")
+    logarithmic(axes.yaxis)
     known = data[data["relative_rmse"] > 0]
     if known.empty:
         axes.text(0.5, 0.5, "not applicable" if data.empty else "no error", transform=axes.transAxes, ha="center", color="#666666")

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from maxact.figures.style import PLANTED_NOTE, mark_planted, title
+from maxact.figures.style import PLANTED_NOTE, logarithmic, mark_planted, title
 from maxact.sites.legend import LEGEND
 
 COLUMNS = 2
@@ -21,16 +21,15 @@ def draw(frames: Mapping[str, pd.DataFrame], style: Mapping[str, float]) -> Figu
     groups = [(name, part) for name, part in data.groupby("checkpoint", sort=False)]
     rows = -(-len(groups) // COLUMNS)
     figure = Figure(figsize=(style["width_inches"], 0.7 + 2.1 * rows), layout="constrained")
-    panels = figure.subplots(rows, COLUMNS, squeeze=False, sharey=True).flat
+    panels = list(figure.subplots(rows, COLUMNS, squeeze=False, sharey=True).flat)
     for axes, (name, part) in zip(panels, groups, strict=False):
         curves(part, axes)
         kind = part["kind"].iloc[0]
         axes.set_title(title(str(name), kind))
         mark_planted(axes, kind)
-    for axes in list(panels)[len(groups) :]:
+    for axes in panels[len(groups) :]:
         axes.remove()
     for axes in figure.axes:
-        axes.label_outer(remove_inner_ticks=False)
         axes.set_xlabel("layer")
     seen: dict[str, object] = {}
     for axes in figure.axes:
@@ -49,6 +48,7 @@ def curves(data: pd.DataFrame, axes: Axes) -> None:
     A largest |x| of zero has no place on a logarithmic axis and leaves a gap.
     """
     axes.set_yscale("log")
+    logarithmic(axes.yaxis)
     last = int(data["layer"].max())
     for name, shown in LEGEND.items():
         part = data[(data["component"] == name) & (data["peak"] > 0)]
@@ -61,5 +61,5 @@ def curves(data: pd.DataFrame, axes: Axes) -> None:
             heights = part.set_index(part["layer"].astype(int))["peak"].reindex(range(last + 1))
             axes.plot(heights.index, heights, color=shown.color, label=shown.label, marker="." if last < 12 else None)
     axes.set_xlim(-1.6, last + 1.6)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8, prune="lower"))
+    axes.set_xticks([tick for tick in MaxNLocator(integer=True, nbins=8).tick_values(0, last) if 0 <= tick <= last])
     axes.grid(axis="y", linewidth=0.3, alpha=0.6)

@@ -9,7 +9,9 @@ from typing import Any
 
 import matplotlib
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 PLANTED_HATCH = "////"
 PLANTED_NOTE = "planted: one activation put in on purpose; says nothing about released models"
@@ -48,6 +50,13 @@ def save(figure: Figure, folder: Path, name: str, dots_per_inch: float) -> dict[
     for file in files.values():
         figure.savefig(file, dpi=dots_per_inch, metadata=nothing[file.suffix[1:]])
     return files
+
+
+def logarithmic(axis: Axis) -> None:
+    """Decades on a logarithmic axis, written out: 0.01, 10, 1,000."""
+    axis.set_major_locator(LogLocator(numticks=12))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}" if value >= 1 else f"{value:g}"))
+    axis.set_minor_formatter(NullFormatter())
 
 
 def title(checkpoint: str, kind: str) -> str:

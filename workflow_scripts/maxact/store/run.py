@@ -98,6 +98,7 @@ def run_rule(rule: Any) -> None:
     A rule with another name has its stage in `params.stage`. Inputs: `key`, the key stamp, and manifests by the names in `Stage.uses`, one path or a list. Outputs: `manifest`,
     and files to publish, whose names are object names. Params: `store`, the root of the store.
     """
+    os.environ["OMP_NUM_THREADS"] = str(rule.threads)  # before torch is imported, which reads it then
     try:
         store = Store(Path(rule.params.store))
         stage = rule.params.get("stage", rule.rule)
