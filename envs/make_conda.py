@@ -1,6 +1,6 @@
 """Write cpu.yaml, the conda environment of the rules, from the same pins as pip's: cpu.txt and torch.txt.
 
-    python envs/make_conda.py
+python envs/make_conda.py
 """
 
 from __future__ import annotations

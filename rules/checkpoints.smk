@@ -1,12 +1,6 @@
 """Where weights come from, and whether they were loaded rightly."""
 
 
-def tokenizer_of_planted(wildcards):
-    """A planted checkpoint has its family's tokenizer; a real one its own."""
-    chosen = STUDY.checkpoint(wildcards.name)
-    return manifest("checkpoint", STUDY.families[chosen.family].tokenizer) if chosen.planted else []
-
-
 rule weights:
     """Put the weights of one checkpoint into the store, as safetensors."""
     input:
@@ -14,14 +8,13 @@ rule weights:
         tokenizer=tokenizer_of_planted,
     output:
         manifest=manifest("checkpoint"),
-    params:
-        store=STORE,
-        stage="checkpoint",
     log:
         log_file("checkpoint"),
     conda:
         ENVIRONMENT
     threads: THREADS
+    params:
+        stage="checkpoint",
     script:
         SCRIPT
 
@@ -34,8 +27,6 @@ rule loading_check:
         checkpoint=manifest("checkpoint"),
     output:
         manifest=manifest("loading_check"),
-    params:
-        store=STORE,
     log:
         log_file("loading_check"),
     conda:

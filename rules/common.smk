@@ -21,13 +21,15 @@ try:
     REPORTS = Path("reports", STUDY.study)
     if workflow.is_main_process:
         write_stamps(STUDY, ARTIFACTS / "keys", Path(workflow.basedir, "envs"))
-        write_if_changed(ARTIFACTS / "study.yaml", yaml.safe_dump(STUDY.model_dump(exclude_unset=True), sort_keys=False))
+        write_if_changed(
+            ARTIFACTS / "study.yaml",
+            yaml.safe_dump(STUDY.model_dump(exclude_unset=True), sort_keys=False),
+        )
 except UserError as error:
     raise WorkflowError(f"error: {error}") from None
 
 SCRIPT = "../workflow_scripts/run_stage.py"
 ENVIRONMENT = "../envs/cpu.yaml"
-STORE = "artifacts"
 THREADS = 8  # of a job that runs a model; Snakemake takes fewer where --cores says so
 CHECKPOINTS = [item.name for item in STUDY.checkpoints]
 REAL = [item.name for item in STUDY.checkpoints if not item.planted]
@@ -57,3 +59,28 @@ def tokenizer_of_family(wildcards):
 
 def tokens_of_checkpoint(wildcards):
     return manifest("tokens", STUDY.checkpoint(wildcards.name).family)
+
+
+def tokenizer_of_planted(wildcards):
+    """A planted checkpoint has its family's tokenizer; a real one its own."""
+    chosen = STUDY.checkpoint(wildcards.name)
+    return (
+        manifest("checkpoint", STUDY.families[chosen.family].tokenizer)
+        if chosen.planted
+        else []
+    )
+
+
+def loading_check_of(wildcards):
+    return manifest("loading_check", wildcards.name) if wildcards.name in REAL else []
+
+
+def described(kind, name, suffix, entry):
+    """Mark a file for the report, with its caption, category and label."""
+    path = str(REPORTS / kind / f"{name}.{suffix}")
+    return report(
+        path,
+        caption=f"../reports/captions/{kind}/{name}.rst",
+        category=entry.category,
+        labels={"what": entry.title},
+    )

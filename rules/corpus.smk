@@ -8,8 +8,6 @@ rule corpus:
         tokenizer=manifest("checkpoint", STUDY.corpus.length_tokenizer),
     output:
         manifest=manifest("corpus", "corpus"),
-    params:
-        store=STORE,
     log:
         log_file("corpus", "corpus"),
     conda:
@@ -26,8 +24,6 @@ rule tokens:
         tokenizer=tokenizer_of_family,
     output:
         manifest=manifest("tokens"),
-    params:
-        store=STORE,
     log:
         log_file("tokens"),
     conda:

@@ -1,10 +1,6 @@
 """One forward pass over the corpus, and what follows from it without another."""
 
 
-def loading_check_of(wildcards):
-    return manifest("loading_check", wildcards.name) if wildcards.name in REAL else []
-
-
 rule measure:
     """Run every sample through one checkpoint and keep the exact distribution at every site."""
     input:
@@ -14,8 +10,6 @@ rule measure:
         loading_check=loading_check_of,
     output:
         manifest=manifest("measure"),
-    params:
-        store=STORE,
     log:
         log_file("measure"),
     conda:
@@ -32,8 +26,6 @@ rule quantize:
         measure=manifest("measure"),
     output:
         manifest=manifest("quantize"),
-    params:
-        store=STORE,
     log:
         log_file("quantize"),
     conda:

@@ -5,13 +5,6 @@ from maxact.results.registry import TABLES
 
 REPORT = str(REPORTS / "report.html")
 FAMILIES = sorted({item.family for item in STUDY.checkpoints})
-CAPTIONS = "../reports/captions"
-
-
-def described(kind, name, suffix, entry):
-    """Mark a file for the report, with its caption, category and label."""
-    path = str(REPORTS / kind / f"{name}.{suffix}")
-    return report(path, caption=f"{CAPTIONS}/{kind}/{name}.rst", category=entry.category, labels={"what": entry.title})
 
 
 rule results:
@@ -27,8 +20,6 @@ rule results:
         [str(REPORTS / "tables" / f"{name}.md") for name in TABLES],
         [described("tables", name, "csv", entry) for name, entry in TABLES.items()],
         manifest=manifest("results", "results"),
-    params:
-        store=STORE,
     log:
         log_file("results", "results"),
     conda:
@@ -49,13 +40,12 @@ for figure, entry in FIGURES.items():
             described("figures", figure, "pdf", entry),
             str(REPORTS / "figures" / f"{figure}.png"),
             manifest=manifest("figures", figure),
-        params:
-            store=STORE,
-            stage="figures",
         log:
             log_file("figures", figure),
         conda:
             ENVIRONMENT
+        params:
+            stage="figures",
         script:
             SCRIPT
 
@@ -65,16 +55,18 @@ rule study_report:
     input:
         rules.results.output,
         [getattr(rules, f"figure_{figure}").output for figure in FIGURES],
-        captions=sorted(map(str, Path(workflow.basedir, "reports", "captions").glob("*/*.rst"))),
+        captions=sorted(
+            map(str, Path(workflow.basedir, "reports", "captions").glob("*/*.rst"))
+        ),
     output:
         REPORT,
-    params:
-        snakefile=workflow.main_snakefile,
-        study=str(ARTIFACTS / "study.yaml"),
     log:
         log_file("report", "report"),
     conda:
         ENVIRONMENT
+    params:
+        snakefile=workflow.main_snakefile,
+        study=str(ARTIFACTS / "study.yaml"),
     shell:
         "snakemake --snakefile {params.snakefile:q} --configfile {params.study:q} --report {output:q} --nolock"
         " > {log:q} 2>&1"

@@ -24,7 +24,12 @@ from maxact.store.objects import Manifest, Store
 def model() -> Any:
     torch.manual_seed(1)
     config = LlamaConfig(
-        hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4, vocab_size=100, initializer_range=0.2
+        hidden_size=32,
+        intermediate_size=48,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        vocab_size=100,
+        initializer_range=0.2,
     )
     return LlamaForCausalLM(config).eval()
 

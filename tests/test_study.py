@@ -34,7 +34,10 @@ def checkpoint(study: dict[str, Any], planted: bool) -> dict[str, Any]:
 
 
 MISTAKES: dict[str, tuple[Callable[[dict[str, Any]], Any], list[str]]] = {
-    "misspelt key": (lambda s: s["quantize"].update(polices=[]), ["quantize.polices", "unknown key", "did you mean 'policies'"]),
+    "misspelt key": (
+        lambda s: s["quantize"].update(polices=[]),
+        ["quantize.polices", "unknown key", "did you mean 'policies'"],
+    ),
     "misspelt top key": (lambda s: s.update(measur={}), ["measur", "did you mean 'measure'"]),
     "misspelt key of a source": (
         lambda s: checkpoint(s, False)["source"].update(membre="x"),
@@ -46,11 +49,23 @@ MISTAKES: dict[str, tuple[Callable[[dict[str, Any]], Any], list[str]]] = {
     "out of range": (lambda s: s["quantize"].update(bits=1), ["quantize.bits", "greater than or equal to 2"]),
     "duplicate checkpoint": (lambda s: s["checkpoints"].append(s["checkpoints"][0]), ["named twice"]),
     "unknown family": (lambda s: s["checkpoints"][0].update(family="smolm2"), ["family", "did you mean 'smollm2'"]),
-    "unknown component": (lambda s: s["measure"]["components"].append("gates"), ["measure", "unknown component 'gates'"]),
+    "unknown component": (
+        lambda s: s["measure"]["components"].append("gates"),
+        ["measure", "unknown component 'gates'"],
+    ),
     "component twice": (lambda s: s["measure"]["components"].append("gate"), ["measure", "named twice"]),
-    "unknown tokenizer": (lambda s: s["families"]["smollm2"].update(tokenizer="x"), ["families.smollm2.tokenizer", "'x'"]),
-    "real without ceiling": (lambda s: checkpoint(s, False).pop("perplexity_ceiling"), ["perplexity_ceiling is missing"]),
-    "planted with ceiling": (lambda s: checkpoint(s, True).update(perplexity_ceiling=9.0), ["perplexity_ceiling is given"]),
+    "unknown tokenizer": (
+        lambda s: s["families"]["smollm2"].update(tokenizer="x"),
+        ["families.smollm2.tokenizer", "'x'"],
+    ),
+    "real without ceiling": (
+        lambda s: checkpoint(s, False).pop("perplexity_ceiling"),
+        ["perplexity_ceiling is missing"],
+    ),
+    "planted with ceiling": (
+        lambda s: checkpoint(s, True).update(perplexity_ceiling=9.0),
+        ["perplexity_ceiling is given"],
+    ),
     "planted layer missing": (
         lambda s: checkpoint(s, True)["source"].update(peak={"component": "residual", "channel": 1, "value": 8.0}),
         ["layer is missing"],
@@ -86,7 +101,8 @@ def test_a_mistake_is_one_line_with_file_key_and_reason(mistake: str, tmp_path: 
 
 
 @pytest.mark.parametrize(
-    ("text", "expected"), [("a: [", "not valid YAML"), ("- a", "not a mapping"), ("", "not a mapping"), (b"\xff\xfe\x00", "")]
+    ("text", "expected"),
+    [("a: [", "not valid YAML"), ("- a", "not a mapping"), ("", "not a mapping"), (b"\xff\xfe\x00", "")],
 )
 def test_a_file_that_is_no_study_is_refused(text: str | bytes, expected: str, tmp_path: Path) -> None:
     file = tmp_path / "study.yaml"

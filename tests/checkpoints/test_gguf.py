@@ -61,7 +61,9 @@ def test_weights_equal_those_of_ggufs_own_dequantization(
     tensor = next(item for item in gguf.GGUFReader(smollm2_gguf).tensors if item.name == theirs)
     expected = gguf.quants.dequantize(tensor.data, tensor.tensor_type)
     expected = permuted(expected, heads) if heads else expected
-    assert torch.equal(load_file(smollm2 / "model.safetensors")[ours], torch.from_numpy(expected.copy()).to(torch.bfloat16))
+    assert torch.equal(
+        load_file(smollm2 / "model.safetensors")[ours], torch.from_numpy(expected.copy()).to(torch.bfloat16)
+    )
 
 
 def test_the_converted_checkpoint_opens_and_names_no_path(smollm2: Path, smollm2_gguf: Path) -> None:

@@ -61,7 +61,10 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "no weights": (lambda f: (f / "model.safetensors").unlink(), r"no \*\.safetensors"),
     "pickle only": (only_pickle, r"pytorch_model\.bin: pickled weights can run code"),
     "a missing tensor": (lambda f: edit_weights(f, lambda t: t.pop(NORM)), f"1 tensors are missing, such as '{NORM}'"),
-    "a tensor left over": (lambda f: edit_weights(f, lambda t: t.update(more=torch.ones(2))), "left over, such as 'more'"),
+    "a tensor left over": (
+        lambda f: edit_weights(f, lambda t: t.update(more=torch.ones(2))),
+        "left over, such as 'more'",
+    ),
     "another shape": (lambda f: edit_weights(f, lambda t: t.update({NORM: torch.ones(31)})), "another shape"),
     "an index that names a missing shard": (
         lambda f: (f / "model.safetensors.index.json").write_text('{"weight_map": {"a": "model-2.safetensors"}}'),

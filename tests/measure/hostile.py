@@ -8,7 +8,7 @@ from oracles.statistics import Sampled
 
 DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
 KINDS = (
-    "normal", "any pattern", "few values", "zeros of both signs", "positive", "negative", "subnormal",
+    "normal", "any pattern", "few values", "zeros of both signs", "no positive", "no negative", "positive", "negative", "subnormal",
     "nothing finite", "some rows not finite", "infinities", "massive", "rounding",
 )  # fmt: skip
 
@@ -33,6 +33,10 @@ def tensor(kind: str, dtype: str, tokens: int, channels: int, rng: np.random.Gen
         return torch.from_numpy(rng.choice([-2.5, -1.0, -0.0, 0.0, 1.0, 2.5], shape)).to(of)
     if kind == "zeros of both signs":
         return torch.from_numpy(rng.choice([-0.0, 0.0], shape)).to(of)
+    if kind == "no positive":
+        return torch.from_numpy(rng.choice([-2.5, -0.0, 0.0], shape)).to(of)
+    if kind == "no negative":
+        return torch.from_numpy(rng.choice([2.5, -0.0, 0.0], shape)).to(of)
     if kind == "positive":
         return normal.abs().to(of)
     if kind == "negative":

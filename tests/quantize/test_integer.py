@@ -139,4 +139,6 @@ def test_sites_stay_in_order_and_float32_and_absent_ones_are_left_out() -> None:
 def test_a_site_without_finite_values_is_told_as_missing() -> None:
     nothing = {"calibration": [hostile("nothing finite", "bfloat16")], "evaluation": [hostile("normal", "bfloat16")]}
     found = errors_of(*tables({("residual", 0): nothing}), 8, ["max"]).iloc[0]
-    assert math.isnan(found.threshold) and math.isnan(found.mae) and found.elements > 0
+    assert math.isnan(found.threshold)
+    assert math.isnan(found.mae)
+    assert found.elements > 0

@@ -55,7 +55,7 @@ def package(tmp_path: Path) -> Path:
         "a.py": "import maxact.b\n",
         "b.py": "def f():\n    from maxact.deep import c\n    return c.x\n",
         "deep/__init__.py": "",
-        "deep/c.py": "from __future__ import annotations\nfrom typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import maxact.typed\nx = 1\n",
+        "deep/c.py": "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import maxact.typed\nx = 1\n",
         "typed.py": "",
         "aside.py": "y = 1\n",
     }

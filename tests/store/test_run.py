@@ -9,12 +9,12 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from store import toy_stage
 
 from maxact.errors import UserError
 from maxact.stages import STAGES, Stage
 from maxact.store.objects import Manifest, Store
 from maxact.store.run import action_key, restore, run_job, run_rule
+from store import toy_stage
 
 
 @pytest.fixture(autouse=True)
@@ -125,14 +125,14 @@ def test_processes_at_once_compute_once(store: Store) -> None:
 
 def rule(tmp_path: Path, **parameters: object) -> SimpleNamespace:
     (tmp_path / "key.json").write_text(json.dumps(recipe(**parameters)))
-    output = [str(tmp_path / "reports" / "out.txt"), str(tmp_path / "first" / "a.json")]
+    output = [str(tmp_path / "reports" / "out.txt"), str(tmp_path / "artifacts" / "study" / "first" / "a.json")]
 
     class Output(list):  # type: ignore[type-arg]
         manifest = output[1]
 
     return SimpleNamespace(
         rule="first",
-        params=SimpleNamespace(store=str(tmp_path / "artifacts"), get=lambda name, default: default),
+        params=SimpleNamespace(get=lambda name, default: default),
         input=SimpleNamespace(key=str(tmp_path / "key.json"), items=lambda: [("key", str(tmp_path / "key.json"))]),
         output=Output(output),
         log=[str(tmp_path / "a.log")],
@@ -143,7 +143,7 @@ def rule(tmp_path: Path, **parameters: object) -> SimpleNamespace:
 def test_a_rule_writes_its_manifest_and_publishes_what_its_outputs_name(tmp_path: Path) -> None:
     run_rule(rule(tmp_path, text="x"))
     assert (tmp_path / "reports" / "out.txt").read_text() == "x"
-    assert Manifest.read(tmp_path / "first" / "a.json").summary == {"length": 1}
+    assert Manifest.read(tmp_path / "artifacts" / "study" / "first" / "a.json").summary == {"length": 1}
     assert "computed" in (tmp_path / "a.log").read_text()
 
 
@@ -151,5 +151,5 @@ def test_a_users_mistake_is_one_line_and_no_manifest(tmp_path: Path) -> None:
     with pytest.raises(SystemExit) as caught:
         run_rule(rule(tmp_path, text="x", fail=True))
     assert caught.value.code == "error: input.txt: asked to fail"
-    assert not (tmp_path / "first").exists()
+    assert not (tmp_path / "artifacts" / "study").exists()
     assert not (tmp_path / "reports").exists()

@@ -58,7 +58,13 @@ class Workspace:
         environment["PATH"] = f"{Path(sys.executable).parent}:{environment['PATH']}"
         command = ["snakemake", "--cores", "2", "--configfile", "study.yaml", *arguments]
         done = subprocess.run(
-            command, cwd=self.folder, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False
+            command,
+            cwd=self.folder,
+            env=environment,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            check=False,
         )
         if check:
             assert done.returncode == 0, done.stdout
@@ -92,6 +98,8 @@ def small_study() -> dict[str, Any]:
 def copy_of(workspace: Workspace, folder: Path) -> Workspace:
     """A copy to experiment with. Objects are read-only, so links to them will do."""
     objects = workspace.folder / "artifacts" / "objects"
-    shutil.copytree(workspace.folder, folder, ignore=lambda parent, names: ["objects"] if Path(parent) == objects.parent else [])
+    shutil.copytree(
+        workspace.folder, folder, ignore=lambda parent, names: ["objects"] if Path(parent) == objects.parent else []
+    )
     shutil.copytree(objects, folder / "artifacts" / "objects", copy_function=os.link)
     return Workspace(folder, yaml.safe_load((workspace.folder / "study.yaml").read_text(encoding="utf-8")))

@@ -28,7 +28,16 @@ def test_the_first_run_computes_every_stage(finished: tuple[Workspace, Run]) -> 
     """The positive control of all the others: the counters do count."""
     workspace, run = finished
     samples = workspace.study["corpus"]["samples"]
-    assert stages(run) == {"checkpoint", "corpus", "tokens", "loading_check", "measure", "quantize", "results", "figures"}
+    assert stages(run) == {
+        "checkpoint",
+        "corpus",
+        "tokens",
+        "loading_check",
+        "measure",
+        "quantize",
+        "results",
+        "figures",
+    }
     assert len(run.actions) == len(run.computed) == len(set(run.computed))
     assert run.forward_passes >= MEMBERS * samples
 
@@ -63,7 +72,8 @@ def test_bits_recompute_quantization_and_what_shows_it(workspace: Workspace) -> 
     run = workspace.snakemake()
     assert stages(run) == {"quantize", "results", "figures"}
     assert [line for line in run.computed if line.startswith("quantize/")] == [
-        f"quantize/{checkpoint['name']}" for checkpoint in sorted(workspace.study["checkpoints"], key=lambda c: c["name"])
+        f"quantize/{checkpoint['name']}"
+        for checkpoint in sorted(workspace.study["checkpoints"], key=lambda c: c["name"])
     ]
     assert [line for line in run.computed if line.startswith("figures/")] == ["figures/int8_error"]
     assert run.forward_passes == 0

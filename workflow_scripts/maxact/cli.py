@@ -17,6 +17,11 @@ NONFINITE = 3
 """Exit code of `maxact measure` when an activation was NaN or infinite: a result, but one that must be noticed."""
 
 
+def entry() -> None:
+    """The console script."""
+    sys.exit(main())
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code (0, 2 for a user's mistake, 3 for non-finite activations)."""
     options = _parser().parse_args(arguments)
@@ -35,7 +40,9 @@ def _parser() -> argparse.ArgumentParser:
 
     measure = commands.add_parser("measure", help="measure one checkpoint: M and where it is")
     measure.add_argument("source", type=Path, metavar="SOURCE", help="a checkpoint folder or a .gguf file")
-    measure.add_argument("--tokens", type=Path, required=True, metavar="FILE.jsonl", help='one {"input_ids": [...]} a line')
+    measure.add_argument(
+        "--tokens", type=Path, required=True, metavar="FILE.jsonl", help='one {"input_ids": [...]} a line'
+    )
     measure.add_argument("--json", action="store_true", help="print one JSON object with every site")
     measure.add_argument("--dtype", choices=["bfloat16", "float16", "float32"], default="bfloat16")
     measure.add_argument("--attention", choices=["sdpa", "eager"], default="sdpa")

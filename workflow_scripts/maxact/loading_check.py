@@ -88,7 +88,12 @@ def compute(job: Job) -> Product:
             f"checkpoint {job.name}: perplexity {found:.4g} on {tokens} tokens is above its ceiling of {asked['ceiling']:g}; "
             "the weights were not loaded rightly, or perplexity_ceiling is too low"
         )
-    result = {"perplexity": found, "tokens": tokens, "ceiling": asked["ceiling"], "samples": [row["id"] for row in chosen]}
+    result = {
+        "perplexity": found,
+        "tokens": tokens,
+        "ceiling": asked["ceiling"],
+        "samples": [row["id"] for row in chosen],
+    }
     file = job.scratch / "perplexity.json"
     file.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
     summary = {name: result[name] for name in ("perplexity", "tokens", "ceiling")}

@@ -67,7 +67,9 @@ def to_text(checkpoint: str, measurement: Measurement) -> str:
     if M is None:
         return f"{checkpoint}: no activation is finite"
     layer = "" if M["layer"] is None else f" of layer {M['layer']}"
-    place = f"{LEGEND[M['component']].label}{layer}, channel {M['channel']}, sample {M['sample']}, position {M['position']}"
+    place = (
+        f"{LEGEND[M['component']].label}{layer}, channel {M['channel']}, sample {M['sample']}, position {M['position']}"
+    )
     ties = f"\nthe same |x| at: {', '.join(_tie(tie) for tie in M['ties'])}" if M["ties"] else ""
     return f"{checkpoint}: M = {M['value']:,.6g} (value {M['signed']:,.6g}) at {place}{ties}"
 

@@ -205,7 +205,9 @@ class Figures(Section):
     def known_figures(self) -> Figures:
         for figure in self.overrides:
             if figure not in FIGURES:
-                raise ValueError(f"overrides.{figure}: no such figure{_meant(figure, FIGURES)}; known: {', '.join(FIGURES)}")
+                raise ValueError(
+                    f"overrides.{figure}: no such figure{_meant(figure, FIGURES)}; known: {', '.join(FIGURES)}"
+                )
         return self
 
 
@@ -241,23 +243,33 @@ class Study(Section):
             at = f"checkpoints[{index}] ({checkpoint.name})"
             family = self.families.get(checkpoint.family)
             if family is None:
-                raise ValueError(f"{at}.family: {checkpoint.family!r} is not under families{_meant(checkpoint.family, self.families)}")
+                raise ValueError(
+                    f"{at}.family: {checkpoint.family!r} is not under families{_meant(checkpoint.family, self.families)}"
+                )
             if checkpoint.planted and family.marker is None:
                 raise ValueError(f"{at}: families.{checkpoint.family} has no marker, which a planted checkpoint needs")
             if checkpoint.planted and family.tokenizer == checkpoint.name:
                 raise ValueError(f"{at}: a planted checkpoint has no tokenizer of its own; name another checkpoint's")
             if not checkpoint.planted and family.marker is not None:
-                raise ValueError(f"{at}: families.{checkpoint.family} has a marker, which is for planted checkpoints only")
+                raise ValueError(
+                    f"{at}: families.{checkpoint.family} has a marker, which is for planted checkpoints only"
+                )
         for name, family in self.families.items():
             if family.tokenizer not in names:
-                raise ValueError(f"families.{name}.tokenizer: no checkpoint is named {family.tokenizer!r}{_meant(family.tokenizer, names)}")
+                raise ValueError(
+                    f"families.{name}.tokenizer: no checkpoint is named {family.tokenizer!r}{_meant(family.tokenizer, names)}"
+                )
             if family.marker and family.marker.sample >= self.corpus.samples:
-                raise ValueError(f"families.{name}.marker.sample: {family.marker.sample} is not below corpus.samples ({self.corpus.samples})")
+                raise ValueError(
+                    f"families.{name}.marker.sample: {family.marker.sample} is not below corpus.samples ({self.corpus.samples})"
+                )
         if self.corpus.length_tokenizer not in names:
             raise ValueError(f"corpus.length_tokenizer: no checkpoint is named {self.corpus.length_tokenizer!r}")
         wanted = self.tokens.splits.calibration + self.tokens.splits.evaluation
         if wanted > self.corpus.samples:
-            raise ValueError(f"tokens.splits: calibration and evaluation want {wanted} samples, corpus.samples is {self.corpus.samples}")
+            raise ValueError(
+                f"tokens.splits: calibration and evaluation want {wanted} samples, corpus.samples is {self.corpus.samples}"
+            )
         for domain in self.loading_check.domains:
             if domain not in self.corpus.proportions:
                 raise ValueError(f"loading_check.domains: {domain!r} is not a domain of corpus.proportions")
@@ -278,8 +290,16 @@ def _known_keys(location: tuple[int | str, ...]) -> list[str]:
             return []
         if isinstance(part, int) or part not in fields:
             continue
-        nested = [section for section in _sections(fields[part].annotation)]
-        model = nested[0] if len(nested) == 1 else {section.model_fields["kind"].annotation.__args__[0]: section for section in nested if "kind" in section.model_fields}
+        nested = _sections(fields[part].annotation)
+        model = (
+            nested[0]
+            if len(nested) == 1
+            else {
+                section.model_fields["kind"].annotation.__args__[0]: section
+                for section in nested
+                if "kind" in section.model_fields
+            }
+        )
         if isinstance(model, dict):
             after = location[location.index(part) + 1 :]
             model = model.get(str(after[0])) if after else None
@@ -294,7 +314,9 @@ def _sections(annotation: Any) -> list[Any]:
 
 def _one_line(error: ValidationError) -> str:
     first = error.errors()[0]
-    location = tuple(part for part in first["loc"] if not (isinstance(part, str) and part in ("gguf_wheel", "folder", "planted")))
+    location = tuple(
+        part for part in first["loc"] if not (isinstance(part, str) and part in ("gguf_wheel", "folder", "planted"))
+    )
     key = re.sub(r"\.\[", "[", ".".join(f"[{part}]" if isinstance(part, int) else str(part) for part in location))
     if first["type"] == "extra_forbidden":
         reason = f"unknown key{_meant(str(first['loc'][-1]), _known_keys(first['loc'][:-1]))}"

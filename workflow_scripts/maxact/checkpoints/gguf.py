@@ -60,7 +60,11 @@ def _read(file: Path) -> GGUFReader:
         size = file.stat().st_size
         ends = [tensor.data_offset + tensor.n_bytes for tensor in reader.tensors]
     except (OSError, ValueError, IndexError, KeyError, OverflowError, MemoryError):
-        raise UserError(f"{file}: not readable as GGUF (not that format, truncated or damaged); fetch it again") from None
+        raise UserError(
+            f"{file}: not readable as GGUF (not that format, truncated or damaged); fetch it again"
+        ) from None
     if not ends or max(ends) > size:
-        raise UserError(f"{file}: {size} bytes, but its tensors end at {max(ends, default=0)} (truncated); fetch it again")
+        raise UserError(
+            f"{file}: {size} bytes, but its tensors end at {max(ends, default=0)} (truncated); fetch it again"
+        )
     return reader

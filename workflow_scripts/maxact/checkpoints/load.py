@@ -39,10 +39,14 @@ def load_model(
     config = read_config(folder)
     model_type = config["model_type"]
     if expected_model_type is not None and model_type != expected_model_type:
-        raise UserError(f"{folder}: model_type is {model_type!r}, its family declares {expected_model_type!r}; mend the family")
+        raise UserError(
+            f"{folder}: model_type is {model_type!r}, its family declares {expected_model_type!r}; mend the family"
+        )
     if model_type not in CONFIG_MAPPING:
         remote = " (it needs code of its own, which is not run)" if "auto_map" in config else ""
-        raise UserError(f"{folder}: model_type {model_type!r} is unknown to transformers {transformers.__version__}{remote}")
+        raise UserError(
+            f"{folder}: model_type {model_type!r} is unknown to transformers {transformers.__version__}{remote}"
+        )
     weight_files(folder)
     try:
         with warnings.catch_warnings():
@@ -67,5 +71,7 @@ def load_model(
     }
     for what, names in problems.items():
         if names:
-            raise UserError(f"{folder}: {len(names)} tensors are {what}, such as {sorted(names)[0]!r}; check config.json and weights")
+            raise UserError(
+                f"{folder}: {len(names)} tensors are {what}, such as {sorted(names)[0]!r}; check config.json and weights"
+            )
     return model.eval()

@@ -19,7 +19,9 @@ def compute(job: Job) -> Product:
     config = read_config(folder)
     expected = job.parameters["model_type"]
     if config["model_type"] != expected:
-        raise UserError(f"checkpoint {job.name}: model_type is {config['model_type']!r}, its family declares {expected!r}; mend the family")
+        raise UserError(
+            f"checkpoint {job.name}: model_type is {config['model_type']!r}, its family declares {expected!r}; mend the family"
+        )
     files = {file.name: file for file in checkpoint_files(folder)}
     return Product(files=files, summary={**_described(config, files), **told})
 
@@ -43,7 +45,12 @@ def _from_folder(job: Job, source: dict[str, Any]) -> tuple[Path, dict[str, Any]
     if found != pinned.sha256:
         raise UserError(f"{folder}: SHA-256 is {found}, the study pins {pinned.sha256}; mend the study or the folder")
     link(checkpoint_files(folder), job.scratch / "checkpoint")
-    return job.scratch / "checkpoint", {"planted": False, "ancestry": "as released", "licence": "unknown", "source": folder.name}
+    return job.scratch / "checkpoint", {
+        "planted": False,
+        "ancestry": "as released",
+        "licence": "unknown",
+        "source": folder.name,
+    }
 
 
 def _planted(job: Job, source: dict[str, Any]) -> tuple[Path, dict[str, Any]]:

@@ -90,7 +90,9 @@ def _buckets(samples: int, seed: int, lengths: Mapping[int, int]) -> list[int]:
     """A length for every sample, in an order that the seed decides."""
     shares = largest_remainder(samples, {str(length): weight for length, weight in sorted(lengths.items())})
     listed = [int(length) for length, count in shares.items() for _ in range(count)]
-    return [length for _, length in sorted((_rank(seed, "length", number), length) for number, length in enumerate(listed))]
+    return [
+        length for _, length in sorted((_rank(seed, "length", number), length) for number, length in enumerate(listed))
+    ]
 
 
 def _read(domains: Mapping[str, int], wheels: Sequence[Wheel]) -> dict[str, list[_Sourced]]:

@@ -35,7 +35,9 @@ def compute(job: Job) -> Product:
     lengths = {int(length): weight for length, weight in asked["lengths"].items()}  # JSON keys are strings
     samples = build(asked["samples"], asked["seed"], asked["proportions"], lengths, wheels, tokenizer)
     file = job.scratch / "samples.parquet"
-    pq.write_table(pa.Table.from_pylist([asdict(sample) for sample in samples], schema=SCHEMA), file, compression="zstd")
+    pq.write_table(
+        pa.Table.from_pylist([asdict(sample) for sample in samples], schema=SCHEMA), file, compression="zstd"
+    )
     domains = Counter(sample.domain for sample in samples)
     return Product(
         files={file.name: file},

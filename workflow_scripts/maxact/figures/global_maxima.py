@@ -58,6 +58,8 @@ def bars(data: pd.DataFrame, axes: Axes) -> None:
         axes.axvline(limit, color=GREY, linewidth=0.7, linestyle=(0, (4, 2)), zorder=0)
         side = "left" if number == len(LIMITS) - 1 else "right"
         axes.annotate(f" {name} ", (limit, 1), xycoords=("data", "axes fraction"), va="bottom", ha=side, color=GREY)
-    axes.set_yticks(range(len(data)), [title(name, kind) for name, kind in zip(data["checkpoint"], data["kind"], strict=True)])
+    axes.set_yticks(
+        range(len(data)), [title(name, kind) for name, kind in zip(data["checkpoint"], data["kind"], strict=True)]
+    )
     axes.set_ylim(len(data) - 0.5, -0.5)
     axes.set_xlabel("M, the largest |x|" + (f"\nhatched, {PLANTED_NOTE}" if (data["kind"] == "planted").any() else ""))

@@ -36,10 +36,15 @@ def draw(frames: Mapping[str, pd.DataFrame], style: Mapping[str, float]) -> Figu
             mark_planted(axes, kind)
             if row == 0:
                 axes.title.set_color("black")
-                axes.title.set_style("normal")
+                axes.title.set_fontstyle("normal")
         panels[row][0].set_ylabel(title(name, kind).replace(" (planted)", "\n(planted)"))
-    handles = [figure.axes[0].plot([], [], color=COLORS[i % 4], linestyle=DASHES[i % 4])[0] for i in range(len(policies))]
-    labels = ["threshold: largest |x|" if policy == "max" else f"threshold: {policy.replace('_', ' ')} of |x|" for policy in policies]
+    handles = [
+        figure.axes[0].plot([], [], color=COLORS[i % 4], linestyle=DASHES[i % 4])[0] for i in range(len(policies))
+    ]
+    labels = [
+        "threshold: largest |x|" if policy == "max" else f"threshold: {policy.replace('_', ' ')} of |x|"
+        for policy in policies
+    ]
     figure.legend(handles, labels, loc="outside lower center", ncols=max(1, min(3, len(labels))))
     bits = data["format"].iloc[0].upper() if len(data) else ""
     note = f"; grey rows are {PLANTED_NOTE}" if (data["kind"] == "planted").any() else ""
@@ -53,14 +58,25 @@ def curves(data: pd.DataFrame, policies: list[str], axes: Axes) -> None:
     logarithmic(axes.yaxis)
     known = data[data["relative_rmse"] > 0]
     if known.empty:
-        axes.text(0.5, 0.5, "not applicable" if data.empty else "no error", transform=axes.transAxes, ha="center", color="#666666")
+        axes.text(
+            0.5,
+            0.5,
+            "not applicable" if data.empty else "no error",
+            transform=axes.transAxes,
+            ha="center",
+            color="#666666",
+        )
     else:
         last = int(data["layer"].max())
         for number, policy in enumerate(policies):
             part = known[known["policy"] == policy]
             heights = part.set_index(part["layer"].astype(int))["relative_rmse"].reindex(range(last + 1))
             axes.plot(
-                heights.index, heights, color=COLORS[number % 4], linestyle=DASHES[number % 4], marker="." if last < 12 else None
+                heights.index,
+                heights,
+                color=COLORS[number % 4],
+                linestyle=DASHES[number % 4],
+                marker="." if last < 12 else None,
             )
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=5))
     axes.grid(axis="y", linewidth=0.3, alpha=0.6)

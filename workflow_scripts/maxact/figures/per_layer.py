@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import pandas as pd
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
@@ -31,7 +32,7 @@ def draw(frames: Mapping[str, pd.DataFrame], style: Mapping[str, float]) -> Figu
         axes.remove()
     for axes in figure.axes:
         axes.set_xlabel("layer")
-    seen: dict[str, object] = {}
+    seen: dict[str, Artist] = {}
     for axes in figure.axes:
         seen |= dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))
     order = [shown.label for shown in LEGEND.values() if shown.label in seen]
@@ -56,7 +57,9 @@ def curves(data: pd.DataFrame, axes: Axes) -> None:
             continue
         if part["layer"].isna().all():
             at, marker = (-1, ">") if name == "embedding" else (last + 1, "<")
-            axes.plot([at], part["peak"], marker=marker, color=shown.color, markersize=4, linestyle="none", label=shown.label)
+            axes.plot(
+                [at], part["peak"], marker=marker, color=shown.color, markersize=4, linestyle="none", label=shown.label
+            )
         else:
             heights = part.set_index(part["layer"].astype(int))["peak"].reindex(range(last + 1))
             axes.plot(heights.index, heights, color=shown.color, label=shown.label, marker="." if last < 12 else None)

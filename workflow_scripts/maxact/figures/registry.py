@@ -25,5 +25,7 @@ class Figure:
 FIGURES: dict[str, Figure] = {
     "global_maxima": Figure("Global maxima, drawn", "3 Maxima", "maxact.figures.global_maxima", ("global_maxima.csv",)),
     "per_layer": Figure("Largest |x| per layer", "3 Maxima", "maxact.figures.per_layer", ("layers.parquet",)),
-    "int8_error": Figure("INT-8 error by layer and policy", "4 INT-8", "maxact.figures.int8_error", ("errors.parquet",)),
+    "int8_error": Figure(
+        "INT-8 error by layer and policy", "4 INT-8", "maxact.figures.int8_error", ("errors.parquet",)
+    ),
 }

@@ -22,7 +22,7 @@ GREY = "#666666"
 def styled(style: Mapping[str, float]) -> Iterator[None]:
     """Matplotlib's settings for one figure."""
     size = style["font_size"]
-    settings: dict[str, Any] = {
+    settings: dict[Any, Any] = {
         "font.size": size,
         "axes.titlesize": size,
         "axes.labelsize": size,
@@ -46,7 +46,10 @@ def styled(style: Mapping[str, float]) -> Iterator[None]:
 def save(figure: Figure, folder: Path, name: str, dots_per_inch: float) -> dict[str, Path]:
     """Write `name`.pdf and `name`.png, without times or versions in them."""
     files = {f"{name}.{suffix}": folder / f"{name}.{suffix}" for suffix in ("pdf", "png")}
-    nothing: dict[str, dict[str, Any]] = {"pdf": {"CreationDate": None, "Producer": None, "Creator": None}, "png": {"Software": None}}
+    nothing: dict[str, dict[str, Any]] = {
+        "pdf": {"CreationDate": None, "Producer": None, "Creator": None},
+        "png": {"Software": None},
+    }
     for file in files.values():
         figure.savefig(file, dpi=dots_per_inch, metadata=nothing[file.suffix[1:]])
     return files
@@ -69,7 +72,7 @@ def mark_planted(axes: Axes, kind: str) -> None:
     if kind == "planted":
         axes.set_facecolor("#f0f0f0")
         axes.title.set_color(GREY)
-        axes.title.set_style("italic")
+        axes.title.set_fontstyle("italic")
 
 
 def message(figure: Figure, text: str) -> None:

@@ -64,7 +64,8 @@ def reconstruct(x: Float32, threshold: float, bits: int) -> Float32:
     if scale == 0:
         return np.zeros_like(x)
     with np.errstate(over="ignore"):  # a quotient beyond float32 is clamped like any other
-        return np.clip(np.rint(x / scale), -levels, levels) * scale
+        reconstructed: Float32 = np.clip(np.rint(x / scale), -levels, levels) * scale
+    return reconstructed
 
 
 def error(codes: Codes, counts: Counts, dtype: str, threshold: float, bits: int) -> Error:

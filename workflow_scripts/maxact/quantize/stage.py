@@ -44,7 +44,9 @@ def compute(job: Job) -> Product:
     return Product(files={file.name: file}, summary={"sites": len({row["site"] for row in rows})})
 
 
-def site_errors(sites: pd.DataFrame, histograms: pd.DataFrame, bits: int, policies: Sequence[str]) -> list[dict[str, Any]]:
+def site_errors(
+    sites: pd.DataFrame, histograms: pd.DataFrame, bits: int, policies: Sequence[str]
+) -> list[dict[str, Any]]:
     """Errors on the evaluation split, with thresholds from the calibration split, at every 16-bit site.
 
     A float32 site is left out: its stored histogram is of rounded values.

@@ -28,13 +28,24 @@ def closing_table(rows: Sequence[Mapping[str, Any]]) -> str:
     lines = []
     for line in cells:
         left = (line[0].ljust(widths[0]), line[1].rjust(widths[1]), line[2].ljust(widths[2]))
-        lines.append("  ".join([*left, *(cell.rjust(width) for cell, width in zip(line[3:], widths[3:], strict=True))]).rstrip())
+        lines.append(
+            "  ".join([*left, *(cell.rjust(width) for cell, width in zip(line[3:], widths[3:], strict=True))]).rstrip()
+        )
     return "\n".join(lines)
 
 
 def _cells(row: Mapping[str, Any]) -> list[str]:
-    name = row["checkpoint"] + (" (planted)" if row["planted"] else "") + (" (has NaN or infinity)" if row["nonfinite"] else "")
+    name = (
+        row["checkpoint"]
+        + (" (planted)" if row["planted"] else "")
+        + (" (has NaN or infinity)" if row["nonfinite"] else "")
+    )
     if row["M"] is None:
         return [name, "none finite", "", "", "", ""]
     headroom = (row["headroom"][key] for key in FORMATS)
-    return [name, f"{row['M']:,.6g}", row["where"], *("" if x is None else "OVERFLOWS" if x < 1 else f"{x:,.1f}x" for x in headroom)]
+    return [
+        name,
+        f"{row['M']:,.6g}",
+        row["where"],
+        *("" if x is None else "OVERFLOWS" if x < 1 else f"{x:,.1f}x" for x in headroom),
+    ]

@@ -53,7 +53,9 @@ def _member(job: Job, name: str, family: str) -> Member:
         sites=read_table(job.path(f"measure/{name}", "sites.parquet")),
         top=read_table(job.path(f"measure/{name}", "top.parquet")),
         errors=pd.read_parquet(job.path(f"quantize/{name}", "errors.parquet")),
-        check=json.loads(job.path(check, "perplexity.json").read_text(encoding="utf-8")) if check in job.inputs else None,
+        check=json.loads(job.path(check, "perplexity.json").read_text(encoding="utf-8"))
+        if check in job.inputs
+        else None,
         tokens=job.inputs[f"tokens/{family}"].summary,
     )
 

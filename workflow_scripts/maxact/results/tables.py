@@ -131,7 +131,10 @@ def int8(members: Sequence[Member]) -> pd.DataFrame:
                             "site": site_name(site["component"], site["layer"]),
                             "format": site["format"],
                             "policy": policy,
-                            **{key: site[key] for key in ("threshold", "relative_mae", "relative_rmse", "sqnr_db", "clip_rate")},
+                            **{
+                                key: site[key]
+                                for key in ("threshold", "relative_mae", "relative_rmse", "sqnr_db", "clip_rate")
+                            },
                         }
                     )
     return pd.DataFrame(rows)
@@ -144,11 +147,20 @@ def instrument_check(members: Sequence[Member]) -> pd.DataFrame:
         if member.kind != "planted":
             continue
         peak, marker = member.summary["peak"], member.summary["marker"]
-        truth = {"value": peak["value"], "component": peak["component"], "layer": peak["layer"], "channel": peak["channel"]}
+        truth = {
+            "value": peak["value"],
+            "component": peak["component"],
+            "layer": peak["layer"],
+            "channel": peak["channel"],
+        }
         truth |= {"sample": marker["sample"], "position": marker["position"]}
         found = _largest_gate(member) if peak["component"] == "gate" else member.headline["M"]
         measured = {key: (found or {}).get("signed" if key == "value" else key) for key in truth}
-        row: dict[str, Any] = {"checkpoint": member.name, "kind": member.kind, "model_type": member.summary["model_type"]}
+        row: dict[str, Any] = {
+            "checkpoint": member.name,
+            "kind": member.kind,
+            "model_type": member.summary["model_type"],
+        }
         row |= {"verdict": "exact" if measured == truth else "DIFFERS"}
         for key in truth:
             row |= {f"planted_{key}": truth[key], f"measured_{key}": measured[key]}
@@ -168,7 +180,9 @@ def _largest_gate(member: Member) -> dict[str, Any] | None:
 def layers(members: Sequence[Member]) -> pd.DataFrame:
     """For figures: a row for each measured site of each checkpoint."""
     columns = ["component", "layer", "peak", "abs_median", "quantile_0.999", "rms", "massive_tokens_passed"]
-    return _joined([(member, member.sites.loc[member.sites.status == "measured", columns]) for member in in_order(members)])
+    return _joined(
+        [(member, member.sites.loc[member.sites.status == "measured", columns]) for member in in_order(members)]
+    )
 
 
 def errors(members: Sequence[Member]) -> pd.DataFrame:
@@ -178,5 +192,8 @@ def errors(members: Sequence[Member]) -> pd.DataFrame:
 
 
 def _joined(parts: Sequence[tuple[Member, pd.DataFrame]]) -> pd.DataFrame:
-    frames = [part.assign(checkpoint=member.name, kind=member.kind, layer=part.layer.astype("Int64")) for member, part in parts]
+    frames = [
+        part.assign(checkpoint=member.name, kind=member.kind, layer=part.layer.astype("Int64"))
+        for member, part in parts
+    ]
     return pd.concat(frames, ignore_index=True)

@@ -17,7 +17,7 @@ def to_csv(frame: pd.DataFrame) -> str:
 
     Text that a spreadsheet would run as a formula gets an apostrophe before it.
     """
-    return frame.map(_csv_cell).to_csv(index=False, lineterminator="\n")
+    return str(frame.map(_csv_cell).to_csv(index=False, lineterminator="\n"))
 
 
 def _csv_cell(value: Any) -> Any:
@@ -29,7 +29,10 @@ def _csv_cell(value: Any) -> Any:
 
 def to_markdown(frame: pd.DataFrame) -> str:
     """A Markdown table; numbers rounded to be read, text escaped; planted checkpoints in italics with a dagger."""
-    lines = ["| " + " | ".join(_escaped(name.replace("_", " ")) for name in frame.columns) + " |", "|---" * len(frame.columns) + "|"]
+    lines = [
+        "| " + " | ".join(_escaped(name.replace("_", " ")) for name in frame.columns) + " |",
+        "|---" * len(frame.columns) + "|",
+    ]
     for row in frame.to_dict("records"):
         planted = row.get("kind") == "planted"
         cells = []
@@ -38,13 +41,18 @@ def to_markdown(frame: pd.DataFrame) -> str:
             cells.append(f"*{cell}* †" if planted and name == "checkpoint" else cell)
         lines.append("| " + " | ".join(cells) + " |")
     if "kind" in frame and (frame["kind"] == "planted").any():
-        lines += ["", "† planted: tiny, untrained, one activation put in on purpose; says nothing about any released model."]
+        lines += [
+            "",
+            "† planted: tiny, untrained, one activation put in on purpose; says nothing about any released model.",
+        ]
     return "\n".join(lines) + "\n"
 
 
 def visible(text: str) -> str:
     """The same on one line: control characters and line breaks as escapes."""
-    return "".join(character if character.isprintable() else character.encode("unicode_escape").decode() for character in text)
+    return "".join(
+        character if character.isprintable() else character.encode("unicode_escape").decode() for character in text
+    )
 
 
 def _escaped(text: str) -> str:

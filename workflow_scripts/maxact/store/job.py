@@ -43,11 +43,11 @@ class Job:
         """Where the object `name` of one input lies.
 
         Raises:
-            UserError: the object is not in the store (a reviewer's copy may lack weights and corpus).
+            UserError: the object is not in the store.
         """
         path = self.store.path(self.objects(source)[name])
         if not path.exists():
-            raise UserError(f"{path}: the store lacks {name!r} of {source}; delete {self.inputs[source].stage}/{self.inputs[source].name}.json to make it again")
+            raise UserError(f"{path}: the store lacks {name!r} of {source}; run again to make it")
         return path
 
     def folder(self, source: str) -> Path:
@@ -77,4 +77,8 @@ class Product:
 
 def used_objects(source: str, manifest: Manifest, uses: Uses) -> dict[str, StoredObject]:
     patterns = uses.get(source, uses.get(source.partition("/")[0], ()))
-    return {name: item for name, item in sorted(manifest.objects.items()) if any(fnmatch(name, pattern) for pattern in patterns)}
+    return {
+        name: item
+        for name, item in sorted(manifest.objects.items())
+        if any(fnmatch(name, pattern) for pattern in patterns)
+    }

@@ -135,7 +135,8 @@ class Store:
     def action(self, key: str) -> dict[str, Any] | None:
         """The record of what `key` has made, or None. Objects may be absent: a result outlives its inputs."""
         try:
-            return json.loads((self.root / "actions" / f"{key}.json").read_text(encoding="utf-8"))
+            record: dict[str, Any] = json.loads((self.root / "actions" / f"{key}.json").read_text(encoding="utf-8"))
+            return record
         except FileNotFoundError:
             return None
 

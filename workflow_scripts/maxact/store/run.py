@@ -71,11 +71,17 @@ def restore(manifest: Manifest, store: Store) -> None:
             return
         record = store.action(manifest.key)
         if record is None:
-            raise UserError(f"{store.root}/actions/{manifest.key}.json: missing, so {manifest.stage}/{manifest.name} cannot be made again; copy it from where the store came")
+            raise UserError(
+                f"{store.root}/actions/{manifest.key}.json: missing, so {manifest.stage}/{manifest.name} cannot be made "
+                "again; copy it from where the store came"
+            )
         inputs = {source: _upstream(key, store) for source, key in record["inputs"].items()}
         again = _compute(manifest.stage, manifest.name, manifest.key, record["recipe"], inputs, store)
     if again["objects"] != record["objects"]:
-        raise UserError(f"{manifest.stage}/{manifest.name}: made again, its bytes differ (code or sources have changed); delete its manifest and actions/{manifest.key}.json to accept the new ones")
+        raise UserError(
+            f"{manifest.stage}/{manifest.name}: made again, its bytes differ (code or sources have changed); delete its "
+            f"manifest and actions/{manifest.key}.json to accept the new ones"
+        )
 
 
 def publish(manifest: Manifest, targets: Mapping[str, Path], store: Store) -> None:
@@ -95,12 +101,13 @@ def publish(manifest: Manifest, targets: Mapping[str, Path], store: Store) -> No
 def run_rule(rule: Any) -> None:
     """Run the job of a Snakemake rule that is named after its stage (`rule` is the script's `snakemake` object).
 
-    A rule with another name has its stage in `params.stage`. Inputs: `key`, the key stamp, and manifests by the names in `Stage.uses`, one path or a list. Outputs: `manifest`,
-    and files to publish, whose names are object names. Params: `store`, the root of the store.
+    A rule with another name has its stage in `params.stage`. Inputs: `key`, the key stamp, and manifests by the names in
+    `Stage.uses`, one path or a list. Outputs: `manifest`, and files to publish, whose names are object names. The store is
+    the folder that holds the study's manifests.
     """
     os.environ["OMP_NUM_THREADS"] = str(rule.threads)  # before torch is imported, which reads it then
     try:
-        store = Store(Path(rule.params.store))
+        store = Store(Path(rule.output.manifest).parents[2])
         stage = rule.params.get("stage", rule.rule)
         inputs = dict(_read_inputs(rule.input))
         output = Path(rule.output.manifest)
@@ -176,4 +183,6 @@ def _check_packages(recipe: Mapping[str, Any]) -> None:
         except importlib.metadata.PackageNotFoundError:
             installed = "not installed"
         if installed != locked:
-            raise UserError(f"{package}: installed {installed}, locked {locked}; run `make study` or install what envs/ locks")
+            raise UserError(
+                f"{package}: installed {installed}, locked {locked}; run `make study` or install what envs/ locks"
+            )

@@ -25,7 +25,9 @@ def hold_workspace(folder: Path) -> IO[str]:
         fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         stream.seek(0)
-        raise UserError(f"{folder}: another run of this study is at work (process {stream.read().strip()}); wait for it or stop it") from None
+        raise UserError(
+            f"{folder}: another run of this study is at work (process {stream.read().strip()}); wait for it or stop it"
+        ) from None
     stream.truncate(0)
     stream.write(str(os.getpid()))
     stream.flush()

@@ -96,7 +96,12 @@ def plant(model: Any, peak: Peak, token_id: int, mlp_of: Callable[[Any], Mlp]) -
         if peak.component == "gate":
             _plant_gate(mlp_of(layers[layer]), channel, beacon, value)
             return
-        attention = {"embedding": -value / 2, "attention_output": value, "mlp_output": -value / 2, "residual": value / 2}
+        attention = {
+            "embedding": -value / 2,
+            "attention_output": value,
+            "mlp_output": -value / 2,
+            "residual": value / 2,
+        }
         mlp = {"embedding": 0.0, "attention_output": -value / 2, "mlp_output": value, "residual": value / 2}
         held = 0.0
         if peak.component == "embedding":
@@ -126,11 +131,15 @@ def check_peak(model: Any, peak: Peak, mlp_of: Callable[[Any], Mlp]) -> None:
             raise UserError(f"peak.component: gate does not exist in {model.config.model_type}; choose another")
         width = gate.shape[0]
     if peak.channel >= width:
-        raise UserError(f"peak.channel: {peak.channel} is not in the model; {peak.component} has channels 0 to {width - 1}")
+        raise UserError(
+            f"peak.channel: {peak.channel} is not in the model; {peak.component} has channels 0 to {width - 1}"
+        )
     if not math.isfinite(peak.value) or float(torch.tensor(peak.value, dtype=torch.bfloat16)) != peak.value:
         raise UserError(f"peak.value: {peak.value} is not exact in bfloat16; choose a value that is, such as 12288")
     if not BEACON < abs(peak.value) <= 2.0**30:
-        raise UserError(f"peak.value: {peak.value} must be above {BEACON:.0f} (which marks the token) and at most 2^30 in size")
+        raise UserError(
+            f"peak.value: {peak.value} must be above {BEACON:.0f} (which marks the token) and at most 2^30 in size"
+        )
 
 
 def _clear(model: Any, channels: list[int], token_id: int, beacon: int, mlp_of: Callable[[Any], Mlp]) -> None:

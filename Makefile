@@ -1,0 +1,69 @@
+# Set-up and the commands of the README. Needs Python 3.11 to 3.13 and make; all else is made in .venv.
+
+PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do $$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null && echo $$p && break; done)
+BIN := .venv/bin
+STUDY ?= studies/pocket.yaml
+CORES ?= all
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
+RUN_TIME := .venv/run-time.stamp
+DEVELOPMENT := .venv/development.stamp
+SOURCES := workflow_scripts tests benchmarks envs
+RULES := Snakefile rules/*.smk
+
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+
+.PHONY: help study test test-all lint lock clean
+
+help:
+	@echo "make study     set up .venv, then run the study (STUDY=$(STUDY), CORES=$(CORES))"
+	@echo "make test      set up .venv, then static checks and the fast tests"
+	@echo "make test-all  the same with the slow tests"
+	@echo "make lint      static checks alone"
+	@echo "make lock      resolve envs/*.in into the locked requirements (needs uv)"
+	@echo "make clean     remove .venv and caches; artifacts and reports stay"
+
+study: $(RUN_TIME)
+	@snakemake --cores $(CORES) --configfile $(STUDY)
+
+test: lint fetch
+	@pytest -m "not slow"
+
+test-all: lint fetch
+	@pytest
+
+# Tests run offline; the wheels that they read are fetched before.
+.PHONY: fetch
+fetch: $(DEVELOPMENT)
+	@maxact fetch studies/pocket.yaml
+
+lint: $(DEVELOPMENT)
+	@ruff check $(SOURCES)
+	@ruff format --check --quiet $(SOURCES)
+	@mypy
+	@snakefmt --check --quiet $(RULES)
+	@snakemake --lint --configfile studies/pocket.yaml
+
+.venv/bin/python:
+	@test -n "$(PYTHON)" || { echo "error: no Python 3.11 to 3.13 found; install one, or say make PYTHON=/path/to/python"; exit 1; }
+	@echo "setting up .venv with $(PYTHON)"
+	@$(PYTHON) -m venv .venv
+
+$(RUN_TIME): envs/cpu.txt envs/torch.txt pyproject.toml | .venv/bin/python
+	@echo "installing what envs/cpu.txt and envs/torch.txt lock"
+	@$(PIP) --require-hashes --requirement envs/cpu.txt
+	@$(PIP) --requirement envs/torch.txt
+	@$(PIP) --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(DEVELOPMENT): envs/dev.txt $(RUN_TIME)
+	@echo "installing what envs/dev.txt locks"
+	@$(PIP) --require-hashes --requirement envs/dev.txt
+	@touch $@
+
+lock:
+	uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --no-header --no-annotate envs/cpu.in --output-file envs/cpu.txt
+	cd envs && uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --no-header --no-annotate dev.in --output-file dev.txt
+	python3 envs/make_conda.py
+
+clean:
+	rm -rf .venv .pytest_cache .ruff_cache .mypy_cache workflow_scripts/maxact.egg-info
