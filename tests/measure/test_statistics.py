@@ -91,6 +91,7 @@ def test_counts_are_moved_before_32_bits_overflow(monkeypatch: pytest.MonkeyPatc
     for _, _, x in samples("few values", "bfloat16", (6, 11), number=9, seed=1):
         for each in (kernel, plain):
             each.scan(0, x)
+        assert kernel._private[0].sum() <= 100
     assert (kernel.collect(0) == plain.collect(0)).all()
     assert not kernel.collect(0).any()
 
@@ -113,12 +114,16 @@ def test_the_first_of_equal_extremes_counts(kernel: str) -> None:
     assert (sites.massive_max_ratio, sites.massive_max_ratio_position) == (float("inf"), 0)  # 0 / 0 counts as infinite
 
 
-def test_a_token_passes_only_above_both_bounds() -> None:
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_token_passes_only_above_both_bounds(dtype: str) -> None:
     """Strictly more than 100, and strictly more than 1000 times the median."""
-    x = torch.full((4, 3), 0.125, dtype=torch.float16)
-    x[:, 0] = torch.tensor([125, 125.0625, 100, 101])
+    x = torch.full((4, 3), 0.125, dtype=DTYPES[dtype])
+    x[:, 0] = torch.tensor([125, 125.5, 100, 100.5])
     x[2:, 1:] = 0.0078125
-    assert measured([(0, "rest", x)], "numba").sites.massive_tokens_passed.item() == 2
+    seen: list[Sampled] = [(token, "rest", row[None]) for token, row in enumerate(x)]
+    passed = [measured([sample], "numba").sites.massive_tokens_passed.item() for sample in seen]
+    assert passed == [0, 1, 0, 1]
+    assert measured(seen, "numba").sites.massive_tokens_passed.item() == 2
 
 
 def test_medians_are_found_far_from_the_last_tokens() -> None:
