@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.transforms import blended_transform_factory
 
 from maxact.figures.style import GREY, PLANTED_HATCH, PLANTED_NOTE, logarithmic, message, title
 from maxact.sites.legend import LEGEND
@@ -17,7 +18,7 @@ LIMITS = {"e4m3 448": 448.0, "e5m2 57,344": 57344.0, "float16 65,504": 65504.0}
 def draw(frames: Mapping[str, pd.DataFrame], style: Mapping[str, float]) -> Figure:
     """A bar for each checkpoint, coloured by the component that carries M, labelled with the value and its place."""
     data = frames["global_maxima.csv"]
-    figure = Figure(figsize=(style["width_inches"], 1.1 + 0.42 * len(data)), layout="constrained")
+    figure = Figure(figsize=(style["width_inches"], 1.0 + 0.42 * len(data)), layout="constrained")
     if "M" not in data or not (data["M"] > 0).any():
         message(figure, "no finite activation above zero")
         return figure
@@ -31,10 +32,11 @@ def bars(data: pd.DataFrame, axes: Axes) -> None:
     low, high = min(10.0, known.min() / 2), max(known.max(), max(LIMITS.values()))
     axes.set_xscale("log")
     logarithmic(axes.xaxis)
-    axes.set_xlim(low, high * 60)  # room for labels behind the bars
+    axes.set_xlim(low, high * 1.5)
+    right = blended_transform_factory(axes.transAxes, axes.transData)
     for row, entry in enumerate(data.to_dict("records")):
         if not entry["M"] > 0:
-            axes.text(low * 1.1, row, "no finite activation above zero", va="center", color=GREY)
+            axes.text(1.02, row, "no finite activation\nabove zero", va="center", color=GREY, transform=right)
             continue
         planted = entry["kind"] == "planted"
         color = LEGEND[entry["component"]].color
@@ -49,17 +51,13 @@ def bars(data: pd.DataFrame, axes: Axes) -> None:
             linewidth=0.8,
         )
         layer = "" if pd.isna(entry["layer"]) else f", layer {int(entry['layer'])}"
-        label = f" {entry['M']:,.6g}: {LEGEND[entry['component']].label}{layer}"
-        label += "; has NaN or infinity" if entry["nonfinite"] else ""
-        # Behind the lines of the limits too, so that neither is drawn over the other.
-        behind = max([entry["M"], *(limit for limit in LIMITS.values() if entry["M"] * 30 > limit)])
-        axes.text(behind * 1.08, row, label, va="center")
+        label = f"{entry['M']:,.6g}\n{LEGEND[entry['component']].label}{layer}"
+        axes.text(1.02, row, label, va="center", transform=right)  # beside the panel, where no line crosses it
     for number, (name, limit) in enumerate(LIMITS.items()):
         axes.axvline(limit, color=GREY, linewidth=0.7, linestyle=(0, (4, 2)), zorder=0)
         side = "left" if number == len(LIMITS) - 1 else "right"
         axes.annotate(f" {name} ", (limit, 1), xycoords=("data", "axes fraction"), va="bottom", ha=side, color=GREY)
-    axes.set_yticks(
-        range(len(data)), [title(name, kind) for name, kind in zip(data["checkpoint"], data["kind"], strict=True)]
-    )
+    entries = data.assign(weights=data["weights"].str.partition(" (")[0]).to_dict("records")
+    axes.set_yticks(range(len(data)), [title(entry) for entry in entries])
     axes.set_ylim(len(data) - 0.5, -0.5)
     axes.set_xlabel("M, the largest |x|" + (f"\nhatched, {PLANTED_NOTE}" if (data["kind"] == "planted").any() else ""))

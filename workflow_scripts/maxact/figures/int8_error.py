@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping
 
 import pandas as pd
@@ -9,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from maxact.figures.style import PLANTED_NOTE, logarithmic, mark_planted, title
+from maxact.figures.style import PLANTED_NOTE, logarithmic, mark_planted, nothing, title
 from maxact.sites.legend import LEGEND
 
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7")
@@ -25,7 +26,7 @@ def draw(frames: Mapping[str, pd.DataFrame], style: Mapping[str, float]) -> Figu
     figure = Figure(figsize=(style["width_inches"], 1.0 + 1.55 * len(names)), layout="constrained")
     panels = figure.subplots(len(names), len(COMPONENTS), squeeze=False, sharey=True, sharex="row")
     for row, name in enumerate(names):
-        kind = data.loc[data["checkpoint"] == name, "kind"].iloc[0]
+        entry = data[data["checkpoint"] == name].iloc[0].to_dict()
         for column, component in enumerate(COMPONENTS):
             axes = panels[row][column]
             part = data[(data["checkpoint"] == name) & (data["component"] == component)]
@@ -33,11 +34,13 @@ def draw(frames: Mapping[str, pd.DataFrame], style: Mapping[str, float]) -> Figu
             if row == 0:
                 axes.set_title(LEGEND[component].label)
             axes.set_xlabel("layer" if row == len(names) - 1 else "")
-            mark_planted(axes, kind)
+            mark_planted(axes, entry["kind"])
             if row == 0:
                 axes.title.set_color("black")
                 axes.title.set_fontstyle("normal")
-        panels[row][0].set_ylabel(title(name, kind).replace(" (planted)", "\n(planted)"))
+        # A panel is as high as about 24 characters are wide.
+        label = "\n".join(textwrap.fill(line, 24) for line in title(entry).split("\n"))
+        panels[row][0].set_ylabel(label, fontsize=style["font_size"] - 1)
     handles = [
         figure.axes[0].plot([], [], color=COLORS[i % 4], linestyle=DASHES[i % 4])[0] for i in range(len(policies))
     ]
@@ -58,14 +61,8 @@ def curves(data: pd.DataFrame, policies: list[str], axes: Axes) -> None:
     logarithmic(axes.yaxis)
     known = data[data["relative_rmse"] > 0]
     if known.empty:
-        axes.text(
-            0.5,
-            0.5,
-            "not applicable" if data.empty else "no error",
-            transform=axes.transAxes,
-            ha="center",
-            color="#666666",
-        )
+        missing = "no finite activation" if data["relative_rmse"].isna().all() else "no error"
+        nothing(axes, "not applicable" if data.empty else missing)
     else:
         last = int(data["layer"].max())
         for number, policy in enumerate(policies):
@@ -78,5 +75,5 @@ def curves(data: pd.DataFrame, policies: list[str], axes: Axes) -> None:
                 linestyle=DASHES[number % 4],
                 marker="." if last < 12 else None,
             )
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=5))
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=5))
     axes.grid(axis="y", linewidth=0.3, alpha=0.6)

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from maxact.figures.style import PLANTED_NOTE, logarithmic, mark_planted, title
+from maxact.figures.style import PLANTED_NOTE, logarithmic, mark_planted, nothing, title
 from maxact.sites.legend import LEGEND
 
 COLUMNS = 2
@@ -19,15 +19,15 @@ COLUMNS = 2
 def draw(frames: Mapping[str, pd.DataFrame], style: Mapping[str, float]) -> Figure:
     """Panels in the order of the data, real checkpoints first, on one logarithmic axis."""
     data = frames["layers.parquet"]
-    groups = [(name, part) for name, part in data.groupby("checkpoint", sort=False)]
+    groups = [part for _, part in data.groupby("checkpoint", sort=False)]
     rows = -(-len(groups) // COLUMNS)
-    figure = Figure(figsize=(style["width_inches"], 0.7 + 2.1 * rows), layout="constrained")
+    figure = Figure(figsize=(style["width_inches"], 0.7 + 2.2 * rows), layout="constrained")
     panels = list(figure.subplots(rows, COLUMNS, squeeze=False, sharey=True).flat)
-    for axes, (name, part) in zip(panels, groups, strict=False):
+    for axes, part in zip(panels, groups, strict=False):
         curves(part, axes)
-        kind = part["kind"].iloc[0]
-        axes.set_title(title(str(name), kind))
-        mark_planted(axes, kind)
+        entry = part.iloc[0].to_dict()
+        axes.set_title(title(entry))
+        mark_planted(axes, entry["kind"])
     for axes in panels[len(groups) :]:
         axes.remove()
     for axes in figure.axes:
@@ -36,7 +36,8 @@ def draw(frames: Mapping[str, pd.DataFrame], style: Mapping[str, float]) -> Figu
     for axes in figure.axes:
         seen |= dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))
     order = [shown.label for shown in LEGEND.values() if shown.label in seen]
-    figure.legend([seen[label] for label in order], order, loc="outside lower center", ncols=4)
+    if order:
+        figure.legend([seen[label] for label in order], order, loc="outside lower center", ncols=4)
     figure.supylabel("largest |x|", fontsize=style["font_size"])
     if (data["kind"] == "planted").any():
         figure.suptitle(f"Grey panels are {PLANTED_NOTE}", fontsize=style["font_size"] - 1)
@@ -51,6 +52,8 @@ def curves(data: pd.DataFrame, axes: Axes) -> None:
     axes.set_yscale("log")
     logarithmic(axes.yaxis)
     last = int(data["layer"].max())
+    if not (data["peak"] > 0).any():
+        nothing(axes, "no finite activation above zero")
     for name, shown in LEGEND.items():
         part = data[(data["component"] == name) & (data["peak"] > 0)]
         if part.empty:

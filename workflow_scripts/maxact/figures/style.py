@@ -62,9 +62,14 @@ def logarithmic(axis: Axis) -> None:
     axis.set_minor_formatter(NullFormatter())
 
 
-def title(checkpoint: str, kind: str) -> str:
-    """A checkpoint's name as figures show it."""
-    return f"{checkpoint} (planted)" if kind == "planted" else checkpoint
+def title(entry: Mapping[Any, Any]) -> str:
+    """A checkpoint as figures show it: its name, and below it what its weights are and whether all was finite.
+
+    Args:
+        entry: a row with checkpoint, weights (such as "planted") and nonfinite.
+    """
+    told = [entry["weights"], *(["has NaN or infinity"] if entry["nonfinite"] else [])]
+    return f"{entry['checkpoint']}\n({', '.join(told)})"
 
 
 def mark_planted(axes: Axes, kind: str) -> None:
@@ -73,6 +78,12 @@ def mark_planted(axes: Axes, kind: str) -> None:
         axes.set_facecolor("#f0f0f0")
         axes.title.set_color(GREY)
         axes.title.set_fontstyle("italic")
+
+
+def nothing(axes: Axes, text: str) -> None:
+    """In place of the curves of a panel that has none, so that missing data show as missing."""
+    axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center", va="center", color=GREY)
+    axes.tick_params(axis="x", bottom=False, labelbottom=False)
 
 
 def message(figure: Figure, text: str) -> None:

@@ -40,7 +40,8 @@ def compute(job: Job) -> Product:
     histograms = read_table(job.path("measure", "histograms.parquet"))
     rows = site_errors(sites, histograms, job.parameters["bits"], job.parameters["policies"])
     file = job.scratch / "errors.parquet"
-    pq.write_table(pa.Table.from_pandas(pd.DataFrame(rows, columns=SCHEMA.names), SCHEMA, preserve_index=False), file)
+    table = pa.Table.from_pandas(pd.DataFrame(rows, columns=SCHEMA.names), SCHEMA, preserve_index=False)
+    pq.write_table(table.replace_schema_metadata(None), file)  # pandas' own notes change with its version
     return Product(files={file.name: file}, summary={"sites": len({row["site"] for row in rows})})
 
 

@@ -35,11 +35,8 @@ def closing_table(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _cells(row: Mapping[str, Any]) -> list[str]:
-    name = (
-        row["checkpoint"]
-        + (" (planted)" if row["planted"] else "")
-        + (" (has NaN or infinity)" if row["nonfinite"] else "")
-    )
+    told = [row["weights"], *(["has NaN or infinity"] if row["nonfinite"] else [])]
+    name = f"{row['checkpoint']} ({', '.join(told)})"
     if row["M"] is None:
         return [name, "none finite", "", "", "", ""]
     headroom = (row["headroom"][key] for key in FORMATS)

@@ -6,10 +6,12 @@ import json
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from maxact.measurement import read_table
 from maxact.results import tables
-from maxact.results.tables import LIMITS, Member, site_name
+from maxact.results.tables import LIMITS, Member, short_ancestry, site_name
 from maxact.results.text import to_csv, to_markdown
 from maxact.store.job import Job, Product
 
@@ -33,7 +35,8 @@ def compute(job: Job) -> Product:
             file.write_text(text, encoding="utf-8")
     for name, table in FRAMES.items():
         files[f"{name}.parquet"] = file = job.scratch / f"{name}.parquet"
-        table(members).to_parquet(file, index=False)
+        # Without pandas' own notes, which would change with its version.
+        pq.write_table(pa.Table.from_pandas(table(members), preserve_index=False).replace_schema_metadata(None), file)
     verdicts = tables.instrument_check(members)["verdict"]
     exact = int((verdicts == "exact").sum())
     summary = {
@@ -63,6 +66,7 @@ def _member(job: Job, name: str, family: str) -> Member:
 def _closing_row(member: Member) -> dict[str, Any]:
     M = member.headline["M"]
     row = {"checkpoint": member.name, "planted": member.kind == "planted", "nonfinite": member.headline["nonfinite"]}
+    row |= {"weights": short_ancestry(member.summary["ancestry"])}
     if M is None:
         return row | {"M": None}
     where = f"{site_name(M['component'], M['layer'])}, channel {M['channel']}, sample {M['sample']}, position {M['position']}"

