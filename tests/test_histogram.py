@@ -80,9 +80,9 @@ def test_statistics_equal_those_of_the_values(dtype: str, drawn: list[int], q: s
     assert abs_quantile(codes, counts, dtype, q) == smallest
 
 
-@pytest.mark.parametrize("count", [1, 2, 3, 4, 7, 8, 1000, 99_999, 100_000, 100_001, 1 << 40])
+@pytest.mark.parametrize("count", [1, 2, 3, 4, 7, 8, 1000, 99_999, 100_000, 100_001, 1 << 40, (1 << 52) + 3, (1 << 52) + 7])
 def test_ranks_are_exact_whole_numbers(count: int) -> None:
-    """0.9 x N in floating point can fall on the wrong side of a whole number; the rank is ceil(q x N) exactly."""
+    """The rank is ceil(q x N) exactly; in float64 a large N would put it on the wrong side of a whole number."""
     for q in ("0.9", "0.999", "0.99999"):
         rank = -(-count * int(Fraction(q) * 100_000) // 100_000)
         codes, counts = np.array([0x3F80, 0x4000], np.uint16), np.array([rank, count - rank], np.int64)
