@@ -43,7 +43,7 @@ def write_frames(members: list[Member], folder: Path) -> dict[str, Path]:
     return files
 
 
-def drawn(name: str, members: list[Member], folder: Path) -> tuple[Figure, list[str]]:
+def drawn(name: str, members: list[Member], folder: Path, dots_per_inch: int = 100) -> tuple[Figure, list[str]]:
     """The figure, laid out, and all its visible text."""
     files = write_frames(members, folder)
     read = {item: pd.read_csv(files[item]) if item.endswith(".csv") else pd.read_parquet(files[item]) for item in files}
@@ -51,6 +51,7 @@ def drawn(name: str, members: list[Member], folder: Path) -> tuple[Figure, list[
         figure = importlib.import_module(FIGURES[name].module).draw(
             {item: read[item] for item in FIGURES[name].reads}, STYLE
         )
+        figure.set_dpi(dots_per_inch)
         figure.draw_without_rendering()
     shown = figure.findobj(lambda artist: isinstance(artist, Text) and artist.get_visible())
     return figure, [artist.get_text() for artist in shown if artist.get_text().strip()]
@@ -83,9 +84,10 @@ def test_every_figure_of_any_study_names_its_checkpoints_and_what_they_are(
     assert "$" not in text
 
 
+@pytest.mark.parametrize("dots_per_inch", [100, 150, 200])
 @pytest.mark.parametrize("name", FIGURES)
-def test_all_text_is_inside_the_figure_and_large_enough(name: str, tmp_path: Path) -> None:
-    figure, _ = drawn(name, STUDIES["pocket"](), tmp_path)
+def test_all_text_is_inside_the_figure_and_large_enough(name: str, dots_per_inch: int, tmp_path: Path) -> None:
+    figure, _ = drawn(name, STUDIES["pocket"](), tmp_path, dots_per_inch)
     box = figure.bbox
     # Matplotlib keeps labels of ticks beyond an axis, and does not draw them.
     ticks = {label for axes in figure.axes for axis in (axes.xaxis, axes.yaxis) for label in axis.get_ticklabels()}

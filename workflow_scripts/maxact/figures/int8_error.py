@@ -23,7 +23,7 @@ def draw(frames: Mapping[str, pd.DataFrame], style: Mapping[str, float]) -> Figu
     data = frames["errors.parquet"]
     names = list(data["checkpoint"].unique())
     policies = list(data["policy"].unique())
-    figure = Figure(figsize=(style["width_inches"], 1.0 + 1.55 * len(names)), layout="constrained")
+    figure = Figure(figsize=(style["width_inches"], 1.15 + 1.55 * len(names)), layout="constrained")
     panels = figure.subplots(len(names), len(COMPONENTS), squeeze=False, sharey=True, sharex="row")
     for row, name in enumerate(names):
         entry = data[data["checkpoint"] == name].iloc[0].to_dict()
@@ -50,7 +50,7 @@ def draw(frames: Mapping[str, pd.DataFrame], style: Mapping[str, float]) -> Figu
     ]
     figure.legend(handles, labels, loc="outside lower center", ncols=max(1, min(3, len(labels))))
     bits = data["format"].iloc[0].upper() if len(data) else ""
-    note = f"; grey rows are {PLANTED_NOTE}" if (data["kind"] == "planted").any() else ""
+    note = f"\ngrey rows are {PLANTED_NOTE}" if (data["kind"] == "planted").any() else ""
     figure.suptitle(f"{bits} relative RMSE per tensor, evaluation split{note}", fontsize=style["font_size"] - 1)
     return figure
 
