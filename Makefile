@@ -1,6 +1,7 @@
 # Set-up and the commands of the README. Needs Python 3.11 to 3.13 and make; all else is made in .venv.
 
-PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do $$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null && echo $$p && break; done)
+SUPPORTED := import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))
+PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do $$p -c '$(SUPPORTED)' 2>/dev/null && echo $$p && break; done)
 BIN := .venv/bin
 STUDY ?= studies/pocket.yaml
 CORES ?= all
@@ -12,7 +13,7 @@ RULES := Snakefile rules/*.smk
 
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help study test test-all lint lock clean
+.PHONY: help study test test-all fetch lint lock clean
 
 help:
 	@echo "make study     set up .venv, then run the study (STUDY=$(STUDY), CORES=$(CORES))"
@@ -32,7 +33,6 @@ test-all: lint fetch
 	@pytest
 
 # Tests run offline; the wheels that they read are fetched before.
-.PHONY: fetch
 fetch: $(DEVELOPMENT)
 	@maxact fetch studies/pocket.yaml
 
@@ -43,12 +43,15 @@ lint: $(DEVELOPMENT)
 	@snakefmt --check --quiet $(RULES)
 	@snakemake --lint --configfile studies/pocket.yaml
 
-.venv/bin/python:
-	@test -n "$(PYTHON)" || { echo "error: no Python 3.11 to 3.13 found; install one, or say make PYTHON=/path/to/python"; exit 1; }
-	@echo "setting up .venv with $(PYTHON)"
-	@$(PYTHON) -m venv .venv
-
-$(RUN_TIME): envs/cpu.txt envs/torch.txt pyproject.toml | .venv/bin/python
+# A .venv without a working pip is what an interrupted set-up leaves: it is made anew.
+$(RUN_TIME): envs/cpu.txt envs/torch.txt pyproject.toml
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || { \
+	    python="$(PYTHON)"; \
+	    test -n "$$python" && $$python -c '$(SUPPORTED)' 2>/dev/null || { \
+	        echo "error: $${python:-python3} is not Python 3.11 to 3.13; install one, or say make $(MAKECMDGOALS) PYTHON=/path/to/python" >&2; \
+	        exit 1; }; \
+	    echo "setting up .venv with $$python"; \
+	    $$python -m venv --clear .venv; }
 	@echo "installing what envs/cpu.txt and envs/torch.txt lock"
 	@$(PIP) --require-hashes --requirement envs/cpu.txt
 	@$(PIP) --requirement envs/torch.txt
