@@ -40,7 +40,7 @@ lint: $(DEVELOPMENT)
 	@ruff check $(SOURCES)
 	@ruff format --check --quiet $(SOURCES)
 	@mypy
-	@snakefmt --check --quiet $(RULES)
+	@snakefmt --check $(RULES)
 	@snakemake --lint --configfile studies/pocket.yaml
 
 # A .venv without a working pip is what an interrupted set-up leaves: it is made anew.
