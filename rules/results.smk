@@ -1,9 +1,15 @@
 """What people look at: tables, figures, and one report."""
 
+import os
+
 from maxact.figures.registry import FIGURES
 from maxact.results.registry import TABLES
 
 REPORT = str(REPORTS / "report.html")
+# Relative, so that a copy of the folder elsewhere has the same inputs.
+CAPTIONS = sorted(
+    map(os.path.relpath, Path(workflow.basedir, "reports", "captions").glob("*/*.rst"))
+)
 FAMILIES = sorted({item.family for item in STUDY.checkpoints})
 
 
@@ -55,9 +61,7 @@ rule study_report:
     input:
         rules.results.output,
         [getattr(rules, f"figure_{figure}").output for figure in FIGURES],
-        captions=sorted(
-            map(str, Path(workflow.basedir, "reports", "captions").glob("*/*.rst"))
-        ),
+        captions=CAPTIONS,
     output:
         REPORT,
     log:

@@ -15,7 +15,7 @@ from matplotlib.text import Text
 from results.members import moe, nothing_finite, planted, real
 
 from maxact.figures.registry import FIGURES
-from maxact.figures.stage import compute
+from maxact.figures.stage import compute, read_frame
 from maxact.figures.style import styled
 from maxact.results import tables
 from maxact.results.tables import Member
@@ -46,7 +46,7 @@ def write_frames(members: list[Member], folder: Path) -> dict[str, Path]:
 def drawn(name: str, members: list[Member], folder: Path, dots_per_inch: int = 100) -> tuple[Figure, list[str]]:
     """The figure, laid out, and all its visible text."""
     files = write_frames(members, folder)
-    read = {item: pd.read_csv(files[item]) if item.endswith(".csv") else pd.read_parquet(files[item]) for item in files}
+    read = {item: read_frame(file) for item, file in files.items()}
     with styled(STYLE):
         figure = importlib.import_module(FIGURES[name].module).draw(
             {item: read[item] for item in FIGURES[name].reads}, STYLE
@@ -109,6 +109,15 @@ def test_checkpoint_names_do_not_overlap(study: str, tmp_path: Path) -> None:
         assert len(named) == 3
         boxes = [text.get_window_extent() for text in named]
         assert not any(one.overlaps(other) for at, one in enumerate(boxes) for other in boxes[:at]), name
+
+
+@pytest.mark.parametrize("name", ["NA", "null", "nan", "007", "1e5"])
+def test_a_name_that_looks_like_a_number_or_like_nothing_stays_a_name(name: str, tmp_path: Path) -> None:
+    for alone in (True, False):
+        folder = tmp_path / str(alone)
+        folder.mkdir()
+        _, texts = drawn("global_maxima", [real(name=name), *([] if alone else [planted()])], folder)
+        assert any(text.startswith(f"{name}\n") for text in texts)
 
 
 def test_a_largest_value_of_zero_is_a_gap_and_not_a_small_number(tmp_path: Path) -> None:

@@ -105,8 +105,8 @@ def test_another_token_or_nothing_finite_is_not_exact() -> None:
 def test_int8_has_the_worst_site_and_the_peak_residual_layer_of_each_policy() -> None:
     member = real()
     rows = tables.int8([member])
-    assert rows.policy.tolist() == [policy for policy in POLICIES for _ in range(2)]
-    assert rows["at"].tolist() == [tables.PEAK_SITE, tables.WORST_SITE] * 2
+    assert rows.policy.tolist() == list(POLICIES) * 2
+    assert rows["at"].tolist() == [tables.PEAK_SITE] * 2 + [tables.WORST_SITE] * 2
     assert rows.site[rows["at"] == tables.PEAK_SITE].tolist() == ["residual@11"] * 2
     for policy, site in zip(POLICIES, rows.relative_rmse[rows["at"] == tables.WORST_SITE], strict=True):
         assert site == member.errors.relative_rmse[member.errors.policy == policy].max()

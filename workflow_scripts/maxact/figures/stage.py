@@ -15,12 +15,15 @@ from maxact.store.job import Job, Product
 def compute(job: Job) -> Product:
     """The figure as PDF and PNG."""
     figure = FIGURES[job.name]
-    frames = {name: _read(job.path("results", name)) for name in figure.reads}
+    frames = {name: read_frame(job.path("results", name)) for name in figure.reads}
     with styled(job.parameters):
         drawn = importlib.import_module(figure.module).draw(frames, job.parameters)
         files = save(drawn, job.scratch, job.name, job.parameters["dots_per_inch"])
     return Product(files=files)
 
 
-def _read(file: Path) -> pd.DataFrame:
-    return pd.read_parquet(file) if file.suffix == ".parquet" else pd.read_csv(file)
+def read_frame(file: Path) -> pd.DataFrame:
+    """A frame or table of the results. In CSV an empty cell alone is missing: a checkpoint may be named NA, or 007."""
+    if file.suffix == ".parquet":
+        return pd.read_parquet(file)
+    return pd.read_csv(file, dtype={"checkpoint": "str"}, keep_default_na=False, na_values=[""])

@@ -125,24 +125,15 @@ def int8(members: Sequence[Member]) -> pd.DataFrame:
     for member in in_order(members):
         residual = member.sites[(member.sites.component == "residual") & member.sites.peak.notna()]
         peak = residual.site[residual.peak == residual.peak.max()].min() if len(residual) else None
-        for policy, errors in member.errors.groupby("policy", sort=False):
-            known = errors[errors.relative_rmse.notna()]
-            chosen = {PEAK_SITE: errors[errors.site == peak], WORST_SITE: known.nlargest(1, "relative_rmse")}
-            if known.empty:  # no finite value: said, not left out
-                rows.append({**_marks(member), "at": "nothing finite", "policy": policy})
-                continue
-            for where, found in chosen.items():
-                for site in found.to_dict("records"):
-                    rows.append(
-                        {
-                            **_marks(member),
-                            "at": where,
-                            "site": site_name(site["component"], site["layer"]),
-                            "format": site["format"],
-                            "policy": policy,
-                            **{key: site[key] for key in _INT8},
-                        }
-                    )
+        for where in (PEAK_SITE, WORST_SITE):  # the policies of one place side by side
+            for policy, errors in member.errors.groupby("policy", sort=False):
+                known = errors[errors.relative_rmse.notna()]
+                found = errors[errors.site == peak] if where == PEAK_SITE else known.nlargest(1, "relative_rmse")
+                for site in [] if known.empty else found.to_dict("records"):
+                    named = {"at": where, "site": site_name(site["component"], site["layer"]), "format": site["format"]}
+                    rows.append({**_marks(member), **named, "policy": policy, **{key: site[key] for key in _INT8}})
+                if known.empty and where == WORST_SITE:  # no finite value: said, not left out
+                    rows.append({**_marks(member), "at": "nothing finite", "policy": policy})
     return pd.DataFrame(rows, columns=[*_MARKS, "at", "site", "format", "policy", *_INT8])
 
 
