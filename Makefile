@@ -53,7 +53,7 @@ $(RUN_TIME): envs/cpu.txt envs/torch.txt pyproject.toml
 	    echo "setting up .venv with $$python"; \
 	    $$python -m venv --clear .venv; }
 	@echo "installing what envs/cpu.txt and envs/torch.txt lock"
-	@$(PIP) --require-hashes --requirement envs/cpu.txt
+	@$(PIP) --no-deps --require-hashes --requirement envs/cpu.txt
 	@$(PIP) --requirement envs/torch.txt
 	@$(PIP) --no-deps --no-build-isolation --editable .
 	@touch $@
@@ -64,7 +64,7 @@ $(DEVELOPMENT): envs/dev.txt $(RUN_TIME)
 	@touch $@
 
 lock:
-	uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --no-header --no-annotate envs/cpu.in --output-file envs/cpu.txt
+	uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --no-header --no-annotate --excludes envs/torch.txt envs/cpu.in --output-file envs/cpu.txt
 	cd envs && uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --no-header --no-annotate dev.in --output-file dev.txt
 	python3 envs/make_conda.py
 

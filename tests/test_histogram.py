@@ -80,7 +80,9 @@ def test_statistics_equal_those_of_the_values(dtype: str, drawn: list[int], q: s
     assert abs_quantile(codes, counts, dtype, q) == smallest
 
 
-@pytest.mark.parametrize("count", [1, 2, 3, 4, 7, 8, 1000, 99_999, 100_000, 100_001, 1 << 40, (1 << 52) + 3, (1 << 52) + 7])
+@pytest.mark.parametrize(
+    "count", [1, 2, 3, 4, 7, 8, 1000, 99_999, 100_000, 100_001, 1 << 40, (1 << 52) + 3, (1 << 52) + 7]
+)
 def test_ranks_are_exact_whole_numbers(count: int) -> None:
     """The rank is ceil(q x N) exactly; in float64 a large N would put it on the wrong side of a whole number."""
     for q in ("0.9", "0.999", "0.99999"):

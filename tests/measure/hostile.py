@@ -8,8 +8,8 @@ from oracles.statistics import Sampled
 
 DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
 KINDS = (
-    "normal", "any pattern", "few values", "zeros of both signs", "no positive", "no negative", "positive", "negative",
-    "subnormal", "nothing finite", "some rows not finite", "infinities", "massive", "rounding",
+    "normal", "any pattern", "few values", "zeros of both signs", "no positive", "no negative", "positive",
+    "negative", "subnormal", "nothing finite", "some rows not finite", "infinities", "massive", "rounding",
 )  # fmt: skip
 
 

@@ -56,7 +56,7 @@ class Workspace:
         lines, actions = len(self.journal()), self.actions()
         environment = os.environ | {"PYTHONPATH": str(self.folder / "workflow_scripts"), "HF_HUB_OFFLINE": "1"}
         environment["PATH"] = f"{Path(sys.executable).parent}:{environment['PATH']}"
-        command = ["snakemake", "--cores", "2", "--configfile", "study.yaml", *arguments]
+        command = ["snakemake", "--configfile", "study.yaml", "--cores", "2", *arguments]
         done = subprocess.run(
             command,
             cwd=self.folder,
