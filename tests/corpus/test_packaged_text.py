@@ -50,7 +50,9 @@ def test_domains_and_lengths_are_in_the_papers_proportions(corpus: list[TextSamp
     assert Counter(sample.length_bucket for sample in corpus) == {32: 1, 64: 1, 128: 2, 256: 4, 512: 112}
 
 
-def test_every_sample_alone_has_the_tokens_of_its_bucket(corpus: list[TextSample], smollm2_tokenizer: Tokenizer) -> None:
+def test_every_sample_alone_has_the_tokens_of_its_bucket(
+    corpus: list[TextSample], smollm2_tokenizer: Tokenizer
+) -> None:
     for sample in corpus:
         ids = smollm2_tokenizer.encode(sample.text, add_special_tokens=False).ids
         assert len(ids) == sample.length_bucket, sample.id
@@ -131,7 +133,11 @@ def test_an_unknown_domain_is_refused_with_the_known_ones(pocket: Study, smollm2
 
 @pytest.mark.parametrize("tokens", [6, 12])
 def test_a_cut_is_a_stretch_of_the_text_with_exactly_so_many_tokens(tokens: int, smollm2_tokenizer: Tokenizer) -> None:
-    for text in ("The quick brown fox jumps over the lazy dog, and sleeps.", "ᚠᛇᚻ᛫ᛒᛦᚦ᛫ᚠᚱᚩᚠᚢᚱ", "  \n\n a  b c d e f g h i j k"):
+    for text in (
+        "The quick brown fox jumps over the lazy dog, and sleeps.",
+        "ᚠᛇᚻ᛫ᛒᛦᚦ᛫ᚠᚱᚩᚠᚢᚱ",
+        "  \n\n a  b c d e f g h i j k",
+    ):
         stretch = cut(text, tokens, smollm2_tokenizer)
         assert stretch is not None
         assert stretch in text

@@ -13,7 +13,8 @@ import pandas as pd
 from maxact.checkpoints.gguf import convert
 from maxact.checkpoints.load import load_model
 from maxact.errors import UserError
-from maxact.measure.run import Sample, headline, measure
+from maxact.measure.headline import headline
+from maxact.measure.run import Sample, measure
 from maxact.measurement import QUANTILES, Measurement
 from maxact.sites.legend import LEGEND
 from maxact.tokens import read_token_lines, token_texts
@@ -40,7 +41,8 @@ def measure_source(source: Path, tokens: Path, dtype: str, attention: str) -> tu
         model = load_model(folder, dtype=dtype, attention=attention)
         tokenizer = folder / "tokenizer.json"
         vocabulary = token_texts(tokenizer, {token for line in lines for token in line}) if tokenizer.exists() else None
-        return source.resolve().stem, measure(model, samples, list(LEGEND), vocabulary)
+        name = source.stem if source.suffix == ".gguf" else source.resolve().name
+        return name, measure(model, samples, list(LEGEND), vocabulary)
 
 
 def nonfinite_total(measurement: Measurement) -> int:

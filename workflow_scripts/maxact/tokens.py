@@ -37,7 +37,7 @@ def compute(job: Job) -> Product:
     asked = job.parameters
     tokenizer_file = job.path("tokenizer", "tokenizer.json")
     rows = pq.read_table(job.path("corpus", "samples.parquet")).to_pylist()
-    first = _first_tokens(asked["special_tokens"], tokenizer_file, job.path("tokenizer", "tokenizer_config.json"))
+    first = first_tokens(asked["special_tokens"], tokenizer_file, job.path("tokenizer", "tokenizer_config.json"))
     ids = tokenize([row["text"] for row in rows], tokenizer_file, first)
     if asked["marker"]:
         place_marker(ids, asked["marker"], Tokenizer.from_file(str(tokenizer_file)).get_vocab_size())
@@ -68,7 +68,7 @@ def _write(rows: list[dict[str, Any]], schema: pa.Schema, file: Path) -> Path:
     return file
 
 
-def _first_tokens(policy: str, tokenizer_file: Path, config_file: Path) -> list[int]:
+def first_tokens(policy: str, tokenizer_file: Path, config_file: Path) -> list[int]:
     """The ids that the policy of special tokens puts before every sample.
 
     Raises:
@@ -185,7 +185,7 @@ def _token_line(line: str, where: str) -> list[int]:
         raise UserError(f'{where}: no list input_ids; give one {{"input_ids": [...]}} a line')
     if not ids:
         raise UserError(f"{where}: input_ids is empty; remove the line")
-    wrong = next((token for token in ids if type(token) is not int or token < 0), None)
-    if wrong is not None:
-        raise UserError(f"{where}: {json.dumps(wrong)} is not a token id; ids are integers from 0")
+    wrong = [token for token in ids if type(token) is not int or token < 0]
+    if wrong:
+        raise UserError(f"{where}: {json.dumps(wrong[0])} is not a token id; ids are integers from 0")
     return ids

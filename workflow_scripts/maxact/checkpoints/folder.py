@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
+import shutil
 import struct
 from pathlib import Path
 from typing import Any
@@ -121,15 +121,8 @@ def read_json(file: Path) -> dict[str, Any]:
     return found
 
 
-def link(files: list[Path], folder: Path) -> dict[str, Path]:
-    """Copies of `files` in `folder` that share their bytes where the file system can."""
+def copy(files: list[Path], folder: Path) -> None:
+    """Copies of `files` in `folder`. Not links: what the store keeps becomes read-only, and the user's files are theirs."""
     folder.mkdir(parents=True, exist_ok=True)
-    copies = {}
     for file in files:
-        target = folder / file.name
-        try:
-            os.link(file.resolve(), target)
-        except OSError:
-            target.write_bytes(file.read_bytes())
-        copies[file.name] = target
-    return copies
+        shutil.copyfile(file, folder / file.name)

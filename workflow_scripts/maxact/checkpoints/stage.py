@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from maxact.checkpoints.folder import TOKENIZER_FILES, checkpoint_files, folder_digest, link, read_config
+from maxact.checkpoints.folder import TOKENIZER_FILES, checkpoint_files, copy, folder_digest, read_config
 from maxact.errors import UserError
 from maxact.store.job import Job, Product
 from maxact.study import Folder, Peak, Wheel
@@ -44,7 +44,7 @@ def _from_folder(job: Job, source: dict[str, Any]) -> tuple[Path, dict[str, Any]
     found = folder_digest(folder)
     if found != pinned.sha256:
         raise UserError(f"{folder}: SHA-256 is {found}, the study pins {pinned.sha256}; mend the study or the folder")
-    link(checkpoint_files(folder), job.scratch / "checkpoint")
+    copy(checkpoint_files(folder), job.scratch / "checkpoint")
     return job.scratch / "checkpoint", {
         "planted": False,
         "ancestry": "as released",

@@ -20,15 +20,12 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from maxact.errors import UserError
-from maxact.measure.headline import headline
 from maxact.measure.numba_kernel import NumbaKernel
 from maxact.measure.reference import DTYPES, ReferenceKernel
 from maxact.measure.state import SiteState
 from maxact.measure.tables import tables
 from maxact.measurement import SPLITS, Measurement
 from maxact.sites.find import Site, find_sites
-
-__all__ = ["KERNELS", "Sample", "Watch", "check_samples", "headline", "measure"]
 
 Bits = npt.NDArray[np.unsignedinteger]
 
