@@ -4,12 +4,18 @@
 # artifacts/<study>/<stage>/<name>.json         what a stage has made (manifests; the data are in artifacts/objects)
 # artifacts/<study>/keys/<stage>/<name>.json    what decides it (key stamps)
 
+import sys
+import time
+
 from snakemake.utils import min_version
 
-from maxact.results.closing import print_closing_table
+from maxact.errors import UserError
+from maxact.results.closing import print_closing_table, print_errors
 from maxact.store.workspace import hold_workspace
 
 min_version("9.27")
+
+STARTED = time.time()
 
 
 report: "reports/workflow.rst"
@@ -29,8 +35,15 @@ rule all:
 
 
 onstart:
-    WORKSPACE = hold_workspace(ARTIFACTS)
+    try:
+        hold_workspace(ARTIFACTS)
+    except UserError as error:
+        sys.exit(f"error: {error}")
 
 
 onsuccess:
     print_closing_table(Path(manifest("results", "results")), REPORT)
+
+
+onerror:
+    print_errors(ARTIFACTS / "logs", STARTED)

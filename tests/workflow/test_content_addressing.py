@@ -56,6 +56,19 @@ def test_touching_every_file_recomputes_nothing(workspace: Workspace) -> None:
     assert_nothing_computed(workspace.snakemake())
 
 
+def test_a_hit_in_the_store_imports_neither_torch_nor_transformers(workspace: Workspace, tmp_path: Path) -> None:
+    """All manifests are gone, so every job runs, and every one is in the store."""
+    for stage in ("checkpoint", "corpus", "tokens", "loading_check", "measure", "quantize", "results", "figures"):
+        shutil.rmtree(workspace.folder / "artifacts" / "small" / stage)
+    shutil.rmtree(workspace.folder / "reports" / "small")
+    for name in ("torch", "transformers", "numba"):
+        (workspace.folder / "workflow_scripts" / f"{name}.py").write_text(f"raise SystemExit('{name} was imported')\n")
+    run = workspace.snakemake()
+    assert_nothing_computed(run)
+    assert {"weights", "corpus", "tokens", "loading_check", "measure", "quantize", "results"} <= set(run.started)
+    assert (workspace.folder / "reports/small/report.html").exists()
+
+
 def test_a_figures_style_redraws_that_figure_only(workspace: Workspace) -> None:
     other = workspace.folder / "reports/small/figures/per_layer.png"
     before = other.read_bytes()

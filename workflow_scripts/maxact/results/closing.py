@@ -20,6 +20,19 @@ def print_closing_table(manifest: Path, report: str) -> None:
         print(f"report: {report}")
 
 
+def print_errors(logs: Path, since: float) -> None:
+    """Print once more, below all else that Snakemake says of failed jobs, the lines that say what to mend.
+
+    Args:
+        logs: the study's folder of logs; that of a failed job begins with `error: `.
+        since: the time at which the run began, in seconds since the epoch.
+    """
+    for log in sorted(logs.glob("*/*.log")):
+        text = log.read_text(encoding="utf-8", errors="replace")
+        if text.startswith("error: ") and log.stat().st_mtime >= since:
+            print(text.rstrip())
+
+
 def closing_table(rows: Sequence[Mapping[str, Any]]) -> str:
     """Aligned text: checkpoint, M, where, and headroom (limit / M) to the largest value of three formats."""
     head = ["checkpoint", "M", "where", *(f"to {name}" for name in FORMATS)]

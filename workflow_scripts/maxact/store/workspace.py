@@ -13,8 +13,11 @@ from typing import IO
 from maxact.errors import UserError
 
 
-def hold_workspace(folder: Path) -> IO[str]:
-    """Hold the folder of one study until the returned file is closed or the process ends.
+_HELD: list[IO[str]] = []
+
+
+def hold_workspace(folder: Path) -> None:
+    """Hold the folder of one study until this process ends, however it ends.
 
     Raises:
         UserError: another run holds it.
@@ -31,4 +34,4 @@ def hold_workspace(folder: Path) -> IO[str]:
     stream.truncate(0)
     stream.write(str(os.getpid()))
     stream.flush()
-    return stream
+    _HELD.append(stream)  # closing it would let go of the lock
