@@ -23,8 +23,8 @@ rule results:
         measure=[manifest("measure", name) for name in CHECKPOINTS],
         quantize=[manifest("quantize", name) for name in CHECKPOINTS],
     output:
-        [str(REPORTS / "tables" / f"{name}.md") for name in TABLES],
-        [described("tables", name, "csv", entry) for name, entry in TABLES.items()],
+        [str(REPORTS / "tables" / f"{name}.{suffix}") for name in TABLES for suffix in ("csv", "md")],
+        [described("tables", name, "html", entry) for name, entry in TABLES.items()],
         manifest=manifest("results", "results"),
     log:
         log_file("results", "results"),

@@ -60,7 +60,7 @@ def product(tmp_path: Path) -> Product:
 
 
 def test_it_makes_every_table_and_what_every_figure_reads(product: Product) -> None:
-    tables = {f"{name}.{suffix}" for name in TABLES for suffix in ("csv", "md")}
+    tables = {f"{name}.{suffix}" for name in TABLES for suffix in ("csv", "md", "html")}
     read = {name for figure in FIGURES.values() for name in figure.reads}
     assert tables | read == set(product.files)
     for name in ("layers", "errors"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from html.parser import HTMLParser
 
 import numpy as np
 import pandas as pd
@@ -12,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from maxact.results.text import number, to_csv, to_markdown, visible
+from maxact.results.text import number, to_csv, to_html, to_markdown, visible
 
 HOSTILE = [
     "a|b", "`code`", "**bold**", "_em_", "<script>alert(1)</script>", "<img src=x onerror=alert(1)>", "[a](javascript:b)",
@@ -44,6 +45,41 @@ def test_hostile_text_is_one_cell_of_text_in_markdown(text: str) -> None:
 def test_any_text_is_one_cell_of_text_in_markdown(text: str) -> None:
     shown = cells(to_markdown(pd.DataFrame({"token": [text], "after": [1]})))
     assert shown[2:] == [visible(text).strip(), "1"]
+
+
+class Cells(HTMLParser):
+    """The text of every body cell of a page, and all its tags."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__(convert_charrefs=True)
+        self.cells: list[str] = []
+        self.tags: set[str] = set()
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: object) -> None:
+        self.tags.add(tag)
+        if tag == "td":
+            self.cells.append("")
+
+    def handle_data(self, data: str) -> None:
+        if self.cells and self.lasttag == "td":
+            self.cells[-1] += data.removesuffix("\n") if data == "\n" else data
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_hostile_text_is_one_cell_of_text_in_a_page(text: str) -> None:
+    page = Cells(to_html(pd.DataFrame({"kind": ["real"], "token": [text], "after": [1]}), "Tokens"))
+    assert page.cells == ["real", visible(text), "1"]
+    assert page.tags == {"meta", "title", "style", "h1", "table", "thead", "tbody", "tr", "th", "td"}
+
+
+def test_planted_checkpoints_are_marked_in_a_page() -> None:
+    frame = pd.DataFrame({"checkpoint": ["a", "b"], "kind": ["real", "planted"], "M": [1.0, 12288.0]})
+    page = to_html(frame, "Maxima")
+    assert "<tr><td>a</td>" in page
+    assert "<tr class=planted><td>b †</td><td>planted</td><td class=number>12,288</td></tr>" in page
+    assert "says nothing about any released model" in page
+    assert "†" not in to_html(frame[:1], "Maxima")
 
 
 @pytest.mark.parametrize("text", HOSTILE)

@@ -11,8 +11,9 @@ import pyarrow.parquet as pq
 
 from maxact.measurement import read_table
 from maxact.results import tables
+from maxact.results.registry import TABLES
 from maxact.results.tables import LIMITS, Member, short_ancestry, site_name
-from maxact.results.text import to_csv, to_markdown
+from maxact.results.text import to_csv, to_html, to_markdown
 from maxact.store.job import Job, Product
 
 SHOWN = {
@@ -25,12 +26,13 @@ FRAMES = {"layers": tables.layers, "errors": tables.errors}
 
 
 def compute(job: Job) -> Product:
-    """A CSV and a Markdown file for each table, a Parquet file for each frame; the summary has the closing table."""
+    """CSV, Markdown and HTML of each table, a Parquet file for each frame; the summary has the closing table."""
     members = [_member(job, **checkpoint) for checkpoint in job.parameters["checkpoints"]]
     files = {}
     for name, table in SHOWN.items():
         frame = table(members)
-        for suffix, text in (("csv", to_csv(frame)), ("md", to_markdown(frame))):
+        texts = {"csv": to_csv(frame), "md": to_markdown(frame), "html": to_html(frame, TABLES[name].title)}
+        for suffix, text in texts.items():
             files[f"{name}.{suffix}"] = file = job.scratch / f"{name}.{suffix}"
             file.write_text(text, encoding="utf-8")
     for name, table in FRAMES.items():

@@ -1,4 +1,4 @@
-"""Tables as CSV and Markdown. The text of tokens is hostile: it must not break a table, run in a page or in a spreadsheet."""
+"""Tables as CSV, Markdown and HTML. The text of tokens is hostile: it must not break a table or run in a page or spreadsheet."""
 
 from __future__ import annotations
 
@@ -30,22 +30,58 @@ def _csv_cell(value: Any) -> Any:
 def to_markdown(frame: pd.DataFrame) -> str:
     """A Markdown table; numbers rounded to be read, text escaped; planted checkpoints in italics with a dagger."""
     lines = [
-        "| " + " | ".join(_escaped(name.replace("_", " ")) for name in frame.columns) + " |",
+        "| " + " | ".join(_escaped(_heading(name)) for name in frame.columns) + " |",
         "|---" * len(frame.columns) + "|",
     ]
     for row in frame.to_dict("records"):
-        planted = row.get("kind") == "planted"
         cells = []
         for name, value in row.items():
             cell = _escaped(value) if isinstance(value, str) else number(value)
-            cells.append(f"*{cell}* †" if planted and name == "checkpoint" else cell)
+            cells.append(f"*{cell}* †" if _is_planted(row) and name == "checkpoint" else cell)
         lines.append("| " + " | ".join(cells) + " |")
-    if "kind" in frame and (frame["kind"] == "planted").any():
-        lines += [
-            "",
-            "† planted: tiny, untrained, one activation put in on purpose; says nothing about any released model.",
-        ]
+    return "\n".join([*lines, *(["", DAGGER] if _has_planted(frame) else [])]) + "\n"
+
+
+def to_html(frame: pd.DataFrame, title: str) -> str:
+    """A page with the same table: what Snakemake's report shows. Rows of planted checkpoints are grey and in italics."""
+    head = "".join(f"<th>{_text(_heading(name))}</th>" for name in frame.columns)
+    lines = [f"<!doctype html><meta charset=utf-8><title>{_text(title)}</title>", f"<style>{STYLE}</style>"]
+    lines += [f"<h1>{_text(title)}</h1>", f"<table><thead><tr>{head}</tr></thead>", "<tbody>"]
+    for row in frame.to_dict("records"):
+        cells = ""
+        for name, value in row.items():
+            dagger = " †" if _is_planted(row) and name == "checkpoint" else ""
+            is_text = isinstance(value, str)
+            shown = _text(value) if is_text else number(value)
+            cells += f"<td{'' if is_text else ' class=number'}>{shown}{dagger}</td>"
+        lines.append(f"<tr{' class=planted' if _is_planted(row) else ''}>{cells}</tr>")
+    lines += ["</tbody></table>", *([f"<p>{DAGGER}</p>"] if _has_planted(frame) else [])]
     return "\n".join(lines) + "\n"
+
+
+DAGGER = "† planted: tiny, untrained, one activation put in on purpose; says nothing about any released model."
+STYLE = """
+body { font: 14px/1.5 system-ui, sans-serif; margin: 1.5em; color: #111; background: #fff; }
+h1 { font-size: 1.2em; }
+table { border-collapse: collapse; }
+th, td { padding: 0.3em 0.8em; border-bottom: 1px solid #ddd; text-align: left; vertical-align: top; max-width: 24em; }
+th { border-bottom: 2px solid #111; }
+th:first-child, td:first-child { position: sticky; left: 0; background: #fff; white-space: nowrap; }
+.number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
+.planted td, .planted td:first-child { background: #f0f0f0; color: #666; font-style: italic; }
+"""
+
+
+def _heading(column: str) -> str:
+    return column.replace("_", " ")
+
+
+def _is_planted(row: dict[Any, Any]) -> bool:
+    return bool(row.get("kind") == "planted")
+
+
+def _has_planted(frame: pd.DataFrame) -> bool:
+    return "kind" in frame and bool((frame["kind"] == "planted").any())
 
 
 def visible(text: str) -> str:
@@ -53,6 +89,10 @@ def visible(text: str) -> str:
     return "".join(
         character if character.isprintable() else character.encode("unicode_escape").decode() for character in text
     )
+
+
+def _text(text: str) -> str:
+    return html.escape(visible(text))
 
 
 def _escaped(text: str) -> str:

@@ -12,7 +12,6 @@ from typing import IO
 
 from maxact.errors import UserError
 
-
 _HELD: list[IO[str]] = []
 
 
