@@ -23,7 +23,11 @@ rule results:
         measure=[manifest("measure", name) for name in CHECKPOINTS],
         quantize=[manifest("quantize", name) for name in CHECKPOINTS],
     output:
-        [str(REPORTS / "tables" / f"{name}.{suffix}") for name in TABLES for suffix in ("csv", "md")],
+        [
+            str(REPORTS / "tables" / f"{name}.{suffix}")
+            for name in TABLES
+            for suffix in ("csv", "md")
+        ],
         [described("tables", name, "html", entry) for name, entry in TABLES.items()],
         manifest=manifest("results", "results"),
     log:

@@ -63,7 +63,7 @@ DAGGER = "† planted: tiny, untrained, one activation put in on purpose; says n
 STYLE = """
 body { font: 14px/1.5 system-ui, sans-serif; margin: 1.5em; color: #111; background: #fff; }
 h1 { font-size: 1.2em; }
-table { border-collapse: collapse; }
+table { border-collapse: collapse; width: max-content; }
 th, td { padding: 0.3em 0.8em; border-bottom: 1px solid #ddd; text-align: left; vertical-align: top; max-width: 24em; }
 th { border-bottom: 2px solid #111; }
 th:first-child, td:first-child { position: sticky; left: 0; background: #fff; white-space: nowrap; }
