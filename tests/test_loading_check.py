@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from oracles import perplexity as oracle
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import Gemma2Config, Gemma2ForCausalLM, LlamaConfig, LlamaForCausalLM
 
 from maxact.errors import UserError
 from maxact.loading_check import choose, compute, perplexity
@@ -44,6 +44,23 @@ def test_perplexity_equals_the_plain_way(lengths: list[int], model: Any) -> None
     found, tokens = perplexity(model, samples(lengths))
     assert found == pytest.approx(oracle.perplexity(model, samples(lengths)), rel=1e-5)
     assert tokens == sum(length - 1 for length in lengths)
+
+
+def test_logits_that_an_architecture_caps_are_capped() -> None:
+    torch.manual_seed(1)
+    sizes = {
+        "hidden_size": 32,
+        "intermediate_size": 48,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 4,
+        "head_dim": 8,
+    }
+    config = Gemma2Config(
+        **sizes, vocab_size=100, num_key_value_heads=2, initializer_range=1.0, final_logit_softcapping=3.0
+    )
+    model = Gemma2ForCausalLM(config).eval()
+    found, _ = perplexity(model, samples([50]))
+    assert found == pytest.approx(oracle.perplexity(model, samples([50])), rel=1e-5)
 
 
 def test_nothing_to_predict_is_refused(model: Any) -> None:

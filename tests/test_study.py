@@ -102,7 +102,12 @@ def test_a_mistake_is_one_line_with_file_key_and_reason(mistake: str, tmp_path: 
 
 @pytest.mark.parametrize(
     ("text", "expected"),
-    [("a: [", "not valid YAML"), ("- a", "not a mapping"), ("", "not a mapping"), (b"\xff\xfe\x00", "")],
+    [
+        ("a: [", "not valid YAML"),
+        ("- a", "not a mapping"),
+        ("", "not a mapping"),
+        (b"\xff\xfe\x00", "cannot be read|not valid YAML"),
+    ],
 )
 def test_a_file_that_is_no_study_is_refused(text: str | bytes, expected: str, tmp_path: Path) -> None:
     file = tmp_path / "study.yaml"

@@ -17,10 +17,12 @@ from maxact.checkpoints.folder import folder_digest
 from maxact.checkpoints.load import load_model
 from maxact.checkpoints.planted.build import build
 from maxact.checkpoints.planted.gadgets import weight_to_read
+from maxact.checkpoints.planted.registry import PLANTED
 from maxact.errors import UserError
 from maxact.study import Peak
 
 VOCABULARY, CONTEXT, TOKENS = 300, 200, 120
+WITHOUT_GATE = ("qwen3_moe", "gpt_oss")
 COMPONENTS = ("embedding", "attention_output", "mlp_output", "residual", "final_norm")
 VALUES = (12288.0, 10048.0, -12288.0, 3008.0, 1520.0, 65280.0, -1040.0)
 
@@ -36,11 +38,11 @@ class Plan:
 
 def draw(seed: int) -> Plan:
     chance = random.Random(seed)
-    architecture = chance.choice(["qwen2", "qwen3_moe"])
-    component: Any = chance.choice([*COMPONENTS, "gate"] if architecture == "qwen2" else COMPONENTS)
-    layers = chance.randint(1, 4)
+    architecture = list(PLANTED)[seed % len(PLANTED)]
+    component: Any = chance.choice(COMPONENTS if architecture in WITHOUT_GATE else [*COMPONENTS, "gate"])
+    layers = chance.randint(1, 5)
     layer = None if component in ("embedding", "final_norm") else chance.randrange(layers)
-    width = 128 if component == "gate" else 64
+    width = (32 if architecture == "qwen3_5_moe" else 128) if component == "gate" else 64
     peak = Peak(component=component, layer=layer, channel=chance.randrange(width), value=chance.choice(VALUES))
     return Plan(architecture, layers, seed, chance.randrange(VOCABULARY), peak)
 
@@ -49,34 +51,37 @@ def capture(model: Any, ids: list[int]) -> dict[tuple[str, int | None], torch.Te
     """What every component gives, by hooks on the modules of transformers, float64 [tokens, channels]."""
     seen: dict[tuple[str, int | None], torch.Tensor] = {}
 
-    def keep(name: str, layer: int | None, index: int | None = None) -> Any:
+    def keep(name: str, layer: int | None) -> Any:
         def hook(_: Any, __: Any, output: Any) -> None:
-            seen[name, layer] = (output if index is None else output[index])[0].double()
+            tensor = output[0] if isinstance(output, tuple) else output
+            seen[name, layer] = tensor.reshape(-1, tensor.shape[-1]).double()
 
         return hook
 
-    base = model.model
+    base = model.get_decoder()
     base.embed_tokens.register_forward_hook(keep("embedding", None))
     base.norm.register_forward_hook(keep("final_norm", None))
     for number, layer in enumerate(base.layers):
         layer.register_forward_hook(keep("residual", number))
-        layer.self_attn.register_forward_hook(keep("attention_output", number, 0))
+        attention = layer.linear_attn if hasattr(layer, "linear_attn") else layer.self_attn
+        attention.register_forward_hook(keep("attention_output", number))
         layer.mlp.register_forward_hook(keep("mlp_output", number))
-        if hasattr(layer.mlp, "gate_proj"):
-            layer.mlp.gate_proj.register_forward_hook(keep("gate", number))
+        gated = getattr(layer.mlp, "shared_expert", layer.mlp)
+        if hasattr(gated, "gate_proj"):
+            gated.gate_proj.register_forward_hook(keep("gate", number))
     with torch.inference_mode():
         base(input_ids=torch.tensor([ids]), use_cache=False)
     return seen
 
 
-@pytest.mark.parametrize("seed", range(24))
+@pytest.mark.parametrize("seed", range(44))
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
 def test_a_planted_peak_is_exact_and_the_one_largest(seed: int, dtype: torch.dtype, tmp_path: Path) -> None:
     plan = draw(seed)
     peak = plan.peak
     build(plan.architecture, plan.layers, plan.seed, peak, plan.token, VOCABULARY, CONTEXT, tmp_path)
     model = load_model(tmp_path, expected_model_type=plan.architecture).to(dtype)
-    if plan.architecture == "qwen3_moe" and dtype == torch.float64:
+    if hasattr(model.get_decoder().layers[0].mlp, "experts") and dtype == torch.float64:
         model.set_experts_implementation("eager")  # the grouped matrix product has no float64
     chance = random.Random(1000 + seed)
     ids = [chance.choice([token for token in range(VOCABULARY) if token != plan.token]) for _ in range(TOKENS)]

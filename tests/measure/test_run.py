@@ -35,7 +35,7 @@ def drawn(seed: int = 0, number: int = 4) -> list[Sample]:
 
 
 def wrapped(model: Any, samples: list[Sample]) -> dict[tuple[str, int | None], list[Sampled]]:
-    """Every site's tensors, by replacing the `forward` of modules, for models whose blocks are as in Llama."""
+    """Every site's tensors, by replacing the `forward` of modules."""
     seen: dict[tuple[str, int | None], list[Sampled]] = defaultdict(list)
     current: list[Sample] = []
 
@@ -47,28 +47,31 @@ def wrapped(model: Any, samples: list[Sample]) -> dict[tuple[str, int | None], l
 
         def forward(*arguments: Any, **keywords: Any) -> Any:
             output = inner(*arguments, **keywords)
-            keep(component, layer, output[0] if component == "attention_output" else output)
+            keep(component, layer, output[0] if isinstance(output, tuple) else output)
             return output
 
         module.forward = forward
 
-    def wrap_router(experts: Any, layer: int) -> None:
-        inner = experts.forward
+    def wrap_router(mlp: Any, router: Any, layer: int) -> None:
+        inner = mlp.forward
 
         def forward(x: torch.Tensor) -> Any:
-            keep("router_logits", layer, torch.nn.functional.linear(x.flatten(0, -2), experts.gate.weight))
+            bias = getattr(router, "bias", None)
+            keep("router_logits", layer, torch.nn.functional.linear(x.flatten(0, -2), router.weight, bias))
             return inner(x)
 
-        experts.forward = forward
+        mlp.forward = forward
 
     decoder = model.get_decoder()
     wrap(decoder.embed_tokens, "embedding", None)
     wrap(decoder.norm, "final_norm", None)
     for layer, block in enumerate(decoder.layers):
         wrap(block, "residual", layer)
-        wrap(block.self_attn, "attention_output", layer)
+        wrap(block.linear_attn if hasattr(block, "linear_attn") else block.self_attn, "attention_output", layer)
         if hasattr(block.mlp, "experts"):
-            wrap_router(block.mlp, layer)
+            wrap_router(block.mlp, block.mlp.router if hasattr(block.mlp, "router") else block.mlp.gate, layer)
+            if hasattr(block.mlp, "shared_expert"):
+                wrap(block.mlp.shared_expert.gate_proj, "gate", layer)
         else:
             wrap(block.mlp.gate_proj, "gate", layer)
         wrap(block.mlp, "mlp_output", layer)

@@ -88,7 +88,12 @@ def headline_of(sites: pd.DataFrame) -> dict[str, Any]:
             "ties": [site(row) for row in others],
         }
 
-    return {"M": largest(("gate", "router_logits")), "M_with_gate": largest(("router_logits",)), "nonfinite": 0}
+    return {
+        "M": largest(("gate", "router_logits")),
+        "M_with_gate": largest(("router_logits",)),
+        "nonfinite": 0,
+        "attention": "sdpa",
+    }
 
 
 def real(token: str | None = "<|im_start|>", name: str = "SmolLM2-135M-Instruct", layers: int = 30) -> Member:
@@ -140,5 +145,5 @@ def nothing_finite(name: str = "broken") -> Member:
     sites[missing] = np.nan
     errors = member.errors.copy()
     errors[["threshold", "mae", "rmse", "relative_mae", "relative_rmse", "sqnr_db", "clip_rate"]] = np.nan
-    headline = {"M": None, "M_with_gate": None, "nonfinite": 12345}
+    headline = {"M": None, "M_with_gate": None, "attention": "sdpa", "nonfinite": 12345}
     return replace(member, sites=sites, errors=errors, top=member.top.iloc[:0], headline=headline)

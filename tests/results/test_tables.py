@@ -98,7 +98,9 @@ def test_a_measured_peak_that_differs_in_one_thing_is_not_exact(column: str, val
 def test_another_token_or_nothing_finite_is_not_exact() -> None:
     member = planted()
     other = replace(member, top=member.top.assign(token_id=4))
-    none = replace(member, headline={"M": None, "M_with_gate": None, "nonfinite": 7}, top=member.top.iloc[:0])
+    none = replace(
+        member, headline={"M": None, "M_with_gate": None, "nonfinite": 7, "attention": "sdpa"}, top=member.top.iloc[:0]
+    )
     assert tables.instrument_check([other, none]).verdict.tolist() == ["DIFFERS", "DIFFERS"]
 
 

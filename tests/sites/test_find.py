@@ -39,6 +39,8 @@ def test_sites_are_numbered_in_forward_order(name: str) -> None:
         ("qwen2", [("router_logits", 0), ("router_logits", 1), ("router_logits", 2)]),
         ("qwen3_moe", [("gate", 0), ("gate", 1), ("gate", 2)]),
         ("qwen3_moe:dense_layer", [("gate", 0), ("router_logits", 1), ("gate", 2)]),
+        ("qwen3_5_moe", []),
+        ("gpt_oss", [("gate", 0), ("gate", 1), ("gate", 2)]),
     ],
 )
 def test_what_an_architecture_lacks_is_not_applicable(name: str, absent: list[Any]) -> None:
@@ -71,7 +73,7 @@ def test_an_unknown_architecture_is_refused_with_the_known_ones() -> None:
     from transformers import GPT2Config, GPT2Model
 
     decoder = GPT2Model(GPT2Config(n_layer=1, n_embd=8, n_head=1, vocab_size=10, n_positions=8))
-    with pytest.raises(UserError, match=r"model_type 'gpt2'.*known: llama, qwen2, qwen3_moe"):
+    with pytest.raises(UserError, match=r"model_type 'gpt2'.*known: llama, qwen2"):
         find_sites(decoder, ["residual"])
 
 

@@ -37,12 +37,13 @@ def perplexity(model: Any, samples: Sequence[Sequence[int]]) -> tuple[float, int
     """
     total, tokens = 0.0, 0
     head = model.get_output_embeddings()
+    cap = getattr(model.config.get_text_config(), "final_logit_softcapping", None)
     with torch.inference_mode():
         for token_ids in samples:
             ids = torch.tensor([token_ids])
             states = model.get_decoder()(input_ids=ids, use_cache=False).last_hidden_state[0, :-1]
             for start in range(0, len(states), CHUNK):
-                logits = head(states[start : start + CHUNK]).float()
+                logits = _capped(head(states[start : start + CHUNK]), cap).float()
                 target = ids[0, 1 + start : 1 + start + len(logits)]
                 total += float(cross_entropy(logits, target, reduction="none").double().sum())
                 tokens += len(logits)
@@ -50,6 +51,11 @@ def perplexity(model: Any, samples: Sequence[Sequence[int]]) -> tuple[float, int
         raise UserError("loading_check: no token is predicted; its samples have one token each")
     mean = total / tokens
     return (math.exp(mean) if mean < 700 else math.inf), tokens
+
+
+def _capped(logits: torch.Tensor, cap: float | None) -> torch.Tensor:
+    """Gemma 2 caps its logits with tanh."""
+    return logits if cap is None else torch.tanh(logits / cap) * cap
 
 
 def choose(rows: Sequence[dict[str, Any]], domains: Sequence[str], language: str, tokens: int) -> list[dict[str, Any]]:

@@ -14,7 +14,7 @@ from typing import Any
 from maxact.checkpoints.planted.registry import PLANTED
 from maxact.errors import UserError
 from maxact.figures.registry import FIGURES
-from maxact.sites.registry import ADAPTERS
+from maxact.sites.registry import adapter_of
 from maxact.stages import STAGES
 from maxact.store.code import code_digest
 from maxact.store.objects import canonical, write_if_changed
@@ -56,22 +56,20 @@ def jobs(study: Study) -> Iterator[tuple[str, str, dict[str, Any], list[str]]]:
 def _jobs_of_checkpoint(study: Study, checkpoint: Checkpoint) -> Iterator[tuple[str, str, dict[str, Any], list[str]]]:
     family = study.families[checkpoint.family]
     loading = {"dtype": study.measure.dtype, "attention": study.measure.attention, "model_type": family.model_type}
+    planting: list[str] = []
     source: dict[str, Any] = {"source": checkpoint.source.model_dump(), "model_type": family.model_type}
     if checkpoint.planted:
         # One more than the longest sample: room for a BOS token.
         source |= {"marker": family.marker and family.marker.model_dump(), "context": max(study.corpus.lengths) + 1}
-    yield "checkpoint", checkpoint.name, source, _module(PLANTED, family.model_type) if checkpoint.planted else []
+        planting = [PLANTED[family.model_type]] if family.model_type in PLANTED else []
+    yield "checkpoint", checkpoint.name, source, planting
     if not checkpoint.planted:
         check = {**study.loading_check.model_dump(), "ceiling": checkpoint.perplexity_ceiling, **loading}
         yield "loading_check", checkpoint.name, check, []
-    adapter = _module(ADAPTERS, family.model_type)
-    yield "measure", checkpoint.name, {"components": study.measure.components, **loading}, adapter
+    adapter = adapter_of(family.model_type)  # an unknown family is refused by the stage, with the known ones
+    modules = [adapter] if adapter else []
+    yield "measure", checkpoint.name, {"components": study.measure.components, **loading}, modules
     yield "quantize", checkpoint.name, study.quantize.model_dump(), []
-
-
-def _module(registry: dict[str, str], model_type: str) -> list[str]:
-    """The module of one family; an unknown family is refused by the stage, with the known ones."""
-    return [registry[model_type]] if model_type in registry else []
 
 
 def locked_versions(locks: Path) -> dict[str, str]:

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 import transformers
-from transformers import AutoModelForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
 from maxact.checkpoints.folder import read_config, weight_files
@@ -24,12 +24,13 @@ transformers.utils.logging.disable_progress_bar()
 def load_model(
     folder: Path, dtype: str = "bfloat16", attention: str = "sdpa", expected_model_type: str | None = None
 ) -> Any:
-    """The causal language model in `folder`, on CPU, in evaluation mode.
+    """The language model in `folder`, on CPU, in evaluation mode; a vision-language model with its wrapper.
 
     Args:
         folder: config.json and safetensors.
         dtype: "bfloat16", "float16" or "float32".
-        attention: an attention implementation of transformers, such as "sdpa" or "eager".
+        attention: "sdpa" or "eager". An architecture for which transformers has no sdpa (soft-capped scores in Gemma 2,
+            sinks in gpt-oss) is opened with "eager"; `model.config._attn_implementation` says which it is.
         expected_model_type: what the checkpoint's family declares.
 
     Raises:
@@ -51,10 +52,11 @@ def load_model(
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            model, report = AutoModelForCausalLM.from_pretrained(
+            opener, model_class = _class_of(folder)
+            model, report = opener.from_pretrained(
                 folder,
                 dtype=getattr(torch, dtype),
-                attn_implementation=attention,
+                attn_implementation=attention if model_class._supports_sdpa else "eager",
                 local_files_only=True,
                 use_safetensors=True,
                 trust_remote_code=False,
@@ -75,3 +77,12 @@ def load_model(
                 f"{folder}: {len(names)} tensors are {what}, such as {sorted(names)[0]!r}; check config.json and weights"
             )
     return model.eval()
+
+
+def _class_of(folder: Path) -> tuple[Any, Any]:
+    """What opens the checkpoint: the wrapper where there is one, as a text-only class leaves its vision weights over."""
+    config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    for opener in (AutoModelForImageTextToText, AutoModelForCausalLM):
+        if type(config) in opener._model_mapping:
+            return opener, opener._model_mapping[type(config)]
+    raise ValueError(f"model_type {config.model_type!r} is no causal language model")

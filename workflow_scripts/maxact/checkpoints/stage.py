@@ -23,7 +23,7 @@ def compute(job: Job) -> Product:
             f"checkpoint {job.name}: model_type is {config['model_type']!r}, its family declares {expected!r}; mend the family"
         )
     files = {file.name: file for file in checkpoint_files(folder)}
-    return Product(files=files, summary={**_described(config, files), **told})
+    return Product(files=files, summary={**_described(folder, files), **told})
 
 
 def _from_gguf_wheel(job: Job, source: dict[str, Any]) -> tuple[Path, dict[str, Any]]:
@@ -67,14 +67,19 @@ def _planted(job: Job, source: dict[str, Any]) -> tuple[Path, dict[str, Any]]:
     return folder, {"planted": True, "ancestry": "planted", "licence": "Apache-2.0", "source": "this software", **truth}
 
 
-def _described(config: dict[str, Any], files: dict[str, Path]) -> dict[str, Any]:
+def _described(folder: Path, files: dict[str, Path]) -> dict[str, Any]:
+    """Sizes as transformers understands config.json, which may leave defaults out; of a wrapper, its text decoder's."""
+    from transformers import AutoConfig
+
+    config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    text = config.get_text_config()
     weights = [file for name, file in files.items() if name.endswith(".safetensors")]
     return {
-        "model_type": config["model_type"],
-        "layers": config["num_hidden_layers"],
-        "hidden_size": config["hidden_size"],
-        "vocab_size": config["vocab_size"],
-        "context": config["max_position_embeddings"],
+        "model_type": config.model_type,
+        "layers": text.num_hidden_layers,
+        "hidden_size": text.hidden_size,
+        "vocab_size": text.vocab_size,
+        "context": text.max_position_embeddings,
         "parameters": sum(_parameters(file) for file in weights),
         "has_tokenizer": all(name in files for name in TOKENIZER_FILES),
     }

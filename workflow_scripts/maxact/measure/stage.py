@@ -30,6 +30,7 @@ def compute(job: Job) -> Product:
     seconds = time.perf_counter() - started
     nonfinite = found.sites[["nan", "positive_infinity", "negative_infinity"]].sum().sum()
     extent = {
+        "attention": model.get_decoder().config._attn_implementation,
         "sites": int((found.sites.status == "measured").sum()),
         "not_applicable": int((found.sites.status != "measured").sum()),
         "samples": len(samples),

@@ -79,6 +79,7 @@ def checkpoints(members: Sequence[Member]) -> pd.DataFrame:
                 "samples": member.tokens["samples"],
                 "tokens": member.tokens["tokens"],
                 "special_tokens": member.tokens["special_tokens"],
+                "attention": member.headline["attention"],
                 "nonfinite": member.headline["nonfinite"],
             }
         )

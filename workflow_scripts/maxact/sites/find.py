@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from maxact.errors import UserError
 from maxact.sites.components import COMPONENTS
-from maxact.sites.registry import ADAPTERS
+from maxact.sites.registry import ADAPTERS, adapter_of
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -59,9 +59,10 @@ def find_sites(decoder: Any, components: Collection[str]) -> list[Site]:
         UserError: no adapter knows the architecture.
     """
     model_type = decoder.config.model_type
-    if model_type not in ADAPTERS:
+    adapter = adapter_of(model_type)
+    if adapter is None:
         raise UserError(f"model_type {model_type!r}: no adapter knows where to look; known: {', '.join(ADAPTERS)}")
-    block: Block = importlib.import_module(ADAPTERS[model_type]).block
+    block: Block = importlib.import_module(adapter).block
     found: list[tuple[str, int | None, Place | None]] = [("embedding", None, Place(decoder.layers[0], before=True))]
     for layer, module in enumerate(decoder.layers):
         places = block(module)

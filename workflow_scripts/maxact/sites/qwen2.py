@@ -1,4 +1,4 @@
-"""Qwen2 and Qwen2.5: blocks are built as in Llama, with biases on query, key and value."""
+"""Qwen2, Qwen2.5 and the text decoder of Qwen2.5-VL: blocks as in Llama, with biases on query, key and value."""
 
 from __future__ import annotations
 

@@ -5,6 +5,19 @@ from __future__ import annotations
 ADAPTERS: dict[str, str] = {
     "llama": "maxact.sites.llama",
     "qwen2": "maxact.sites.qwen2",
+    "qwen2_5_vl": "maxact.sites.qwen2",
+    "qwen3": "maxact.sites.qwen3",
     "qwen3_moe": "maxact.sites.qwen3_moe",
+    "qwen3_5": "maxact.sites.qwen3_5",
+    "qwen3_5_moe": "maxact.sites.qwen3_5",
+    "gemma": "maxact.sites.gemma",
+    "gemma2": "maxact.sites.gemma2",
+    "gemma3": "maxact.sites.gemma2",
+    "gpt_oss": "maxact.sites.gpt_oss",
 }
-"""Hugging Face `model_type` -> module with `block(layer)`."""
+"""Hugging Face `model_type` -> module with `block(layer)`. The text decoder of a wrapper has the wrapper's adapter."""
+
+
+def adapter_of(model_type: str) -> str | None:
+    """The adapter's module, or None. A text decoder's model type is its wrapper's with `_text` after it."""
+    return ADAPTERS.get(model_type.removesuffix("_text"))

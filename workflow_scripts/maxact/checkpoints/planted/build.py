@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from maxact.checkpoints.planted.gadgets import plant
+from maxact.checkpoints.planted.gadgets import Architecture, plant
 from maxact.checkpoints.planted.registry import PLANTED
 from maxact.errors import UserError
 
@@ -30,9 +30,9 @@ def build(
         raise UserError(f"model_type {model_type!r}: nothing plants into it; known: {', '.join(PLANTED)}")
     if token_id >= vocabulary:
         raise UserError(f"marker.token_id: {token_id} is not in the vocabulary of {vocabulary}")
-    architecture = importlib.import_module(PLANTED[model_type])
+    architecture: Architecture = importlib.import_module(PLANTED[model_type]).ARCHITECTURE
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = architecture.make(layers, vocabulary, context).to(torch.bfloat16).eval()
-    plant(model, peak, token_id, architecture.mlp_of)
+    plant(model, peak, token_id, architecture)
     model.save_pretrained(folder)

@@ -5,16 +5,19 @@ hidden size of 64 the root mean square of that token is 1024 / 8, so any RMS nor
 marker and exactly 0 for every other token: a switch that weights can read. An MLP neuron, or an attention head in which
 the marker attends to itself alone, then writes a chosen amount to one channel, all in numbers that bfloat16 holds.
 
-After an amount r is written the norm gives n = 8 x 1024 / sqrt(1024^2 + r^2) at the beacon instead; that is known too, and
-the weight that reads it is chosen so that the product rounds to the power of two that the gadget needs.
+Once the peak's channel holds r, the norm gives n = 8 x 1024 / sqrt(1024^2 + r^2) at the beacon instead; that is known too,
+and the weight that reads it is chosen so that the product rounds to the power of two that the gadget needs.
 
-So that the peak is the one largest value, amounts are laid out as follows (V the value, r of the peak's channel before):
+So that the peak is the one largest value, amounts are laid out as follows (V the value, l its layer):
 
-* embedding V; then attention 0 writes -V/2
-* attention_output V in layer l; then the MLP of l writes -V/2
-* mlp_output: attention l writes -V/2; then the MLP of l writes V
-* residual: attention l writes V/2, the MLP of l writes V/2; then the MLP of l + 1 writes -V/2
-* gate, final norm: a weight of V/8 at the beacon
+* embedding: V; the MLP of layer 0 writes -V/2
+* attention_output: the attention of l writes V, its MLP -V/2
+* mlp_output: the embedding holds -V/2; the MLP of l writes V
+* residual: the embedding holds V/2, the MLP of l writes V/2; the MLP of l + 1 writes -V/2
+* gate, final norm: a weight that turns 8 into V at the beacon
+
+Where a norm follows the block (Gemma 2 and 3), what is written is 8 times that norm's weight, whatever the block's own
+output is, so the output can hold V while the residual stream gets 8.
 """
 
 from __future__ import annotations
@@ -37,98 +40,145 @@ HEADS = 4
 KEY_VALUE_HEADS = 2
 HEAD_DIMENSION = 16
 BEACON = 1024.0
+EPSILON = 1e-6
 SIZES: dict[str, Any] = {
     "hidden_size": HIDDEN,
     "num_attention_heads": HEADS,
     "num_key_value_heads": KEY_VALUE_HEADS,
     "head_dim": HEAD_DIMENSION,
-    "rms_norm_eps": 1e-6,
+    "rms_norm_eps": EPSILON,
     "tie_word_embeddings": True,
     "bos_token_id": None,
     "eos_token_id": None,
+    "pad_token_id": None,
     "use_cache": False,
 }
 
 
 @dataclass(frozen=True)
 class Neuron:
-    """One gated neuron: rows of gate and up that it reads with, column of down that it writes with; views of weights."""
+    """One gated neuron.
+
+    Attributes:
+        gate_H, up_H: the rows that it reads with; views of weights.
+        down_H: the column that it writes with.
+        gate, up: what they are made to read, and
+        activation: what the neuron then is, exactly: silu(32) x 1 = 32 in most architectures.
+    """
 
     gate_H: Tensor
     up_H: Tensor
     down_H: Tensor
+    gate: float = 32.0
+    up: float = 1.0
+    activation: float = 32.0
 
 
 @dataclass(frozen=True)
 class Mlp:
-    """The MLP of a layer, as planting needs it.
+    """The MLP or the experts of a layer, as planting needs them.
 
     Attributes:
         downs: every matrix [hidden, intermediate] that writes into the residual stream.
         neuron: given the marker's reading at the beacon and the beacon's channel, the neuron to plant with; where there
             are experts, the marker is sent to its expert.
         gate: gate projection [intermediate, hidden], or None where there is no single one.
+        gate_down: the matrix of `downs` that follows it.
     """
 
     downs: list[Tensor]
     neuron: Callable[[float, int], Neuron]
-    gate: Tensor | None
+    gate: Tensor | None = None
+    gate_down: Tensor | None = None
 
 
-def plant(model: Any, peak: Peak, token_id: int, mlp_of: Callable[[Any], Mlp]) -> None:
+@dataclass(frozen=True)
+class Attention:
+    """The attention of a layer, as planting needs it.
+
+    Attributes:
+        out: the matrix [hidden, heads x head] that writes into the residual stream.
+        write: given the marker's reading at the beacon and the beacon's channel, makes one column of `out` see a known
+            amount for the marker; returns the column's number and the amount.
+    """
+
+    out: Tensor
+    write: Callable[[float, int], tuple[int, float]]
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """What planting must know of an architecture.
+
+    Attributes:
+        make: layers, vocabulary size and context length -> a tiny random model.
+        attention_of, mlp_of: of one decoder block.
+        embedding_scale: by which the embedding's rows are multiplied.
+        norm_offset: 1 where a norm multiplies by one more than its weight, else 0.
+        norm_after_mlp: the norm that follows the MLP of a block before it is added to the residual stream, if one does.
+    """
+
+    make: Callable[[int, int, int], Any]
+    mlp_of: Callable[[Any], Mlp]
+    attention_of: Callable[[Any], Attention]
+    embedding_scale: float = 1.0
+    norm_offset: float = 0.0
+    norm_after_mlp: Callable[[Any], Any] | None = None
+
+
+def plant(model: Any, peak: Peak, token_id: int, architecture: Architecture) -> None:
     """Put `peak` into the weights of `model`, at the marker `token_id`.
 
     Raises:
         UserError: the peak cannot be exact, or lies outside the model.
     """
-    value = peak.value
-    check_peak(model, peak, mlp_of)
-    channel = peak.channel
+    decoder, value, channel = model.get_decoder(), peak.value, peak.channel
+    check_peak(decoder, peak, architecture)
     # A peak in the final norm is read off the beacon itself; otherwise the beacon stands apart from the peak's channel.
     beacon = channel if peak.component == "final_norm" else (1 if peak.component != "gate" and channel == 0 else 0)
-    layers = model.model.layers
+    layer, after = peak.layer or 0, architecture.norm_after_mlp is not None
     with torch.no_grad():
-        _clear(model, sorted({beacon, channel % HIDDEN}), token_id, beacon, mlp_of)
+        _clear(decoder, sorted({beacon, channel % HIDDEN}), architecture)
+        embedding = decoder.embed_tokens.weight[token_id]
+        embedding[beacon] = BEACON / architecture.embedding_scale
+        writer = _Writer(decoder, architecture, beacon, channel)
         if peak.component == "final_norm":
-            model.model.norm.weight[channel] = value / 8
-            return
-        layer = peak.layer or 0
-        if peak.component == "gate":
-            _plant_gate(mlp_of(layers[layer]), channel, beacon, value)
-            return
-        attention = {
-            "embedding": -value / 2,
-            "attention_output": value,
-            "mlp_output": -value / 2,
-            "residual": value / 2,
-        }
-        mlp = {"embedding": 0.0, "attention_output": -value / 2, "mlp_output": value, "residual": value / 2}
-        held = 0.0
-        if peak.component == "embedding":
-            model.model.embed_tokens.weight[token_id, channel] = held = value
-        _attention_writes(layers[layer].self_attn, beacon, channel, attention[peak.component], held)
-        held += attention[peak.component]
-        if mlp[peak.component]:
-            _mlp_writes(mlp_of(layers[layer]), beacon, channel, mlp[peak.component], held)
-            held += mlp[peak.component]
-        if peak.component == "residual" and layer + 1 < len(layers):
-            _mlp_writes(mlp_of(layers[layer + 1]), beacon, channel, -value / 2, held)
+            decoder.norm.weight[channel] = norm_weight(value, architecture.norm_offset)
+        elif peak.component == "gate":
+            _plant_gate(architecture.mlp_of(decoder.layers[layer]), channel, beacon, value)
+        elif peak.component == "attention_output":
+            writer.attention(layer, value)
+            if not after:
+                writer.mlp(layer, -value / 2, held=value)
+        else:
+            held = {"embedding": value, "mlp_output": -value / 2, "residual": value / 2}[peak.component]
+            if after and peak.component != "embedding":
+                held = 0.0  # the norm after the block keeps the peak out of the residual stream, or makes it there
+            embedding[channel] = held / architecture.embedding_scale
+            if peak.component == "mlp_output":
+                writer.mlp(layer, value, held)
+            elif peak.component == "residual":
+                writer.stream(layer, value - held, held)
+                if layer + 1 < len(decoder.layers):
+                    writer.stream(layer + 1, -value / 2, value)
+            else:
+                writer.stream(0, -value / 2, value)
 
 
-def check_peak(model: Any, peak: Peak, mlp_of: Callable[[Any], Mlp]) -> None:
+def check_peak(decoder: Any, peak: Peak, architecture: Architecture) -> None:
     """Refuse a peak that cannot be planted exactly.
 
     Raises:
         UserError: says which key of the peak, and what would do.
     """
-    layers = model.model.layers
+    layers = decoder.layers
     if peak.layer is not None and peak.layer >= len(layers):
         raise UserError(f"peak.layer: {peak.layer} is not in the model; it has layers 0 to {len(layers) - 1}")
     width = HIDDEN
     if peak.component == "gate":
-        gate = mlp_of(layers[peak.layer or 0]).gate
+        gate = architecture.mlp_of(layers[peak.layer or 0]).gate
         if gate is None:
-            raise UserError(f"peak.component: gate does not exist in {model.config.model_type}; choose another")
+            raise UserError(f"peak.component: gate does not exist in {decoder.config.model_type}; choose another")
         width = gate.shape[0]
     if peak.channel >= width:
         raise UserError(
@@ -142,20 +192,53 @@ def check_peak(model: Any, peak: Peak, mlp_of: Callable[[Any], Mlp]) -> None:
         )
 
 
-def _clear(model: Any, channels: list[int], token_id: int, beacon: int, mlp_of: Callable[[Any], Mlp]) -> None:
-    """Nobody writes to the beacon or to the peak's channel, and the marker shows the beacon."""
+def _clear(decoder: Any, channels: list[int], architecture: Architecture) -> None:
+    """Nobody writes to the beacon or to the peak's channel."""
     for channel in channels:
-        model.model.embed_tokens.weight[:, channel] = 0
-    model.model.embed_tokens.weight[token_id, beacon] = BEACON
-    for layer in model.model.layers:
-        for matrix in (layer.self_attn.o_proj.weight, *mlp_of(layer).downs):
+        decoder.embed_tokens.weight[:, channel] = 0
+    for layer in decoder.layers:
+        for matrix in (architecture.attention_of(layer).out, *architecture.mlp_of(layer).downs):
             matrix[channels, :] = 0
+
+
+@dataclass(frozen=True)
+class _Writer:
+    """Makes a block write an amount to the peak's channel for the marker, when that channel holds `held` before."""
+
+    decoder: Any
+    architecture: Architecture
+    beacon: int
+    channel: int
+
+    def attention(self, layer: int, amount: float) -> None:
+        attention = self.architecture.attention_of(self.decoder.layers[layer])
+        column, seen = attention.write(_beacon_after_norm(0.0), self.beacon)
+        attention.out[:, column] = 0
+        attention.out[self.channel, column] = amount / seen
+
+    def mlp(self, layer: int, amount: float, held: float) -> None:
+        """The MLP's own output is `amount`."""
+        reading = _beacon_after_norm(held)
+        neuron = self.architecture.mlp_of(self.decoder.layers[layer]).neuron(reading, self.beacon)
+        neuron.gate_H[:], neuron.up_H[:], neuron.down_H[:] = 0, 0, 0
+        neuron.gate_H[self.beacon] = weight_to_read(reading, neuron.gate)
+        neuron.up_H[self.beacon] = weight_to_read(reading, neuron.up)
+        neuron.down_H[self.channel] = amount / neuron.activation
+
+    def stream(self, layer: int, amount: float, held: float) -> None:
+        """What the MLP adds to the residual stream is `amount`, after a norm if there is one."""
+        if self.architecture.norm_after_mlp is None:
+            self.mlp(layer, amount, held)
+            return
+        self.mlp(layer, BEACON, held)
+        norm = self.architecture.norm_after_mlp(self.decoder.layers[layer])
+        norm.weight[self.channel] = norm_weight(amount, self.architecture.norm_offset)
 
 
 def _beacon_after_norm(held: float) -> float:
     """What a norm of weight 1 gives at the beacon when the peak's channel holds `held`, as transformers computes it."""
     x = torch.tensor([BEACON, held] + [0.0] * (HIDDEN - 2), dtype=torch.float32)
-    return float((x * torch.rsqrt(x.pow(2).mean() + SIZES["rms_norm_eps"])).to(torch.bfloat16)[0])
+    return float((x * torch.rsqrt(x.pow(2).mean() + EPSILON)).to(torch.bfloat16)[0])
 
 
 def weight_to_read(reading: float, target: float) -> Tensor:
@@ -172,38 +255,22 @@ def weight_to_read(reading: float, target: float) -> Tensor:
     raise UserError(f"peak.value: no bfloat16 weight turns {reading} into {target}; choose another value")
 
 
-def _attention_writes(attention: Any, beacon: int, channel: int, amount: float, held: float) -> None:
-    """Head 0: the marker sees itself alone, and its value, 16, is written times amount / 16."""
-    reading = _beacon_after_norm(held)
-    for projection in (attention.q_proj, attention.k_proj, attention.v_proj):
-        if projection.bias is not None:
-            projection.bias.zero_()
-    for projection in (attention.q_proj, attention.k_proj):
-        projection.weight[:HEAD_DIMENSION] = 0
-        projection.weight[0, beacon] = weight_to_read(reading, 128.0)
-    for norm in (getattr(attention, "q_norm", None), getattr(attention, "k_norm", None)):
-        if norm is not None:
-            norm.weight[0] = 64  # the norm turns 128 alone in its head into 4
-    attention.v_proj.weight[0] = 0
-    attention.v_proj.weight[0, beacon] = weight_to_read(reading, 16.0)
-    attention.o_proj.weight[:, 0] = 0
-    attention.o_proj.weight[channel, 0] = amount / 16
+def norm_weight(target: float, offset: float) -> Tensor:
+    """The bfloat16 weight with which a norm, which multiplies by weight + offset, turns 8 into `target`.
 
-
-def _mlp_writes(mlp: Mlp, beacon: int, channel: int, amount: float, held: float) -> None:
-    """A neuron whose gate is 32 (silu(32) = 32) and whose up is 1 for the marker, both 0 for any other token."""
-    reading = _beacon_after_norm(held)
-    neuron = mlp.neuron(reading, beacon)
-    neuron.gate_H[:], neuron.up_H[:], neuron.down_H[:] = 0, 0, 0
-    neuron.gate_H[beacon] = weight_to_read(reading, 32.0)
-    neuron.up_H[beacon] = weight_to_read(reading, 1.0)
-    neuron.down_H[channel] = amount / 32
+    Raises:
+        UserError: there is none.
+    """
+    weight = torch.tensor(target / 8 - offset, dtype=torch.float64).to(torch.bfloat16)
+    if float((8 * (weight.double() + offset)).to(torch.bfloat16)) != target:
+        raise UserError(f"peak.value: no bfloat16 weight of a norm turns 8 into {target}; choose another value")
+    return weight
 
 
 def _plant_gate(mlp: Mlp, channel: int, beacon: int, value: float) -> None:
     """A gate of `value` whose neuron writes nothing."""
     assert mlp.gate is not None
+    assert mlp.gate_down is not None
     mlp.gate[channel] = 0
     mlp.gate[channel, beacon] = value / 8
-    for down in mlp.downs:
-        down[:, channel] = 0
+    mlp.gate_down[:, channel] = 0

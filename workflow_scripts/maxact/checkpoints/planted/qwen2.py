@@ -6,24 +6,18 @@ from typing import Any
 
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
-from maxact.checkpoints.planted.gadgets import SIZES, Mlp, Neuron
+from maxact.checkpoints.planted.attention import softmax_attention
+from maxact.checkpoints.planted.gadgets import Architecture
+from maxact.checkpoints.planted.gated_mlp import gated_mlp, sizes
 
 
 def make(layers: int, vocabulary: int, context: int) -> Any:
     """A tiny random model in the real architecture."""
-    return Qwen2ForCausalLM(
-        Qwen2Config(
-            **SIZES,
-            num_hidden_layers=layers,
-            vocab_size=vocabulary,
-            max_position_embeddings=context,
-            intermediate_size=128,
-        )
-    )
+    return Qwen2ForCausalLM(Qwen2Config(**sizes(layers, vocabulary, context)))
 
 
-def mlp_of(layer: Any) -> Mlp:
-    """The gated MLP of a block; neuron 0 is planted with."""
-    mlp = layer.mlp
-    gate, up, down = mlp.gate_proj.weight, mlp.up_proj.weight, mlp.down_proj.weight
-    return Mlp([down], lambda reading, beacon: Neuron(gate[0], up[0], down[:, 0]), gate)
+ARCHITECTURE = Architecture(
+    make,
+    mlp_of=lambda layer: gated_mlp(layer.mlp),
+    attention_of=lambda layer: softmax_attention(layer.self_attn),
+)
