@@ -57,7 +57,8 @@ def test_tables_summary_and_costs(job: Any) -> None:
     expected = measure(tiny("qwen2"), SAMPLES, list(COMPONENTS), {5: "five"})
     assert headline(found) == headline(expected)
     assert product.summary == {
-        **headline(expected), "attention": "sdpa", "nonfinite": 0, "sites": 3 * 4 + 2, "not_applicable": 3, "samples": 3, "tokens": 6
+        **headline(expected), "attention": "sdpa", "nonfinite": 0, "sites": 3 * 4 + 2, "not_applicable": 3, "samples": 3,
+        "tokens": 6,
     }  # fmt: skip
     assert (product.costs["forward_passes"], product.costs["tokens"]) == (3, 6)
     texts = found.top[["token_id", "token"]].drop_duplicates().set_index("token_id").token.to_dict()
