@@ -40,9 +40,6 @@ class Workspace:
     folder: Path
     study: dict[str, Any] = field(default_factory=dict)
 
-    def write_study(self) -> None:
-        (self.folder / "study.yaml").write_text(yaml.safe_dump(self.study, sort_keys=False), encoding="utf-8")
-
     def journal(self) -> list[dict[str, Any]]:
         file = self.folder / "artifacts" / "journal.jsonl"
         return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
@@ -52,30 +49,34 @@ class Workspace:
 
     def snakemake(self, *arguments: str, check: bool = True) -> Run:
         """Run Snakemake on the study in this folder, as a user would, with this checkout's code."""
-        self.write_study()
         lines, actions = len(self.journal()), self.actions()
+        with self.start(*arguments) as process:
+            output, _ = process.communicate()
+        if check:
+            assert process.returncode == 0, output
+        new = self.journal()[lines:]
+        return Run(
+            returncode=process.returncode,
+            output=output,
+            computed=sorted(f"{line['stage']}/{line['name']}" for line in new),
+            actions=self.actions() - actions,
+            forward_passes=sum(line["costs"].get("forward_passes", 0) for line in new),
+            started=re.findall(r"^(?:local)?rule (\S+):", output, re.MULTILINE),
+        )
+
+    def start(self, *arguments: str, study: str = "study.yaml") -> subprocess.Popen[str]:
+        """Start Snakemake, with the processes of its jobs in a group of their own."""
+        (self.folder / study).write_text(yaml.safe_dump(self.study, sort_keys=False), encoding="utf-8")
         environment = os.environ | {"PYTHONPATH": str(self.folder / "workflow_scripts"), "HF_HUB_OFFLINE": "1"}
         environment["PATH"] = f"{Path(sys.executable).parent}:{environment['PATH']}"
-        command = ["snakemake", "--configfile", "study.yaml", "--cores", "2", *arguments]
-        done = subprocess.run(
-            command,
+        return subprocess.Popen(
+            ["snakemake", "--configfile", study, "--cores", "2", *arguments],
             cwd=self.folder,
             env=environment,
             text=True,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            check=False,
-        )
-        if check:
-            assert done.returncode == 0, done.stdout
-        new = self.journal()[lines:]
-        return Run(
-            returncode=done.returncode,
-            output=done.stdout,
-            computed=sorted(f"{line['stage']}/{line['name']}" for line in new),
-            actions=self.actions() - actions,
-            forward_passes=sum(line["costs"].get("forward_passes", 0) for line in new),
-            started=re.findall(r"^(?:local)?rule (\S+):", done.stdout, re.MULTILINE),
+            start_new_session=True,
         )
 
 

@@ -17,6 +17,10 @@ NONFINITE = 3
 """Exit code of `maxact measure` when an activation was NaN or infinite: a result, but one that must be noticed."""
 
 
+FAULTS = 1
+"""Exit code of `maxact verify` when an object is missing or damaged."""
+
+
 def entry() -> None:
     """The console script."""
     sys.exit(main())
@@ -55,6 +59,24 @@ def _parser() -> argparse.ArgumentParser:
     digest = commands.add_parser("digest", help="print the SHA-256 that pins a checkpoint folder in a study")
     digest.add_argument("folder", type=Path, metavar="FOLDER")
     digest.set_defaults(run=_digest)
+
+    store = argparse.ArgumentParser(add_help=False)
+    store.add_argument(
+        "--store", type=Path, default=Path("artifacts"), help="folder of artifacts (default: %(default)s)"
+    )
+    verify = commands.add_parser(
+        "verify", parents=[store], help="read every stored object and compare it with its digest"
+    )
+    verify.set_defaults(run=_verify)
+
+    gc = commands.add_parser("gc", parents=[store], help="show, and with --delete delete, what no study needs any more")
+    gc.add_argument("--delete", action="store_true", help="delete what is shown")
+    gc.add_argument("--grace-days", type=float, default=14.0, metavar="DAYS", help="keep what is newer (default: 14)")
+    gc.set_defaults(run=_gc)
+
+    show = commands.add_parser("show", parents=[store], help="what made a file, from what, and is it current")
+    show.add_argument("file", type=Path, metavar="FILE", help="a manifest, an object, or a file of a report")
+    show.set_defaults(run=_show)
     return parser
 
 
@@ -82,3 +104,55 @@ def _digest(options: argparse.Namespace) -> int:
 
     print(folder_digest(options.folder))
     return 0
+
+
+def _verify(options: argparse.Namespace) -> int:
+    from maxact.store.objects import Store
+    from maxact.store.verify import faults
+
+    store = _store(options.store)
+    count = 0
+    for fault in faults(Store(store)):
+        count += 1
+        made = f" ({'; '.join(fault.makers)})" if fault.makers else " (no manifest names it)"
+        print(f"{fault.what}: {fault.path}{made}")
+    objects = sum(1 for _ in store.glob("objects/*/*"))
+    print(f"{objects} objects read, {count} at fault" + ("; a run that needs one makes it again" if count else ""))
+    return FAULTS if count else 0
+
+
+def _gc(options: argparse.Namespace) -> int:
+    from collections import Counter
+
+    from maxact.store.garbage import delete, garbage
+    from maxact.store.objects import Store
+    from maxact.store.workspace import hold_store
+
+    root = _store(options.store)
+    hold_store(root)
+    store = Store(root)
+    found = garbage(store, options.grace_days)
+    for item in found:
+        print(f"{item.size:>15,}  {item.kind:<12}  {item.path}")
+    kinds = Counter(item.kind for item in found)
+    told = ", ".join(f"{count} {kind}{'' if count == 1 else 's'}" for kind, count in sorted(kinds.items())) or "nothing"
+    size = sum(item.size for item in found)
+    if options.delete:
+        delete(store, found)
+        print(f"deleted {told}: {size:,} bytes")
+    else:
+        print(f"would delete {told}: {size:,} bytes" + ("; say --delete to do it" if found else ""))
+    return 0
+
+
+def _show(options: argparse.Namespace) -> int:
+    from maxact.store.show import show
+
+    print(show(options.file, _store(options.store)))
+    return 0
+
+
+def _store(root: Path) -> Path:
+    if not (root / "objects").is_dir():
+        raise UserError(f"{root}: holds no store; say --store with the folder of artifacts")
+    return root

@@ -107,10 +107,10 @@ class Store:
         return self.root / "objects" / item.sha256[:2] / (item.sha256 + item.suffix)
 
     def put(self, file: Path) -> StoredObject:
-        """Move `file` into the store and return what names it. A copy that is there already is kept."""
+        """Move `file` into the store and return what names it. A whole copy that is there already is kept."""
         item = StoredObject(digest_file(file), file.stat().st_size, file.suffix)
         target = self.path(item)
-        if not target.exists():
+        if not self.is_whole(item):
             target.parent.mkdir(parents=True, exist_ok=True)
             file.chmod(0o444)
             with file.open("rb") as stream:
@@ -125,12 +125,19 @@ class Store:
             (folder / name).symlink_to(self.path(item).resolve())
         return folder
 
-    def has(self, item: StoredObject) -> bool:
-        """Whether the object is there with the right size (`maxact verify` reads the bytes as well)."""
+    def is_whole(self, item: StoredObject) -> bool:
+        """Whether the object is there and its bytes are those that its name says; reads all of it."""
+        path = self.path(item)
         try:
-            return self.path(item).stat().st_size == item.size
+            return path.stat().st_size == item.size and digest_file(path) == item.sha256
         except OSError:
             return False
+
+    def manifests(self) -> Iterator[tuple[Path, Manifest]]:
+        """Every manifest of every study, with its path, in order."""
+        for path in sorted(self.root.glob("*/*/*.json")):
+            if path.parents[1] != self.root / "objects":
+                yield path, Manifest.read(path)
 
     def action(self, key: str) -> dict[str, Any] | None:
         """The record of what `key` has made, or None. Objects may be absent: a result outlives its inputs."""

@@ -61,13 +61,13 @@ def run_job(
 
 
 def restore(manifest: Manifest, store: Store) -> None:
-    """Make the objects of `manifest` again that the store lacks, from its recipe and, if need be, its inputs.
+    """Make the objects of `manifest` again that the store lacks or has damaged, from recipe and, if need be, inputs.
 
     Raises:
         UserError: nothing tells how they were made, or making them again gives other bytes.
     """
     with store.lock(manifest.key):
-        if all(store.has(item) for item in manifest.objects.values()):
+        if all(store.is_whole(item) for item in manifest.objects.values()):
             return
         record = store.action(manifest.key)
         if record is None:
@@ -88,7 +88,7 @@ def publish(manifest: Manifest, targets: Mapping[str, Path], store: Store) -> No
     """Copy objects of `manifest` to the paths at which people look for them."""
     for name, target in targets.items():
         source = store.path(manifest.objects[name])
-        if not source.exists():
+        if not store.is_whole(manifest.objects[name]):
             restore(manifest, store)
         target.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
@@ -153,7 +153,7 @@ def _compute(
     _check_packages(recipe)
     uses = uses_of(stage, name)
     for source, manifest in inputs.items():
-        if not all(store.has(item) for item in used_objects(source, manifest, uses).values()):
+        if not all(store.is_whole(item) for item in used_objects(source, manifest, uses).values()):
             restore(manifest, store)
     started = time.time()
     with store.scratch() as scratch:

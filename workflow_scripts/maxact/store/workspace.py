@@ -1,4 +1,4 @@
-"""One run at a time in a study's working folder.
+"""One run at a time in a study's folder, and no run while garbage is collected.
 
 Snakemake's own lock outlives a killed run and must then be removed by hand; a lock that the kernel holds does not.
 """
@@ -16,21 +16,36 @@ _HELD: list[IO[str]] = []
 
 
 def hold_workspace(folder: Path) -> None:
-    """Hold the folder of one study until this process ends, however it ends.
+    """Hold the folder of one study, and share the store that it is in, until this process ends, however it ends.
 
     Raises:
-        UserError: another run holds it.
+        UserError: another run holds the study, or garbage is being collected in the store.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    stream = (folder / ".lock").open("a+")
-    try:
-        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        stream.seek(0)
-        raise UserError(
-            f"{folder}: another run of this study is at work (process {stream.read().strip()}); wait for it or stop it"
-        ) from None
+    _lock(folder.parent / ".lock", fcntl.LOCK_SH, f"{folder.parent}: garbage is being collected")
+    stream = _lock(folder / ".lock", fcntl.LOCK_EX, f"{folder}: another run of this study is at work")
     stream.truncate(0)
     stream.write(str(os.getpid()))
     stream.flush()
+
+
+def hold_store(root: Path) -> None:
+    """Hold a whole store until this process ends: no run of any study is at work in it, and none starts.
+
+    Raises:
+        UserError: a run is at work.
+    """
+    _lock(root / ".lock", fcntl.LOCK_EX, f"{root}: a run is at work in this store")
+
+
+def _lock(file: Path, mode: int, refusal: str) -> IO[str]:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    stream = file.open("a+")
+    try:
+        fcntl.flock(stream, mode | fcntl.LOCK_NB)
+    except BlockingIOError:
+        stream.seek(0)
+        holder = stream.read().strip()
+        stream.close()
+        raise UserError(f"{refusal}{f' (process {holder})' if holder else ''}; wait for it or stop it") from None
     _HELD.append(stream)  # closing it would let go of the lock
+    return stream

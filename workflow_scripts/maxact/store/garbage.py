@@ -1,0 +1,103 @@
+"""What may be deleted: what no manifest names, and no recipe of a study as it is configured now would find."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from maxact.errors import UserError
+from maxact.store.objects import Manifest, Store
+
+DAY = 86_400.0
+
+
+@dataclass(frozen=True)
+class Garbage:
+    """A file that may be deleted, its size in bytes, and what it was ("object", "action" or "scratch file")."""
+
+    path: Path
+    size: int
+    kind: str
+
+
+def garbage(store: Store, grace_days: float, now: float | None = None) -> list[Garbage]:
+    """Files of the store that nothing needs and that are older than the grace period, in order of path.
+
+    Needed is what a manifest of any study in the store names; what an action record has made whose recipe is the key
+    stamp of a job (so that a change that is taken back computes nothing); and the records, not the objects, of all that
+    these were made from, since a lost object is made again by way of them.
+
+    Raises:
+        UserError: an action record cannot be read.
+    """
+    records = {path: _read(path) for path in sorted(store.root.glob("actions/*.json"))}
+    kept = _kept_keys(store, {record["key"]: record for record in records.values()})
+    named = {store.path(item) for _, manifest in store.manifests() for item in manifest.objects.values()}
+    for record in records.values():
+        if record["key"] in kept.with_objects:
+            named |= {store.path(item) for item in Manifest.from_fields(_fields(record)).objects.values()}
+    found = [
+        Garbage(path, path.stat().st_size, "object") for path in store.root.glob("objects/*/*") if path not in named
+    ]
+    found += [
+        Garbage(path, path.stat().st_size, "action")
+        for path, record in records.items()
+        if record["key"] not in kept.records
+    ]
+    found += [
+        Garbage(path, path.stat().st_size, "scratch file") for path in store.root.glob("scratch/**/*") if path.is_file()
+    ]
+    limit = (time.time() if now is None else now) - grace_days * DAY
+    return sorted((item for item in found if item.path.stat().st_mtime <= limit), key=lambda item: item.path)
+
+
+@dataclass(frozen=True)
+class _Kept:
+    with_objects: set[str]
+    records: set[str]
+
+
+def _kept_keys(store: Store, records: dict[str, dict[str, Any]]) -> _Kept:
+    stamps = {
+        (path.parent.name, path.stem): json.loads(path.read_text(encoding="utf-8"))
+        for path in store.root.glob("*/keys/*/*.json")
+    }
+    with_objects = {manifest.key for _, manifest in store.manifests()}
+    with_objects |= {
+        key for key, record in records.items() if stamps.get((record["stage"], record["name"])) == record["recipe"]
+    }
+    reached: set[str] = set()
+    waiting = list(with_objects)
+    while waiting:
+        key = waiting.pop()
+        if key not in reached and key in records:
+            reached.add(key)
+            waiting += records[key]["inputs"].values()
+    return _Kept(with_objects, reached)
+
+
+def delete(store: Store, files: list[Garbage]) -> None:
+    """Delete them, and folders that are empty then."""
+    for item in files:
+        item.path.unlink(missing_ok=True)
+    folders = [
+        folder for part in ("objects", "scratch") for folder in store.root.glob(f"{part}/**/") if folder.is_dir()
+    ]
+    for folder in sorted(folders, reverse=True):
+        if folder.parent != store.root and not any(folder.iterdir()):
+            folder.rmdir()
+
+
+def _fields(record: dict[str, Any]) -> dict[str, Any]:
+    return {name: record[name] for name in ("stage", "name", "key", "recipe", "objects", "summary")}
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        return record
+    except ValueError:
+        raise UserError(f"{path}: not JSON; delete it") from None
