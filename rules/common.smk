@@ -30,7 +30,7 @@ except UserError as error:
 
 SCRIPT = "../workflow_scripts/run_stage.py"
 ENVIRONMENT = "../envs/cpu.yaml"
-THREADS = 8  # of a job that runs a model; Snakemake takes fewer where --cores says so
+THREADS = STUDY.measure.threads
 CHECKPOINTS = [item.name for item in STUDY.checkpoints]
 REAL = [item.name for item in STUDY.checkpoints if not item.planted]
 
@@ -53,8 +53,13 @@ def log_file(stage, name="{name}"):
     return str(ARTIFACTS / "logs" / stage / f"{name}.log")
 
 
+def tokenizer_named(name):
+    """A trained tokenizer, or that of a checkpoint."""
+    return manifest("tokenizer" if name in STUDY.tokenizers else "checkpoint", name)
+
+
 def tokenizer_of_family(wildcards):
-    return manifest("checkpoint", STUDY.families[wildcards.name].tokenizer)
+    return tokenizer_named(STUDY.families[wildcards.name].tokenizer)
 
 
 def tokens_of_checkpoint(wildcards):
@@ -65,7 +70,7 @@ def tokenizer_of_planted(wildcards):
     """A planted checkpoint has its family's tokenizer; a real one its own."""
     chosen = STUDY.checkpoint(wildcards.name)
     return (
-        manifest("checkpoint", STUDY.families[chosen.family].tokenizer)
+        tokenizer_named(STUDY.families[chosen.family].tokenizer)
         if chosen.planted
         else []
     )

@@ -16,6 +16,21 @@ rule corpus:
         SCRIPT
 
 
+rule tokenizer:
+    """Train a small tokenizer for planted families on the corpus."""
+    input:
+        key=key("tokenizer"),
+        corpus=manifest("corpus", "corpus"),
+    output:
+        manifest=manifest("tokenizer"),
+    log:
+        log_file("tokenizer"),
+    conda:
+        ENVIRONMENT
+    script:
+        SCRIPT
+
+
 rule tokens:
     """Tokenize the corpus for one family, and split it."""
     input:

@@ -1,6 +1,7 @@
 """What people look at: tables, figures, and one report."""
 
 import os
+import sys
 
 from maxact.figures.registry import FIGURES
 from maxact.results.registry import TABLES
@@ -73,8 +74,9 @@ rule study_report:
     conda:
         ENVIRONMENT
     params:
+        python=sys.executable,
         snakefile=workflow.main_snakefile,
         study=str(ARTIFACTS / "study.yaml"),
     shell:
-        "snakemake --snakefile {params.snakefile:q} --configfile {params.study:q} --report {output:q} --nolock"
+        "{params.python:q} -m snakemake --snakefile {params.snakefile:q} --configfile {params.study:q} --report {output:q} --nolock"
         " > {log:q} 2>&1"

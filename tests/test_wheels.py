@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from maxact.errors import UserError
-from maxact.study import Wheel
-from maxact.wheels import cache_folder, fetch, licence_of, member_path, open_wheel
+from maxact.errors import UnavailableError, UserError
+from maxact.study import Wheel, WheelMember
+from maxact.wheels import cache_folder, fetch, joined_path, licence_of, member_path, open_wheel
 
 METADATA = "Metadata-Version: 2.1\nName: tiny-text\nVersion: 1.0\nLicense: Apache-2.0\n\nLicense: not this\n"
 
@@ -62,7 +62,7 @@ def test_a_wheel_that_was_damaged_in_the_cache_is_refused(tiny: Wheel) -> None:
 
 def test_a_wheel_that_does_not_exist_is_one_line(tiny: Wheel) -> None:
     absent = Wheel(package="tiny-text", version="9.9", sha256=tiny.sha256)
-    with pytest.raises(UserError, match=r"tiny-text 9\.9: cannot be downloaded") as caught:
+    with pytest.raises(UnavailableError, match=r"tiny-text 9\.9: cannot be downloaded") as caught:
         fetch(absent)
     assert "\n" not in str(caught.value)
 
@@ -70,3 +70,15 @@ def test_a_wheel_that_does_not_exist_is_one_line(tiny: Wheel) -> None:
 def test_a_missing_member_is_named(tiny: Wheel) -> None:
     with pytest.raises(UserError, match=r"has no file 'tiny_text/absent\.gguf'"):
         member_path(tiny, "tiny_text/absent.gguf")
+
+
+def test_parts_in_wheels_are_joined_in_order_and_their_digest_is_checked(tiny: Wheel) -> None:
+    words = WheelMember(wheel=tiny, member="tiny_text/words.txt")
+    metadata = WheelMember(wheel=tiny, member="tiny_text-1.0.dist-info/METADATA")
+    whole = b"one two" + METADATA.encode()
+    path = joined_path([words, metadata], hashlib.sha256(whole).hexdigest(), "whole.bin")
+    assert path.read_bytes() == whole
+    assert joined_path([words, metadata], hashlib.sha256(whole).hexdigest(), "whole.bin") == path
+    with pytest.raises(UserError, match=r"whole\.bin: joined from 2 wheels, its SHA-256 is .*, the study pins 0000"):
+        joined_path([metadata, words], "0" * 64, "whole.bin")
+    assert not list((cache_folder() / "joined" / ("0" * 64)).glob("[!.]*"))

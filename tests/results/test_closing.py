@@ -34,7 +34,13 @@ def test_it_ends_with_the_instrument_check_and_the_report(tmp_path: Path, capsys
     manifest, report = tmp_path / "results.json", tmp_path / "report.html"
     print_closing_table(manifest, str(report))
     assert capsys.readouterr().out == ""
-    manifest.write_text(json.dumps({"summary": {"checkpoints": [REAL], "instrument_check": "2 of 2"}}))
+    manifest.write_text(
+        json.dumps({"summary": {"checkpoints": [REAL], "instrument_check": "2 of 2", "absent": {"far": "no network"}}})
+    )
     report.touch()
     print_closing_table(manifest, str(report))
-    assert capsys.readouterr().out.splitlines()[-2:] == ["instrument check: 2 of 2", f"report: {report}"]
+    assert capsys.readouterr().out.splitlines()[-3:] == [
+        "not available: far, which is optional (no network)",
+        "instrument check: 2 of 2",
+        f"report: {report}",
+    ]

@@ -100,6 +100,23 @@ def test_packages_that_are_not_the_locked_ones_are_refused(store: Store) -> None
     assert toy_stage.CALLS == []
 
 
+def test_an_optional_source_that_cannot_be_had_is_told_and_what_reads_it_alone_is_left_out(store: Store) -> None:
+    asked = recipe(text="x", unavailable=True, optional=True)
+    first, _ = run_job("first", "a", asked, {}, store)
+    second, computed = run_job("second", "b", recipe(text="y"), {"first": first}, store)
+    assert first.summary == second.summary == {"unavailable": "far: cannot be had"}
+    assert (first.objects, second.objects, computed) == ({}, {}, False)
+    other, _ = run_job("first", "c", recipe(text="z"), {}, store)
+    joined, _ = run_job("second", "d", recipe(text="y"), {"first/a": first, "first/c": other}, store)
+    assert text_of(store, joined) == "yz"
+    assert store.action(first.key) is None  # nothing was recorded, so another try computes it
+
+
+def test_a_source_that_is_not_optional_must_be_had(store: Store) -> None:
+    with pytest.raises(UserError, match="far: cannot be had"):
+        run_job("first", "a", recipe(text="x", unavailable=True), {}, store)
+
+
 def test_a_failure_leaves_nothing(store: Store) -> None:
     with pytest.raises(UserError):
         run_job("first", "a", recipe(text="x", fail=True), {}, store)

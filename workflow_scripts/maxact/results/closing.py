@@ -15,6 +15,8 @@ def print_closing_table(manifest: Path, report: str) -> None:
     if manifest.exists():
         summary = json.loads(manifest.read_text(encoding="utf-8"))["summary"]
         print(closing_table(summary["checkpoints"]))
+        for name, reason in summary["absent"].items():
+            print(f"not available: {name}, which is optional ({reason})")
         print(f"instrument check: {summary['instrument_check']}")
     if Path(report).exists():
         print(f"report: {report}")

@@ -27,10 +27,14 @@ FRAMES = {"layers": tables.layers, "errors": tables.errors}
 
 def compute(job: Job) -> Product:
     """CSV, Markdown and HTML of each table, a Parquet file for each frame; the summary has the closing table."""
-    members = [_member(job, **checkpoint) for checkpoint in job.parameters["checkpoints"]]
+    asked = job.parameters["checkpoints"]
+    absent = {item["name"]: reason for item in asked if (reason := _unavailable(job, item["name"]))}
+    members = [_member(job, **item) for item in asked if item["name"] not in absent]
     files = {}
     for name, table in SHOWN.items():
         frame = table(members)
+        if name == "checkpoints":
+            frame = tables.with_absent(frame, absent)
         texts = {"csv": to_csv(frame), "md": to_markdown(frame), "html": to_html(frame, TABLES[name].title)}
         for suffix, text in texts.items():
             files[f"{name}.{suffix}"] = file = job.scratch / f"{name}.{suffix}"
@@ -44,8 +48,15 @@ def compute(job: Job) -> Product:
     summary = {
         "instrument_check": f"{exact} of {len(verdicts)} planted peaks recovered exactly",
         "checkpoints": [_closing_row(member) for member in tables.in_order(members)],
+        "absent": absent,
     }
     return Product(files=files, summary=summary)
+
+
+def _unavailable(job: Job, name: str) -> str | None:
+    """Why an optional checkpoint could not be had, if it could not."""
+    reason: str | None = job.inputs[f"measure/{name}"].summary.get("unavailable")
+    return reason
 
 
 def _member(job: Job, name: str, family: str) -> Member:

@@ -86,6 +86,12 @@ def checkpoints(members: Sequence[Member]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def with_absent(frame: pd.DataFrame, absent: Mapping[str, str]) -> pd.DataFrame:
+    """The table of checkpoints with a row for each optional one that could not be had, and why."""
+    rows = [{"checkpoint": name, "kind": "not available", "weights": reason} for name, reason in absent.items()]
+    return pd.concat([frame, pd.DataFrame(rows)], ignore_index=True) if rows else frame
+
+
 def global_maxima(members: Sequence[Member]) -> pd.DataFrame:
     """M of each checkpoint, where it is, and how far it is from the largest value of three formats."""
     rows = []

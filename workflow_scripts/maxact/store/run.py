@@ -23,7 +23,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from maxact.errors import UserError
+from maxact.errors import UnavailableError, UserError
 from maxact.stages import STAGES, uses_of
 from maxact.store.job import Job, Product, used_objects
 from maxact.store.objects import Manifest, Store, canonical, digest_text, write_atomically
@@ -47,15 +47,27 @@ def run_job(
 ) -> tuple[Manifest, bool]:
     """The manifest of one job, and whether it had to be computed.
 
+    Where an optional source cannot be had, it is a manifest without objects whose summary says why (`unavailable`), and so
+    is that of every job that reads it alone. Nothing is recorded of it, so that a later run can try again.
+
     Raises:
         UserError: from the stage, or installed packages that are not those of the recipe.
     """
     key = action_key(stage, name, recipe, inputs)
+    for source, above in inputs.items():
+        if "/" not in source and "unavailable" in above.summary:
+            return Manifest(stage, name, key, recipe, {}, {"unavailable": above.summary["unavailable"]}), False
     with store.lock(key):
         record = store.action(key)
         if record is not None:
             return _manifest(record, name), False
-        record = _compute(stage, name, key, recipe, inputs, store)
+        try:
+            record = _compute(stage, name, key, recipe, inputs, store)
+        except UnavailableError as error:
+            if not recipe["parameters"].get("optional"):
+                raise
+            print(f"warning: {stage} {name} is optional and left out: {error}", file=sys.stderr)
+            return Manifest(stage, name, key, recipe, {}, {"unavailable": str(error)}), True
         store.record_action(key, record)
     return _manifest(record, name), True
 
@@ -105,13 +117,14 @@ def run_rule(rule: Any) -> None:
     `Stage.uses`, one path or a list. Outputs: `manifest`, and files to publish, whose names are object names. The store is
     the folder that holds the study's manifests.
     """
-    os.environ["OMP_NUM_THREADS"] = str(rule.threads)  # before torch is imported, which reads it then
     try:
         store = Store(Path(rule.output.manifest).parents[2])
         stage = rule.params.get("stage", rule.rule)
         inputs = dict(_read_inputs(rule.input))
         output = Path(rule.output.manifest)
         recipe = json.loads(Path(rule.input.key).read_text(encoding="utf-8"))
+        # Before torch is imported, which reads it then. Snakemake's own number is less where --cores is.
+        os.environ["OMP_NUM_THREADS"] = str(recipe["parameters"].get("threads", rule.threads))
         manifest, computed = run_job(stage, output.stem, recipe, inputs, store)
         publish(manifest, {Path(path).name: Path(path) for path in rule.output if Path(path) != output}, store)
         write_atomically(output, manifest.to_json())
