@@ -176,7 +176,7 @@ def test_a_file_tells_what_made_it_and_whether_it_is_current(
         text = told(file)
         assert "second/b" in text
         assert "current    yes" in text
-        assert "from       first: first/a" in text
+        assert "from       first/a" in text
         assert 'parameter  text = "y"' in text
     stamp = store.root / "study/keys/second/b.json"
     before = stamp.read_text()

@@ -6,9 +6,7 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -18,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from maxact.errors import UserError
 from maxact.figures.registry import FIGURES
 from maxact.sites.components import COMPONENTS
+from maxact.study_mistakes import meant, one_line
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -236,7 +235,7 @@ class Figures(Section):
         for figure in self.overrides:
             if figure not in FIGURES:
                 raise ValueError(
-                    f"overrides.{figure}: no such figure{_meant(figure, FIGURES)}; known: {', '.join(FIGURES)}"
+                    f"overrides.{figure}: no such figure{meant(figure, FIGURES)}; known: {', '.join(FIGURES)}"
                 )
         return self
 
@@ -283,7 +282,7 @@ class Study(Section):
             family = self.families.get(checkpoint.family)
             if family is None:
                 raise ValueError(
-                    f"{at}.family: {checkpoint.family!r} is not under families{_meant(checkpoint.family, self.families)}"
+                    f"{at}.family: {checkpoint.family!r} is not under families{meant(checkpoint.family, self.families)}"
                 )
             if checkpoint.planted and family.marker is None:
                 raise ValueError(f"{at}: families.{checkpoint.family} has no marker, which a planted checkpoint needs")
@@ -298,7 +297,7 @@ class Study(Section):
             if family.tokenizer not in known:
                 raise ValueError(
                     f"families.{name}.tokenizer: no checkpoint or trained tokenizer is named {family.tokenizer!r}"
-                    f"{_meant(family.tokenizer, known)}"
+                    f"{meant(family.tokenizer, known)}"
                 )
             if family.tokenizer in self.tokenizers and family.marker is None:
                 raise ValueError(
@@ -326,62 +325,6 @@ class Study(Section):
         return self
 
 
-def _meant(word: str, known: Any) -> str:
-    close = get_close_matches(word, [str(name) for name in known], n=1)
-    return f"; did you mean {close[0]!r}?" if close else ""
-
-
-def _known_keys(location: tuple[int | str, ...]) -> list[str]:
-    """Keys of the section at `location`, found by walking the models; empty where the walk ends in a mapping."""
-    model: Any = Study
-    for part in location:
-        fields = getattr(model, "model_fields", None)
-        if fields is None:
-            return []
-        if isinstance(part, int) or part not in fields:
-            continue
-        nested = _sections(fields[part].annotation)
-        model = (
-            nested[0]
-            if len(nested) == 1
-            else {
-                section.model_fields["kind"].annotation.__args__[0]: section
-                for section in nested
-                if "kind" in section.model_fields
-            }
-        )
-        if isinstance(model, dict):
-            after = location[location.index(part) + 1 :]
-            model = model.get(str(after[0])) if after else None
-    return list(getattr(model, "model_fields", {}))
-
-
-def _sections(annotation: Any) -> list[Any]:
-    if isinstance(annotation, type) and issubclass(annotation, Section):
-        return [annotation]
-    return [section for argument in getattr(annotation, "__args__", ()) for section in _sections(argument)]
-
-
-def _one_line(error: ValidationError) -> str:
-    first = error.errors()[0]
-    location = tuple(
-        part
-        for part in first["loc"]
-        if not (isinstance(part, str) and part in ("gguf_wheel", "gguf_parts", "folder", "planted"))
-    )
-    key = re.sub(r"\.\[", "[", ".".join(f"[{part}]" if isinstance(part, int) else str(part) for part in location))
-    if first["type"] == "extra_forbidden":
-        reason = f"unknown key{_meant(str(first['loc'][-1]), _known_keys(first['loc'][:-1]))}"
-    elif first["type"] == "missing":
-        reason = "missing"
-    else:
-        reason = first["msg"].removeprefix("Value error, ")
-        if not isinstance(first["input"], Mapping | list) and "Value error" not in first["msg"]:
-            reason += f", not {first['input']!r}"
-    more = len(error.errors()) - 1
-    return f"{key}: {reason}" * bool(key) + reason * (not key) + (f" (and {more} more)" if more else "")
-
-
 def validate_study(config: Mapping[str, Any], file: str) -> Study:
     """The study that `config` describes; `file` is named in errors.
 
@@ -391,7 +334,7 @@ def validate_study(config: Mapping[str, Any], file: str) -> Study:
     try:
         return Study.model_validate(dict(config))
     except ValidationError as error:
-        raise UserError(f"{file}: {_one_line(error)}") from None
+        raise UserError(f"{file}: {one_line(error, Study)}") from None
 
 
 def load_study(path: Path) -> Study:

@@ -51,7 +51,7 @@ def _about(path: Path, manifest: Manifest, store: Store) -> Iterator[str]:
     record = store.action(manifest.key) or {"inputs": {}}
     for source, key in record["inputs"].items():
         above = store.action(key)
-        yield f"  from       {source}: {above['stage']}/{above['name']}" if above else f"  from       {source}: {key}"
+        yield f"  from       {above['stage']}/{above['name']}" if above else f"  from       {source}, action {key}"
     for name, value in manifest.recipe["parameters"].items():
         yield f"  parameter  {name} = {json.dumps(value, ensure_ascii=False)}"
     for name, version in manifest.recipe["packages"].items():
