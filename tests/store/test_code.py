@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import textwrap
@@ -85,10 +86,20 @@ def test_no_stage_reaches_the_store_or_the_configuration() -> None:
         assert not {"maxact.store.run", "maxact.study", "maxact.cli", "maxact.recipes"} & reached
 
 
+def interpreter_of(version: str) -> str | None:
+    """A Python of that version: on PATH, or among those that pyenv has."""
+    pyenv = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv")
+    found = [shutil.which(f"python{version}"), *map(str, sorted(pyenv.glob(f"versions/{version}.*/bin/python")))]
+    works = [
+        path for path in found if path and not subprocess.run([path, "-V"], capture_output=True, check=False).returncode
+    ]
+    return works[0] if works else None
+
+
 @pytest.mark.parametrize("version", ["3.12", "3.13"])
 def test_the_digest_is_the_same_on_other_versions_of_python(version: str) -> None:
-    interpreter = shutil.which(f"python{version}")
-    if interpreter is None or subprocess.run([interpreter, "--version"], capture_output=True, check=False).returncode:
+    interpreter = interpreter_of(version)
+    if interpreter is None:
         pytest.skip(f"python{version} is not installed")
     modules = [stage.module for stage in STAGES.values()]
     code = f"import sys; sys.path[:0] = {[str(Path(__file__).parents[2] / 'workflow_scripts')]}\n"
