@@ -9,6 +9,8 @@ from pathlib import Path
 
 from workflow.harness import Run, Workspace
 
+from maxact.stages import STAGES
+
 NOTHING: list[str] = []
 MEMBERS = 3
 REAL = "SmolLM2-135M-Instruct"
@@ -28,16 +30,7 @@ def test_the_first_run_computes_every_stage(finished: tuple[Workspace, Run]) -> 
     """The positive control of all the others: the counters do count."""
     workspace, run = finished
     samples = workspace.study["corpus"]["samples"]
-    assert stages(run) == {
-        "checkpoint",
-        "corpus",
-        "tokens",
-        "loading_check",
-        "measure",
-        "quantize",
-        "results",
-        "figures",
-    }
+    assert stages(run) == set(STAGES)
     assert len(run.actions) == len(run.computed) == len(set(run.computed))
     assert run.forward_passes >= MEMBERS * samples
 
@@ -58,7 +51,7 @@ def test_touching_every_file_recomputes_nothing(workspace: Workspace) -> None:
 
 def test_a_hit_in_the_store_imports_neither_torch_nor_transformers(workspace: Workspace, tmp_path: Path) -> None:
     """All manifests are gone, so every job runs, and every one is in the store."""
-    for stage in ("checkpoint", "corpus", "tokens", "loading_check", "measure", "quantize", "results", "figures"):
+    for stage in STAGES:
         shutil.rmtree(workspace.folder / "artifacts" / "small" / stage)
     shutil.rmtree(workspace.folder / "reports" / "small")
     for name in ("torch", "transformers", "numba"):
