@@ -54,7 +54,7 @@ def told(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, s
 
 
 SITE = {
-    "component", "layer", "dtype", "count", "max", "min", "mean", "std", "abs_mean", "rms", "abs_median", "quantiles",
+    "component", "layer", "dtype", "rounded", "count", "max", "min", "mean", "std", "abs_mean", "rms", "abs_median", "quantiles",
     "massive", "nonfinite",
 }  # fmt: skip
 
@@ -180,11 +180,17 @@ def make_pickle(folder: Path) -> None:
     (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
 
 
+def as_file(folder: Path) -> None:
+    shutil.rmtree(folder)
+    folder.write_text("text")
+
+
 MISTAKES: dict[str, tuple[Any, list[list[int]] | None, str]] = {
     "truncated weights": (cut_short, None, "its header says"),
     "pickled weights": (make_pickle, None, "pickled weights can run code"),
     "a checkpoint without configuration": (lambda f: (f / "config.json").unlink(), None, "no config.json"),
-    "no folder": (shutil.rmtree, None, "neither a folder nor a .gguf file"),
+    "no folder": (shutil.rmtree, None, "no such file or folder"),
+    "a file that is no checkpoint": (as_file, None, "neither a folder nor a .gguf file"),
     "no tokens": (None, [], "empty"),
     "an empty sample": (None, [[1], []], "line 2: input_ids is empty"),
     "a token id outside the vocabulary": (None, [[1], [2, 96]], "sample 1 has token id 96"),

@@ -33,6 +33,10 @@ def measure_source(source: Path, tokens: Path, dtype: str, attention: str) -> tu
     samples = [Sample(number, "rest", tuple(ids)) for number, ids in enumerate(lines)]
     with tempfile.TemporaryDirectory() as scratch:
         folder = source
+        if not source.exists():
+            raise UserError(
+                f"{source}: no such file or folder; give a .gguf file, or a folder with config.json and safetensors"
+            )
         if source.suffix == ".gguf":
             folder = Path(scratch)
             convert(source, folder)
@@ -85,7 +89,7 @@ def _named(row: dict[Any, Any]) -> dict[str, Any]:
 
 
 def _site(row: dict[Any, Any]) -> dict[str, Any]:
-    plain = ["dtype", "count", "max", "min", "mean", "std", "abs_mean", "rms", "abs_median"]
+    plain = ["dtype", "rounded", "count", "max", "min", "mean", "std", "abs_mean", "rms", "abs_median"]
     massive = ["tokens", "tokens_passed", "max_ratio", "peak_ratio"]
     nonfinite = ["nan", "positive_infinity", "negative_infinity"]
     place = {key: row[f"nonfinite_{key}"] for key in ("sample", "position", "channel")}
