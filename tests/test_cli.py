@@ -17,6 +17,7 @@ from measure.captured import same
 from measure.models import tiny
 from oracles.statistics import site_statistics
 from safetensors.torch import load_file, save_file
+from tokenizers import Tokenizer
 
 from maxact.cli import main
 from maxact.measurement import QUANTILES
@@ -143,6 +144,23 @@ def test_a_gguf_file_is_measured(
     assert report["M"]["value"] > 1000
     _, of_folder, _ = told(capsys, smollm2, "--tokens", tokens, "--json")
     assert json.loads(of_folder)["sites"] == report["sites"]
+
+
+def test_text_is_tokenized_by_the_checkpoints_own_tokenizer(
+    smollm2: Path, made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    texts = ["The capital of France is Paris.", "def f(x):"]
+    tokenizer = Tokenizer.from_file(str(smollm2 / "tokenizer.json"))
+    tokens = write_tokens(
+        tmp_path / "tokens.jsonl", [tokenizer.encode(text, add_special_tokens=False).ids for text in texts]
+    )
+    (tmp_path / "text.txt").write_text("\n".join(texts))
+    code, by_text, _ = told(capsys, smollm2, "--text", tmp_path / "text.txt", "--json")
+    assert code == 0
+    assert told(capsys, smollm2, "--tokens", tokens, "--json")[1] == by_text
+    code, _, err = told(capsys, made, "--text", tmp_path / "text.txt")
+    assert code == 2
+    assert "has no tokenizer.json; give --tokens instead of --text" in err
 
 
 def test_activations_that_are_not_finite_are_a_result_that_is_noticed(

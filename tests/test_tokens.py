@@ -1,4 +1,4 @@
-"""Samples become token ids by the family's policy, in splits of exact sizes; token files are read or refused by line."""
+"""Samples become token ids by the family's policy, in splits of exact sizes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
 from maxact.errors import UserError
-from maxact.tokens import first_tokens, place_marker, read_token_lines, split, token_texts, tokenize
+from maxact.tokens import first_tokens, place_marker, split, token_texts, tokenize
 
 TEXTS = ["Hello there, world.", "  indented\n\tcode()", "你好，世界", "ᚠᛇᚻ", "<|im_start|>user"]
 
@@ -50,7 +50,7 @@ def test_the_policy_bos_is_refused_without_such_a_token(written: str | None, smo
 
 
 def test_a_text_without_a_token_is_refused(smollm2: Path) -> None:
-    with pytest.raises(UserError, match="sample 1 has no token"):
+    with pytest.raises(UserError, match="sample 1 of the text has no token"):
         tokenize(["a", ""], smollm2 / "tokenizer.json")
 
 
@@ -113,40 +113,3 @@ def test_every_token_has_a_text_that_is_seen(smollm2: Path) -> None:
     assert set(texts) == ids
     assert all(text and "\ufffd" not in text for text in texts.values())
     assert {"Hello", " there"} <= set(texts.values())
-
-
-def test_token_lines_are_read_in_order_and_blank_lines_passed_over(tmp_path: Path) -> None:
-    file = tmp_path / "tokens.jsonl"
-    file.write_text('{"input_ids": [1, 2]}\n\n{"input_ids": [0], "more": "kept out"}\n')
-    assert read_token_lines(file) == [[1, 2], [0]]
-
-
-LINES = {
-    "": "empty",
-    "\n \n": "empty",
-    '{"input_ids": [1]': "line 1: not JSON",
-    '{"input_ids": [1]}\n[1, 2]': "line 2: no list input_ids",
-    '{"ids": [1]}': "line 1: no list input_ids",
-    '{"input_ids": "1 2"}': "line 1: no list input_ids",
-    '{"input_ids": []}': "line 1: input_ids is empty",
-    '{"input_ids": [1, -4]}': "line 1: -4 is not a token id",
-    '{"input_ids": [1, 2.0]}': r"line 1: 2\.0 is not a token id",
-    '{"input_ids": [1, true]}': "line 1: true is not a token id",
-    '{"input_ids": [1, null]}': "line 1: null is not a token id",
-}
-
-
-@pytest.mark.parametrize("text", LINES)
-def test_a_bad_token_file_is_refused_by_line(text: str, tmp_path: Path) -> None:
-    file = tmp_path / "tokens.jsonl"
-    file.write_text(text)
-    with pytest.raises(UserError, match=rf"tokens\.jsonl(:|,) {LINES[text]}") as caught:
-        read_token_lines(file)
-    assert "\n" not in str(caught.value)
-
-
-def test_a_token_file_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "binary.jsonl").write_bytes(b"\xff\xfe\x00")
-    for name in ("absent.jsonl", "binary.jsonl", "."):
-        with pytest.raises(UserError, match="cannot be read"):
-            read_token_lines(tmp_path / name)

@@ -44,8 +44,10 @@ def _parser() -> argparse.ArgumentParser:
 
     measure = commands.add_parser("measure", help="measure one checkpoint: M and where it is")
     measure.add_argument("source", type=Path, metavar="SOURCE", help="a checkpoint folder or a .gguf file")
-    measure.add_argument(
-        "--tokens", type=Path, required=True, metavar="FILE.jsonl", help='one {"input_ids": [...]} a line'
+    samples = measure.add_mutually_exclusive_group(required=True)
+    samples.add_argument("--tokens", type=Path, metavar="FILE.jsonl", help='one {"input_ids": [...]} a line')
+    samples.add_argument(
+        "--text", type=Path, metavar="FILE", help='one {"text": "..."} a line; if not .jsonl, one plain text a line'
     )
     measure.add_argument("--json", action="store_true", help="print one JSON object with every site")
     measure.add_argument("--dtype", choices=["bfloat16", "float16", "float32"], default="bfloat16")
@@ -83,7 +85,9 @@ def _parser() -> argparse.ArgumentParser:
 def _measure(options: argparse.Namespace) -> int:
     from maxact.single import measure_source, nonfinite_total, to_json, to_text
 
-    checkpoint, measurement = measure_source(options.source, options.tokens, options.dtype, options.attention)
+    checkpoint, measurement = measure_source(
+        options.source, options.tokens, options.text, options.dtype, options.attention
+    )
     print(to_json(checkpoint, measurement) if options.json else to_text(checkpoint, measurement))
     count = nonfinite_total(measurement)
     if count:

@@ -16,37 +16,56 @@ from maxact.errors import UserError
 from maxact.measure.headline import headline
 from maxact.measure.run import Sample, measure
 from maxact.measurement import QUANTILES, Measurement
+from maxact.sample_files import read_text_lines, read_token_lines
 from maxact.sites.legend import LEGEND
-from maxact.tokens import read_token_lines, token_texts
+from maxact.tokens import token_texts, tokenize
 
 
-def measure_source(source: Path, tokens: Path, dtype: str, attention: str) -> tuple[str, Measurement]:
-    """Measure a checkpoint folder or `.gguf` file on the samples of a JSON-lines file.
+def measure_source(
+    source: Path, tokens: Path | None, text: Path | None, dtype: str, attention: str
+) -> tuple[str, Measurement]:
+    """Measure a checkpoint folder or `.gguf` file on the samples of a file.
+
+    Args:
+        source: config.json and safetensors, or GGUF.
+        tokens: token ids (see `read_token_lines`), or None.
+        text: text (see `read_text_lines`) if `tokens` is None; the checkpoint's own tokenizer makes ids of it, without
+            special tokens.
+        dtype, attention: as in `load_model`.
 
     Returns:
         The checkpoint's name, and the measurement; all samples are in the split `rest`.
 
     Raises:
-        UserError: the source or the tokens cannot be used.
+        UserError: the source or the samples cannot be used.
     """
-    lines = read_token_lines(tokens)
-    samples = [Sample(number, "rest", tuple(ids)) for number, ids in enumerate(lines)]
+    lines = read_token_lines(tokens) if tokens else []
+    texts = read_text_lines(text) if text else []
     with tempfile.TemporaryDirectory() as scratch:
-        folder = source
-        if not source.exists():
-            raise UserError(
-                f"{source}: no such file or folder; give a .gguf file, or a folder with config.json and safetensors"
-            )
-        if source.suffix == ".gguf":
-            folder = Path(scratch)
-            convert(source, folder)
-        elif not source.is_dir():
-            raise UserError(f"{source}: neither a folder nor a .gguf file; give one with config.json and safetensors")
-        model = load_model(folder, dtype=dtype, attention=attention)
+        folder = _folder_of(source, Path(scratch))
         tokenizer = folder / "tokenizer.json"
+        if texts and not tokenizer.exists():
+            raise UserError(f"{source}: has no tokenizer.json; give --tokens instead of --text")
+        lines = lines or tokenize(texts, tokenizer)
+        samples = [Sample(number, "rest", tuple(ids)) for number, ids in enumerate(lines)]
+        model = load_model(folder, dtype=dtype, attention=attention)
         vocabulary = token_texts(tokenizer, {token for line in lines for token in line}) if tokenizer.exists() else None
         name = source.stem if source.suffix == ".gguf" else source.resolve().name
         return name, measure(model, samples, list(LEGEND), vocabulary)
+
+
+def _folder_of(source: Path, scratch: Path) -> Path:
+    """The checkpoint as a folder."""
+    if not source.exists():
+        raise UserError(
+            f"{source}: no such file or folder; give a .gguf file, or a folder with config.json and safetensors"
+        )
+    if source.suffix == ".gguf":
+        convert(source, scratch)
+        return scratch
+    if not source.is_dir():
+        raise UserError(f"{source}: neither a folder nor a .gguf file; give one with config.json and safetensors")
+    return source
 
 
 def nonfinite_total(measurement: Measurement) -> int:

@@ -96,7 +96,7 @@ def tokenize(texts: Sequence[str], tokenizer_file: Path, first: Sequence[int] = 
     ids = [list(encoding.ids) for encoding in tokenizer.encode_batch(list(texts), add_special_tokens=False)]
     for number, sample in enumerate(ids):
         if not sample:
-            raise UserError(f"corpus: sample {number} has no token; remove it")
+            raise UserError(f"sample {number} of the text has no token; remove it")
     return [[*first, *sample] for sample in ids]
 
 
@@ -155,37 +155,3 @@ def token_texts(tokenizer_file: Path, ids: Iterable[int]) -> dict[int, str]:
         piece = tokenizer.id_to_token(token)
         texts[token] = (piece or "") if "\ufffd" in text or not text else text
     return texts
-
-
-def read_token_lines(file: Path) -> list[list[int]]:
-    """The samples of a JSON-lines file, one `{"input_ids": [...]}` a line.
-
-    Raises:
-        UserError: names file and line.
-    """
-    try:
-        lines = file.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{file}: cannot be read ({type(error).__name__}); give a JSON-lines file") from None
-    samples = [
-        _token_line(line, f"{file}, line {number}") for number, line in enumerate(lines, start=1) if line.strip()
-    ]
-    if not samples:
-        raise UserError(f'{file}: empty; give one {{"input_ids": [...]}} a line')
-    return samples
-
-
-def _token_line(line: str, where: str) -> list[int]:
-    try:
-        row = json.loads(line)
-    except ValueError:
-        raise UserError(f'{where}: not JSON; give one {{"input_ids": [...]}} a line') from None
-    ids = row.get("input_ids") if isinstance(row, dict) else None
-    if not isinstance(ids, list):
-        raise UserError(f'{where}: no list input_ids; give one {{"input_ids": [...]}} a line')
-    if not ids:
-        raise UserError(f"{where}: input_ids is empty; remove the line")
-    wrong = [token for token in ids if type(token) is not int or token < 0]
-    if wrong:
-        raise UserError(f"{where}: {json.dumps(wrong[0])} is not a token id; ids are integers from 0")
-    return ids
