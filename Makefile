@@ -8,6 +8,7 @@ CORES ?= all
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 RUN_TIME := .venv/run-time.stamp
 DEVELOPMENT := .venv/development.stamp
+TESTS := pytest --numprocesses 2 --dist loadgroup
 SOURCES := workflow_scripts tests benchmarks envs
 RULES := Snakefile rules/*.smk
 
@@ -27,10 +28,10 @@ study: $(RUN_TIME)
 	@snakemake --cores $(CORES) --configfile $(STUDY)
 
 test: lint fetch
-	@pytest -m "not slow"
+	@$(TESTS) -m "not slow"
 
 test-all: lint fetch
-	@pytest
+	@$(TESTS)
 
 # Tests run offline; the wheels that they read are fetched before.
 fetch: $(DEVELOPMENT)

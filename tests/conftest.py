@@ -1,13 +1,26 @@
-"""The real checkpoint of the pocket study, dequantized once for all tests."""
+"""The real checkpoint of the pocket study, dequantized once for all tests; how tests are shared out to workers."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 from tokenizers import Tokenizer
 
 from maxact.study import GgufWheel, Study, load_study
+
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # workers share the cores
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests that share a fixture which takes long go to one worker, so that it is made once."""
+    for item in items:
+        for fixture in ("finished", "smollm2"):
+            if fixture in getattr(item, "fixturenames", ()):
+                item.add_marker(pytest.mark.xdist_group(fixture))
+                break
 
 
 @pytest.fixture(scope="session")
