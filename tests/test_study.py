@@ -49,6 +49,18 @@ MISTAKES: dict[str, tuple[Callable[[dict[str, Any]], Any], list[str]]] = {
     "out of range": (lambda s: s["quantize"].update(bits=1), ["quantize.bits", "greater than or equal to 2"]),
     "duplicate checkpoint": (lambda s: s["checkpoints"].append(s["checkpoints"][0]), ["named twice"]),
     "unknown family": (lambda s: s["checkpoints"][0].update(family="smolm2"), ["family", "did you mean 'smollm2'"]),
+    "missing member of a comparison": (
+        lambda s: s.update(comparisons={"moe_vs_dense": {"pair": ["planted-qwen3", "planted-qwen3-mo"]}}),
+        ["comparisons.moe_vs_dense.pair", "no checkpoint is named", "did you mean 'planted-qwen3-moe'"],
+    ),
+    "comparison with itself": (
+        lambda s: s.update(comparisons={"scaling": {"a": ["planted-qwen3", "planted-qwen3"]}}),
+        ["comparisons.scaling.a", "named twice"],
+    ),
+    "unknown question": (
+        lambda s: s.update(comparisons={"scalling": {}}),
+        ["comparisons.scalling", "did you mean 'scaling'"],
+    ),
     "unknown component": (
         lambda s: s["measure"]["components"].append("gates"),
         ["measure", "unknown component 'gates'"],

@@ -1,0 +1,102 @@
+"""The configuration of a study, validated before anything runs.
+
+`load_study` turns the YAML of `config.yaml` or `studies/*.yaml` into one frozen `Study`. Every mistake becomes a
+`UserError` of one line that names file, key and reason. Imports neither torch nor pandas: Snakemake reads it each time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import yaml
+from pydantic import Field, ValidationError, model_validator
+
+from maxact.errors import UserError
+from maxact.study.checkpoints import Checkpoint, Family, Folder, GgufParts, GgufWheel, Peak, Planted, WheelMember
+from maxact.study.comparisons import Comparisons
+from maxact.study.consistency import check
+from maxact.study.measuring import Figures, Measure, Quantize
+from maxact.study.mistakes import one_line
+from maxact.study.sections import Name, Section, Wheel
+from maxact.study.text import Corpus, LoadingCheck, Tokens, TrainedTokenizer
+
+__all__ = [
+    "Checkpoint",
+    "Corpus",
+    "Folder",
+    "GgufParts",
+    "GgufWheel",
+    "Peak",
+    "Planted",
+    "Study",
+    "Wheel",
+    "WheelMember",
+    "load_study",
+    "validate_study",
+]
+
+
+class Study(Section):
+    """All that a user writes about a study. `study` names it: artifacts/<study>/ and reports/<study>/."""
+
+    study: Name
+    corpus: Corpus
+    tokens: Tokens
+    loading_check: LoadingCheck
+    tokenizers: dict[Name, TrainedTokenizer] = {}
+    families: dict[Name, Family]
+    checkpoints: Annotated[list[Checkpoint], Field(min_length=1)]
+    measure: Measure
+    quantize: Quantize
+    comparisons: Comparisons = Comparisons()
+    figures: Figures
+
+    def wheels(self) -> list[Wheel]:
+        """Every wheel that the study reads: of the corpus, then of checkpoints."""
+        found = list(self.corpus.wheels)
+        for checkpoint in self.checkpoints:
+            if isinstance(checkpoint.source, GgufWheel):
+                found.append(checkpoint.source.wheel)
+            elif isinstance(checkpoint.source, GgufParts):
+                found += [part.wheel for part in checkpoint.source.parts]
+        return found
+
+    def checkpoint(self, name: str) -> Checkpoint:
+        """The checkpoint of that name."""
+        return next(checkpoint for checkpoint in self.checkpoints if checkpoint.name == name)
+
+    @model_validator(mode="after")
+    def consistent(self) -> Study:
+        check(self)
+        return self
+
+
+def validate_study(config: Mapping[str, Any], file: str) -> Study:
+    """The study that `config` describes; `file` is named in errors.
+
+    Raises:
+        UserError: one line with file, key and reason.
+    """
+    try:
+        return Study.model_validate(dict(config))
+    except ValidationError as error:
+        raise UserError(f"{file}: {one_line(error, Study)}") from None
+
+
+def load_study(path: Path) -> Study:
+    """Read and validate the YAML file at `path`.
+
+    Raises:
+        UserError: the file cannot be read, is not YAML, or does not describe a study.
+    """
+    try:
+        config = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: cannot be read ({error.__class__.__name__}); give a study file") from None
+    except yaml.YAMLError as error:
+        raise UserError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from None
+    if not isinstance(config, dict):
+        raise UserError(f"{path}: not a mapping of keys; see studies/pocket.yaml")
+    return validate_study(config, str(path))

@@ -1,0 +1,108 @@
+"""The sections about checkpoints: families, and where weights come from."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from maxact.sites.components import COMPONENTS
+from maxact.study.sections import Name, NotNegative, Positive, Section, Sha256, Wheel
+from maxact.study.text import Marker
+
+
+class Family(Section):
+    """Checkpoints that share a tokenizer and an architecture line."""
+
+    model_type: str
+    tokenizer: Name
+    """The checkpoint whose tokenizer is used, or one of `tokenizers`."""
+    marker: Marker | None = None
+
+
+class GgufWheel(Section):
+    """Weights in GGUF inside a wheel."""
+
+    kind: Literal["gguf_wheel"]
+    wheel: Wheel
+    member: str
+
+
+class WheelMember(Section):
+    """One file of a wheel."""
+
+    wheel: Wheel
+    member: str
+
+
+class GgufParts(Section):
+    """Weights in GGUF in several wheels, each with a part of the file."""
+
+    kind: Literal["gguf_parts"]
+    parts: Annotated[list[WheelMember], Field(min_length=1)]
+    sha256: Sha256
+    """Of the joined file."""
+    licence: str
+    """The name of its terms, which the tables show."""
+
+
+class Folder(Section):
+    """A folder with config.json and safetensors, pinned by the digest of what is in it (`maxact digest FOLDER`)."""
+
+    kind: Literal["folder"]
+    path: str
+    sha256: Sha256
+
+
+class Peak(Section):
+    """The truth about a planted checkpoint: the one largest activation, at the family's marker token."""
+
+    component: Literal["embedding", "residual", "attention_output", "mlp_output", "gate", "final_norm"]
+    layer: NotNegative | None = None
+    channel: NotNegative
+    value: float
+
+    @model_validator(mode="after")
+    def layer_where_there_is_one(self) -> Peak:
+        layered = COMPONENTS[self.component].per_layer
+        if layered and self.layer is None:
+            raise ValueError(f"layer is missing: {self.component} exists in every layer")
+        if not layered and self.layer is not None:
+            raise ValueError(f"layer is given, but {self.component} exists once in a model: remove it")
+        return self
+
+
+class Planted(Section):
+    """A tiny seeded checkpoint in a family's real architecture, with a peak put into the weights on purpose."""
+
+    kind: Literal["planted"]
+    seed: int
+    layers: Positive
+    peak: Peak
+
+
+Source = Annotated[GgufWheel | GgufParts | Folder | Planted, Field(discriminator="kind")]
+
+
+class Checkpoint(Section):
+    name: Name
+    family: Name
+    source: Source
+    role: Literal["main", "instruct", "stage"] = "main"
+    """A main checkpoint, one tuned from it, or a stage of its training."""
+    perplexity_ceiling: Annotated[float, Field(gt=1)] | None = None
+    """Above it the study stops: the weights were not loaded rightly. Required for every real checkpoint."""
+    optional: bool = False
+    """Whether the study goes on without it where its source cannot be had."""
+
+    @property
+    def planted(self) -> bool:
+        return self.source.kind == "planted"
+
+    @model_validator(mode="after")
+    def ceiling_where_real(self) -> Checkpoint:
+        if self.planted and self.perplexity_ceiling is not None:
+            raise ValueError("perplexity_ceiling is given for a planted checkpoint, which has no language to predict")
+        if not self.planted and self.perplexity_ceiling is None:
+            raise ValueError("perplexity_ceiling is missing: every real checkpoint has one")
+        return self

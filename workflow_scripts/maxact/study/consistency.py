@@ -1,0 +1,100 @@
+"""What must hold between the sections of a study: names that exist, sizes that fit."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from maxact.study.mistakes import meant
+
+if TYPE_CHECKING:
+    from maxact.study import Study
+
+
+def check(study: Study) -> None:
+    """Compare the sections of a study with each other.
+
+    Raises:
+        ValueError: the first thing that does not hold, with the key where it is.
+    """
+    _names(study)
+    _checkpoints(study)
+    _families(study)
+    _corpus(study)
+    _comparisons(study)
+
+
+def _names(study: Study) -> None:
+    names = [checkpoint.name for checkpoint in study.checkpoints]
+    for index, name in enumerate(names):
+        if name in names[:index]:
+            raise ValueError(f"checkpoints[{index}].name: {name!r} is named twice; checkpoint names are unique")
+    for name in study.tokenizers:
+        if name in names:
+            raise ValueError(f"tokenizers.{name}: a checkpoint has that name; choose another")
+
+
+def _checkpoints(study: Study) -> None:
+    for index, checkpoint in enumerate(study.checkpoints):
+        at = f"checkpoints[{index}] ({checkpoint.name})"
+        family = study.families.get(checkpoint.family)
+        if family is None:
+            raise ValueError(
+                f"{at}.family: {checkpoint.family!r} is not under families{meant(checkpoint.family, study.families)}"
+            )
+        if checkpoint.planted and family.marker is None:
+            raise ValueError(f"{at}: families.{checkpoint.family} has no marker, which a planted checkpoint needs")
+        if checkpoint.planted and family.tokenizer == checkpoint.name:
+            raise ValueError(f"{at}: a planted checkpoint has no tokenizer of its own; name another checkpoint's")
+        if not checkpoint.planted and family.marker is not None:
+            raise ValueError(f"{at}: families.{checkpoint.family} has a marker, which is for planted checkpoints only")
+
+
+def _families(study: Study) -> None:
+    known = [*(checkpoint.name for checkpoint in study.checkpoints), *study.tokenizers]
+    for name, family in study.families.items():
+        if family.tokenizer not in known:
+            raise ValueError(
+                f"families.{name}.tokenizer: no checkpoint or trained tokenizer is named {family.tokenizer!r}"
+                f"{meant(family.tokenizer, known)}"
+            )
+        if family.tokenizer in study.tokenizers and family.marker is None:
+            raise ValueError(
+                f"families.{name}.tokenizer: a trained tokenizer is for planted families, which have a marker"
+            )
+        if family.marker and family.marker.sample >= study.corpus.samples:
+            raise ValueError(
+                f"families.{name}.marker.sample: {family.marker.sample} is not below corpus.samples ({study.corpus.samples})"
+            )
+
+
+def _corpus(study: Study) -> None:
+    names = [checkpoint.name for checkpoint in study.checkpoints]
+    optional = [checkpoint.name for checkpoint in study.checkpoints if checkpoint.optional]
+    if study.corpus.length_tokenizer in optional:
+        raise ValueError(
+            f"corpus.length_tokenizer: {study.corpus.length_tokenizer!r} is optional; the corpus needs one that is not"
+        )
+    if study.corpus.length_tokenizer not in names:
+        raise ValueError(f"corpus.length_tokenizer: no checkpoint is named {study.corpus.length_tokenizer!r}")
+    wanted = study.tokens.splits.calibration + study.tokens.splits.evaluation
+    if wanted > study.corpus.samples:
+        raise ValueError(
+            f"tokens.splits: calibration and evaluation want {wanted} samples, corpus.samples is {study.corpus.samples}"
+        )
+    for domain in study.loading_check.domains:
+        if domain not in study.corpus.proportions:
+            raise ValueError(f"loading_check.domains: {domain!r} is not a domain of corpus.proportions")
+
+
+def _comparisons(study: Study) -> None:
+    names = [checkpoint.name for checkpoint in study.checkpoints]
+    for question, groups in study.comparisons.groups().items():
+        for group, members in groups.items():
+            at = f"comparisons.{question}.{group}"
+            for index, member in enumerate(members):
+                if member not in names:
+                    raise ValueError(
+                        f"{at}: no checkpoint is named {member!r}{meant(member, names)}; add it, or remove it from the group"
+                    )
+                if member in members[:index]:
+                    raise ValueError(f"{at}: {member!r} is named twice")

@@ -1,0 +1,67 @@
+"""The sections about what is computed and how it is shown."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from maxact.figures.registry import FIGURES
+from maxact.sites.components import COMPONENTS
+from maxact.study.mistakes import meant
+from maxact.study.sections import Positive, Section
+
+
+class Measure(Section):
+    dtype: Literal["bfloat16", "float16"]
+    attention: Literal["sdpa", "eager"]
+    threads: Positive
+    """Of a job that runs a model on CPU. They are part of the recipe, as the last bits of a product of matrices can depend
+    on how many share it; so they are the same whatever `--cores` says."""
+    components: list[str]
+
+    @model_validator(mode="after")
+    def known_components(self) -> Measure:
+        for component in self.components:
+            if component not in COMPONENTS:
+                raise ValueError(f"unknown component {component!r}; known: {', '.join(COMPONENTS)}")
+        if len(set(self.components)) < len(self.components):
+            raise ValueError("a component is named twice")
+        return self
+
+
+class Quantize(Section):
+    bits: Annotated[int, Field(ge=2, le=8)]
+    policies: list[Literal["max"] | Annotated[str, Field(pattern=r"^quantile_0\.\d+$")]]
+    """`max`, or `quantile_0.999`: the clipping threshold is that quantile of |x| on the calibration split."""
+
+
+class FigureStyle(Section):
+    """How one figure is drawn; what is not given is as for all figures."""
+
+    width_inches: Annotated[float, Field(gt=1, lt=30)] | None = None
+    font_size: Annotated[float, Field(gt=3, lt=30)] | None = None
+    dots_per_inch: Annotated[int, Field(ge=50, le=600)] | None = None
+
+
+class Figures(Section):
+    """How figures are drawn, all of them and, in `overrides`, one by its name."""
+
+    width_inches: Annotated[float, Field(gt=1, lt=30)]
+    font_size: Annotated[float, Field(gt=3, lt=30)]
+    dots_per_inch: Annotated[int, Field(ge=50, le=600)]
+    overrides: dict[str, FigureStyle] = {}
+
+    def style(self, figure: str) -> dict[str, float]:
+        """The style of one figure."""
+        own = self.overrides.get(figure, FigureStyle()).model_dump(exclude_none=True)
+        return {**self.model_dump(exclude={"overrides"}), **own}
+
+    @model_validator(mode="after")
+    def known_figures(self) -> Figures:
+        for figure in self.overrides:
+            if figure not in FIGURES:
+                raise ValueError(
+                    f"overrides.{figure}: no such figure{meant(figure, FIGURES)}; known: {', '.join(FIGURES)}"
+                )
+        return self
