@@ -12,6 +12,7 @@ from snakemake.utils import min_version
 from maxact.errors import UserError
 from maxact.results.closing import print_closing_table, print_errors
 from maxact.store.workspace import hold_workspace
+from maxact.study.pins import refuse_unpinned
 
 min_version("9.27")
 
@@ -36,6 +37,7 @@ rule all:
 
 onstart:
     try:
+        refuse_unpinned(STUDY, CONFIGURATION)
         hold_workspace(ARTIFACTS)
     except UserError as error:
         sys.exit(f"error: {error}")

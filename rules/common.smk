@@ -12,11 +12,12 @@ from maxact.study import validate_study
 
 if not workflow.overwrite_configfiles:
 
-    configfile: str(Path(workflow.basedir, "studies", "pocket.yaml"))
+    configfile: str(Path(workflow.basedir, "config.yaml"))
 
 
+CONFIGURATION = [Path(file) for file in workflow.configfiles]
 try:
-    STUDY = validate_study(config, ", ".join(map(str, workflow.configfiles)))
+    STUDY = validate_study(config, CONFIGURATION)
     ARTIFACTS = Path("artifacts", STUDY.study)
     REPORTS = Path("reports", STUDY.study)
     if workflow.is_main_process:
@@ -56,6 +57,12 @@ def log_file(stage, name="{name}"):
 def tokenizer_named(name):
     """A trained tokenizer, or that of a checkpoint."""
     return manifest("tokenizer" if name in STUDY.tokenizers else "checkpoint", name)
+
+
+def corpus_of_trained(wildcards):
+    """A trained tokenizer comes after the corpus; one of the hub may come before it."""
+    trained = STUDY.tokenizers[wildcards.name].kind == "trained"
+    return manifest("corpus", "corpus") if trained else []
 
 
 def tokenizer_of_family(wildcards):

@@ -5,7 +5,7 @@ rule corpus:
     """Choose the samples: domain, language, script and length of each."""
     input:
         key=key("corpus", "corpus"),
-        tokenizer=manifest("checkpoint", STUDY.corpus.length_tokenizer),
+        tokenizer=tokenizer_named(STUDY.corpus.length_tokenizer),
     output:
         manifest=manifest("corpus", "corpus"),
     log:
@@ -17,10 +17,10 @@ rule corpus:
 
 
 rule tokenizer:
-    """Train a small tokenizer for planted families on the corpus."""
+    """Train a small tokenizer for planted families on the corpus, or take one from the hub."""
     input:
         key=key("tokenizer"),
-        corpus=manifest("corpus", "corpus"),
+        corpus=corpus_of_trained,
     output:
         manifest=manifest("tokenizer"),
     log:

@@ -15,6 +15,9 @@ rule measure:
     conda:
         ENVIRONMENT
     threads: THREADS
+    params:
+        # The last rule that reads the weights.
+        drop=[] if STUDY.keep_weights else ["checkpoint"],
     script:
         SCRIPT
 

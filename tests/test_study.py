@@ -49,6 +49,7 @@ MISTAKES: dict[str, tuple[Callable[[dict[str, Any]], Any], list[str]]] = {
     "out of range": (lambda s: s["quantize"].update(bits=1), ["quantize.bits", "greater than or equal to 2"]),
     "duplicate checkpoint": (lambda s: s["checkpoints"].append(s["checkpoints"][0]), ["named twice"]),
     "unknown family": (lambda s: s["checkpoints"][0].update(family="smolm2"), ["family", "did you mean 'smollm2'"]),
+    "name of a folder of the store": (lambda s: s.update(study="objects"), ["study", "folder of the store"]),
     "missing member of a comparison": (
         lambda s: s.update(comparisons={"moe_vs_dense": {"pair": ["planted-qwen3", "planted-qwen3-mo"]}}),
         ["comparisons.moe_vs_dense.pair", "no checkpoint is named", "did you mean 'planted-qwen3-moe'"],
@@ -89,7 +90,7 @@ MISTAKES: dict[str, tuple[Callable[[dict[str, Any]], Any], list[str]]] = {
         ["exists once in a model"],
     ),
     "splits too large": (lambda s: s["tokens"]["splits"].update(calibration=1000), ["tokens.splits", "corpus.samples"]),
-    "unknown kind of source": (lambda s: checkpoint(s, True)["source"].update(kind="hub"), ["source", "'hub'"]),
+    "unknown kind of source": (lambda s: checkpoint(s, True)["source"].update(kind="zip"), ["source", "'hub'"]),
     "not a digest": (lambda s: checkpoint(s, False)["source"]["wheel"].update(sha256="abc"), ["sha256", "'abc'"]),
     "unknown policy": (lambda s: s["quantize"]["policies"].append("mean"), ["quantize.policies[2]", "'mean'"]),
     "unknown figure": (

@@ -16,7 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
-from maxact.corpus.packaged_text import TextSample, build, cut, largest_remainder
+from maxact.corpus.choosing import TextSample, cut, largest_remainder
+from maxact.corpus.packaged_text import build
 from maxact.errors import UserError
 from maxact.study import Corpus, Study
 

@@ -65,10 +65,16 @@ class Workspace:
             started=re.findall(r"^(?:local)?rule (\S+):", output, re.MULTILINE),
         )
 
+    def write(self, study: str = "study.yaml") -> None:
+        """Write the study's file."""
+        (self.folder / study).write_text(yaml.safe_dump(self.study, sort_keys=False), encoding="utf-8")
+
     def start(self, *arguments: str, study: str = "study.yaml") -> subprocess.Popen[str]:
         """Start Snakemake by its path, as the README does, with the processes of its jobs in a group of their own."""
-        (self.folder / study).write_text(yaml.safe_dump(self.study, sort_keys=False), encoding="utf-8")
-        environment = os.environ | {"PYTHONPATH": str(self.folder / "workflow_scripts"), "HF_HUB_OFFLINE": "1"}
+        self.write(study)
+        environment = os.environ | {"PYTHONPATH": str(self.folder / "workflow_scripts")}
+        if "HF_ENDPOINT" not in environment:
+            environment["HF_HUB_OFFLINE"] = "1"
         return subprocess.Popen(
             [str(Path(sys.executable).parent / "snakemake"), "--configfile", study, "--cores", "2", *arguments],
             cwd=self.folder,

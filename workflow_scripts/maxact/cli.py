@@ -17,6 +17,9 @@ NONFINITE = 3
 """Exit code of `maxact measure` when an activation was NaN or infinite: a result, but one that must be noticed."""
 
 
+INTERRUPTED = 130
+"""Exit code after an interrupt from the keyboard, as shells have it."""
+
 FAULTS = 1
 """Exit code of `maxact verify` when an object is missing or damaged."""
 
@@ -34,6 +37,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("error: interrupted", file=sys.stderr)
+        return INTERRUPTED
     return code
 
 
@@ -43,7 +49,9 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     measure = commands.add_parser("measure", help="measure one checkpoint: M and where it is")
-    measure.add_argument("source", type=Path, metavar="SOURCE", help="a checkpoint folder or a .gguf file")
+    measure.add_argument(
+        "source", metavar="SOURCE", help="a checkpoint folder, a .gguf file, or hf:REPOSITORY[@REVISION] on the hub"
+    )
     samples = measure.add_mutually_exclusive_group(required=True)
     samples.add_argument("--tokens", type=Path, metavar="FILE.jsonl", help='one {"input_ids": [...]} a line')
     samples.add_argument(
@@ -53,6 +61,13 @@ def _parser() -> argparse.ArgumentParser:
     measure.add_argument("--dtype", choices=["bfloat16", "float16", "float32"], default="bfloat16")
     measure.add_argument("--attention", choices=["sdpa", "eager"], default="sdpa")
     measure.set_defaults(run=_measure)
+
+    pin = commands.add_parser(
+        "pin", help="resolve what a study takes from the hub to commits and digests, in a lock file"
+    )
+    pin.add_argument("study", type=Path, metavar="STUDY.yaml")
+    pin.add_argument("--again", action="store_true", help="resolve anew what is pinned already")
+    pin.set_defaults(run=_pin)
 
     fetch = commands.add_parser("fetch", help="download the pinned wheels of a study, for work without a network")
     fetch.add_argument("study", type=Path, metavar="STUDY.yaml")
@@ -93,6 +108,20 @@ def _measure(options: argparse.Namespace) -> int:
     if count:
         print(f"warning: {count} activations are NaN or infinite; M is over the finite ones", file=sys.stderr)
     return NONFINITE if count else 0
+
+
+def _pin(options: argparse.Namespace) -> int:
+    from maxact.hub.pin import pin_study
+    from maxact.study import load_study
+    from maxact.study.pins import lock_file
+
+    study = load_study(options.study)
+    try:
+        file = pin_study(study, options.study, options.again)
+    except KeyboardInterrupt:
+        raise UserError(f"{lock_file(options.study)}: interrupted; it is as it was before") from None
+    print(f"{file}: {len(list(study.from_hub()))} sources pinned")
+    return 0
 
 
 def _fetch(options: argparse.Namespace) -> int:

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from maxact.checkpoints.planted.registry import PLANTED
+from maxact.checkpoints.sources.registry import KINDS
+from maxact.corpus.registry import RECIPES
 from maxact.errors import UserError
 from maxact.figures.registry import FIGURES
 from maxact.sites.registry import adapter_of
@@ -19,6 +22,7 @@ from maxact.stages import STAGES
 from maxact.store.code import code_digest
 from maxact.store.objects import canonical, write_if_changed
 from maxact.study import Checkpoint, Study
+from maxact.tokenizers.registry import TOKENIZERS
 
 
 def write_stamps(study: Study, folder: Path, locks: Path) -> None:
@@ -30,50 +34,67 @@ def write_stamps(study: Study, folder: Path, locks: Path) -> None:
         locks: the folder with the locked requirements.
     """
     versions = locked_versions(locks)
-    for stage, name, parameters, modules in jobs(study):
+    for job in jobs(study):
+        stage = STAGES[job.stage]
         recipe = {
-            "parameters": parameters,
-            "code": code_digest([STAGES[stage].module, *modules]),
-            "packages": {package: versions[package] for package in STAGES[stage].packages},
+            "parameters": job.parameters,
+            "code": code_digest([stage.module, *job.modules]),
+            "packages": {package: versions[package] for package in (*stage.packages, *job.packages)},
         }
-        write_if_changed(folder / stage / f"{name}.json", canonical(recipe) + "\n")
+        write_if_changed(folder / job.stage / f"{job.name}.json", canonical(recipe) + "\n")
 
 
-def jobs(study: Study) -> Iterator[tuple[str, str, dict[str, Any], list[str]]]:
-    """Stage, name, parameters, and the modules beyond the stage's own, of every job."""
-    yield "corpus", "corpus", study.corpus.model_dump(exclude={"length_tokenizer"}), []
+@dataclass(frozen=True)
+class JobRecipe:
+    """What decides a job beside its inputs: parameters, and modules and packages beyond those of its stage."""
+
+    stage: str
+    name: str
+    parameters: dict[str, Any]
+    modules: tuple[str, ...] = ()
+    packages: tuple[str, ...] = ()
+
+
+def jobs(study: Study) -> Iterator[JobRecipe]:
+    """Every job of a study."""
+    recipe = RECIPES[study.corpus.recipe]
+    yield JobRecipe(
+        "corpus", "corpus", study.corpus.model_dump(exclude={"length_tokenizer"}), (recipe.module,), recipe.packages
+    )
     for name, tokenizer in study.tokenizers.items():
-        yield "tokenizer", name, tokenizer.model_dump(), []
+        kind = TOKENIZERS[tokenizer.kind]
+        yield JobRecipe("tokenizer", name, tokenizer.model_dump(), (kind.module,), kind.packages)
     for name, family in study.families.items():
         marker = family.marker.model_dump() if family.marker else None
-        yield "tokens", name, {**study.tokens.model_dump(), "marker": marker}, []
+        yield JobRecipe("tokens", name, {**study.tokens.model_dump(), "marker": marker})
     for checkpoint in study.checkpoints:
         yield from _jobs_of_checkpoint(study, checkpoint)
     members = [{"name": checkpoint.name, "family": checkpoint.family} for checkpoint in study.checkpoints]
-    yield "results", "results", {"checkpoints": members, **study.quantize.model_dump()}, []
+    yield JobRecipe("results", "results", {"checkpoints": members, **study.quantize.model_dump()})
     for figure in FIGURES:
-        yield "figures", figure, study.figures.style(figure), [FIGURES[figure].module]
+        yield JobRecipe("figures", figure, study.figures.style(figure), (FIGURES[figure].module,))
 
 
-def _jobs_of_checkpoint(study: Study, checkpoint: Checkpoint) -> Iterator[tuple[str, str, dict[str, Any], list[str]]]:
+def _jobs_of_checkpoint(study: Study, checkpoint: Checkpoint) -> Iterator[JobRecipe]:
     family = study.families[checkpoint.family]
     loading = {**study.measure.model_dump(exclude={"components"}), "model_type": family.model_type}
-    planting: list[str] = []
+    kind = KINDS[checkpoint.source.kind]
+    modules = [kind.module]
     source: dict[str, Any] = {"source": checkpoint.source.model_dump(), "model_type": family.model_type}
     if checkpoint.planted:
         # Lengths are counted with another tokenizer than the family's: room for its own count.
-        source |= {"marker": family.marker and family.marker.model_dump(), "context": 8 * max(study.corpus.lengths)}
-        planting = [PLANTED[family.model_type]] if family.model_type in PLANTED else []
+        source |= {"marker": family.marker and family.marker.model_dump(), "context": 8 * study.corpus.longest}
+        modules += [PLANTED[family.model_type]] if family.model_type in PLANTED else []
     if checkpoint.optional:
         source["optional"] = True
-    yield "checkpoint", checkpoint.name, source, planting
+    yield JobRecipe("checkpoint", checkpoint.name, source, tuple(modules), kind.packages)
     if not checkpoint.planted:
         check = {**study.loading_check.model_dump(), "ceiling": checkpoint.perplexity_ceiling, **loading}
-        yield "loading_check", checkpoint.name, check, []
+        yield JobRecipe("loading_check", checkpoint.name, check)
     adapter = adapter_of(family.model_type)  # an unknown family is refused by the stage, with the known ones
-    modules = [adapter] if adapter else []
-    yield "measure", checkpoint.name, {"components": study.measure.components, **loading}, modules
-    yield "quantize", checkpoint.name, study.quantize.model_dump(), []
+    components = {"components": study.measure.components, **loading}
+    yield JobRecipe("measure", checkpoint.name, components, (adapter,) if adapter else ())
+    yield JobRecipe("quantize", checkpoint.name, study.quantize.model_dump())
 
 
 def locked_versions(locks: Path) -> dict[str, str]:

@@ -19,22 +19,26 @@ from maxact.measurement import QUANTILES, Measurement
 from maxact.sample_files import read_text_lines, read_token_lines
 from maxact.sites.legend import LEGEND
 from maxact.tokens import token_texts, tokenize
+from maxact.wheels import cache_folder
+
+HUB = "hf:"
+"""Before a repository of the hub, where a source may also be a folder or file."""
 
 
 def measure_source(
-    source: Path, tokens: Path | None, text: Path | None, dtype: str, attention: str
+    source: str, tokens: Path | None, text: Path | None, dtype: str, attention: str
 ) -> tuple[str, Measurement]:
-    """Measure a checkpoint folder or `.gguf` file on the samples of a file.
+    """Measure a checkpoint on the samples of a file.
 
     Args:
-        source: config.json and safetensors, or GGUF.
+        source: a folder with config.json and safetensors, a `.gguf` file, or `hf:REPOSITORY` or `hf:REPOSITORY@REVISION`.
         tokens: token ids (see `read_token_lines`), or None.
         text: text (see `read_text_lines`) if `tokens` is None; the checkpoint's own tokenizer makes ids of it, without
             special tokens.
         dtype, attention: as in `load_model`.
 
     Returns:
-        The checkpoint's name, and the measurement; all samples are in the split `rest`.
+        The checkpoint's name, of the hub with its commit, and the measurement; all samples are in the split `rest`.
 
     Raises:
         UserError: the source or the samples cannot be used.
@@ -42,7 +46,7 @@ def measure_source(
     lines = read_token_lines(tokens) if tokens else []
     texts = read_text_lines(text) if text else []
     with tempfile.TemporaryDirectory() as scratch:
-        folder = _folder_of(source, Path(scratch))
+        name, folder = _from_hub(source) if source.startswith(HUB) else _from_path(Path(source), Path(scratch))
         tokenizer = folder / "tokenizer.json"
         if texts and not tokenizer.exists():
             raise UserError(f"{source}: has no tokenizer.json; give --tokens instead of --text")
@@ -50,22 +54,42 @@ def measure_source(
         samples = [Sample(number, "rest", tuple(ids)) for number, ids in enumerate(lines)]
         model = load_model(folder, dtype=dtype, attention=attention)
         vocabulary = token_texts(tokenizer, {token for line in lines for token in line}) if tokenizer.exists() else None
-        name = source.stem if source.suffix == ".gguf" else source.resolve().name
         return name, measure(model, samples, list(LEGEND), vocabulary)
 
 
-def _folder_of(source: Path, scratch: Path) -> Path:
-    """The checkpoint as a folder."""
+def _from_path(source: Path, scratch: Path) -> tuple[str, Path]:
+    """Name and folder of a checkpoint of this machine."""
     if not source.exists():
         raise UserError(
-            f"{source}: no such file or folder; give a .gguf file, or a folder with config.json and safetensors"
+            f"{source}: no such file or folder; give a .gguf file, a folder with config.json and safetensors, or "
+            f"{HUB}REPOSITORY@REVISION"
         )
     if source.suffix == ".gguf":
         convert(source, scratch)
-        return scratch
+        return source.stem, scratch
     if not source.is_dir():
         raise UserError(f"{source}: neither a folder nor a .gguf file; give one with config.json and safetensors")
-    return source
+    return source.resolve().name, source
+
+
+def _from_hub(source: str) -> tuple[str, Path]:
+    """Name and folder of a checkpoint of the hub, in the cache of downloads; its revision is resolved to a commit first."""
+    from maxact.hub.download import download
+    from maxact.hub.pin import pin_of
+    from maxact.study import Hub
+    from maxact.study.hub import Pin
+
+    repository, _, revision = source.removeprefix(HUB).partition("@")
+    try:
+        asked = Hub(kind="hub", repository=repository, revision=revision or "main")
+    except ValueError:
+        raise UserError(
+            f"{source}: not a repository of the hub; give {HUB}OWNER/NAME or {HUB}OWNER/NAME@REVISION"
+        ) from None
+    pin = Pin(**pin_of(asked))
+    folder = cache_folder() / "hub" / f"{repository.replace('/', '--')}@{pin.commit}"
+    download(repository, pin.commit, pin.files, folder)
+    return f"{repository}@{pin.commit}", folder
 
 
 def nonfinite_total(measurement: Measurement) -> int:

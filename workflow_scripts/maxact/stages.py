@@ -30,9 +30,9 @@ _WEIGHTS = ("config.json", "*.safetensors", "*.safetensors.index.json")
 _TOKENIZER = ("tokenizer.json", "tokenizer_config.json")
 
 STAGES: dict[str, Stage] = {
-    "checkpoint": Stage("maxact.checkpoints.stage", {"tokenizer": _TOKENIZER}, ("torch", "transformers", "gguf")),
+    "checkpoint": Stage("maxact.checkpoints.stage", {"tokenizer": _TOKENIZER}),
     "corpus": Stage("maxact.corpus.stage", {"tokenizer": _TOKENIZER}, ("tokenizers",)),
-    "tokenizer": Stage("maxact.trained_tokenizer", {"corpus": ("samples.parquet",)}, ("tokenizers",)),
+    "tokenizer": Stage("maxact.tokenizers.stage", {"corpus": ("samples.parquet",)}),
     "tokens": Stage("maxact.tokens", {"corpus": ("samples.parquet",), "tokenizer": _TOKENIZER}, ("tokenizers",)),
     "loading_check": Stage(
         "maxact.loading_check",

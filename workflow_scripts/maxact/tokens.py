@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from tokenizers import Tokenizer
 
-from maxact.corpus.packaged_text import largest_remainder
+from maxact.corpus.choosing import largest_remainder
 from maxact.errors import UserError
 from maxact.store.job import Job, Product
 

@@ -106,6 +106,19 @@ def read_config(folder: Path) -> dict[str, Any]:
     return config
 
 
+def check_model_type(folder: Path, name: str, expected: str) -> None:
+    """Compare what config.json says with what the checkpoint's family declares.
+
+    Raises:
+        UserError: they differ, or there is no such configuration.
+    """
+    found = read_config(folder)["model_type"]
+    if found != expected:
+        raise UserError(
+            f"checkpoint {name}: model_type is {found!r}, its family declares {expected!r}; mend the family"
+        )
+
+
 def read_json(file: Path) -> dict[str, Any]:
     """A JSON object from a file.
 

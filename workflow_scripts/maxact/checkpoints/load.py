@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 import transformers
-from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText
+from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText, Mxfp4Config
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
 from maxact.checkpoints.folder import read_config, weight_files
@@ -62,6 +62,7 @@ def load_model(
                 trust_remote_code=False,
                 output_loading_info=True,
                 ignore_mismatched_sizes=True,
+                **_dequantized(config),
             )
     except (ValueError, KeyError, TypeError, OSError, RuntimeError, AttributeError) as error:
         reason = " ".join(str(error).split())[:200]
@@ -77,6 +78,20 @@ def load_model(
                 f"{folder}: {len(names)} tensors are {what}, such as {sorted(names)[0]!r}; check config.json and weights"
             )
     return model.eval()
+
+
+def _dequantized(config: dict[str, Any]) -> dict[str, Any]:
+    """How a checkpoint that was released quantized is opened in its computing dtype, so that any device measures the same.
+
+    Raises:
+        ValueError: nothing here dequantizes that format.
+    """
+    method = (config.get("quantization_config") or {}).get("quant_method")
+    if method is None:
+        return {}
+    if method != "mxfp4":
+        raise ValueError(f"weights quantized as {method!r} are not dequantized here; use the release in bfloat16")
+    return {"quantization_config": Mxfp4Config(dequantize=True)}
 
 
 def _class_of(folder: Path) -> tuple[Any, Any]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import sys
 from collections import Counter
 from dataclasses import asdict
 
@@ -9,9 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from tokenizers import Tokenizer
 
-from maxact.corpus.packaged_text import build
+from maxact.corpus.registry import RECIPES
 from maxact.store.job import Job, Product
-from maxact.study import Wheel
 
 SCHEMA = pa.schema(
     [
@@ -31,9 +32,12 @@ def compute(job: Job) -> Product:
     """samples.parquet, in the order in which samples are numbered from here on."""
     asked = job.parameters
     tokenizer = Tokenizer.from_file(str(job.path("tokenizer", "tokenizer.json")))
-    wheels = [Wheel(**wheel) for wheel in asked["wheels"]]
-    lengths = {int(length): weight for length, weight in asked["lengths"].items()}  # JSON keys are strings
-    samples = build(asked["samples"], asked["seed"], asked["proportions"], lengths, wheels, tokenizer)
+    samples, shortfall = importlib.import_module(RECIPES[asked["recipe"]].module).samples_of(asked, tokenizer)
+    for domain, count in shortfall.items():
+        print(
+            f"warning: corpus: {count} samples of {domain} could not be found; {asked['fill']} fills them",
+            file=sys.stderr,
+        )
     file = job.scratch / "samples.parquet"
     pq.write_table(
         pa.Table.from_pylist([asdict(sample) for sample in samples], schema=SCHEMA), file, compression="zstd"
@@ -47,5 +51,6 @@ def compute(job: Job) -> Product:
             "domains": dict(domains),
             "scripts": len({sample.script for sample in samples}),
             "languages": len({sample.language for sample in samples}),
+            **({"shortfall": shortfall, "filled_from": asked["fill"]} if shortfall else {}),
         },
     )

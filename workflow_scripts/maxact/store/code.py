@@ -25,9 +25,14 @@ NOT_DECIDING = (
     "maxact.stages",
     "maxact.sites.registry",
     "maxact.checkpoints.planted.registry",
+    "maxact.checkpoints.sources.registry",
+    "maxact.corpus.registry",
+    "maxact.tokenizers.registry",
+    "maxact.hub",
     "maxact.figures.registry",
 )
-"""Modules that cannot change what a stage computes. Some move and check, and what they pass on is in the recipe; the
+"""Modules that cannot change what a stage computes. Some move and check, and what they pass on is in the recipe (a
+hub's files by their digests); the
 registries choose a module by name, and the module chosen is an entry of its own."""
 
 _LAYOUT = {tokenize.COMMENT, tokenize.NL, tokenize.ENCODING, tokenize.ENDMARKER}

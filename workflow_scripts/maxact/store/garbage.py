@@ -16,7 +16,7 @@ DAY = 86_400.0
 
 @dataclass(frozen=True)
 class Garbage:
-    """A file that may be deleted, its size in bytes, and what it was ("object", "action" or "scratch file")."""
+    """A file that may be deleted, its size in bytes, and what it was ("object", "action", "scratch file" or "download")."""
 
     path: Path
     size: int
@@ -47,9 +47,9 @@ def garbage(store: Store, grace_days: float, now: float | None = None) -> list[G
         for path, record in records.items()
         if record["key"] not in kept.records
     ]
-    found += [
-        Garbage(path, path.stat().st_size, "scratch file") for path in store.root.glob("scratch/**/*") if path.is_file()
-    ]
+    for folder, kind in (("scratch", "scratch file"), ("downloads", "download")):
+        left = [path for path in store.root.glob(f"{folder}/**/*") if path.is_file()]
+        found += [Garbage(path, path.stat().st_size, kind) for path in left]
     limit = (time.time() if now is None else now) - grace_days * DAY
     return sorted((item for item in found if item.path.stat().st_mtime <= limit), key=lambda item: item.path)
 
@@ -84,7 +84,10 @@ def delete(store: Store, files: list[Garbage]) -> None:
     for item in files:
         item.path.unlink(missing_ok=True)
     folders = [
-        folder for part in ("objects", "scratch") for folder in store.root.glob(f"{part}/**/") if folder.is_dir()
+        folder
+        for part in ("objects", "scratch", "downloads")
+        for folder in store.root.glob(f"{part}/**/")
+        if folder.is_dir()
     ]
     for folder in sorted(folders, reverse=True):
         if folder.parent != store.root and not any(folder.iterdir()):

@@ -57,6 +57,10 @@ def write_if_changed(path: Path, text: str) -> None:
         write_atomically(path, text)
 
 
+RESERVED = ("objects", "actions", "locks", "scratch", "downloads", "dropped")
+"""Folders of a store; every other one is a study's."""
+
+
 @dataclass(frozen=True)
 class StoredObject:
     """An object as manifests name it: SHA-256 of its bytes, size in bytes, and the file extension it is kept with."""
@@ -110,6 +114,7 @@ class Store:
         """Move `file` into the store and return what names it. A whole copy that is there already is kept."""
         item = StoredObject(digest_file(file), file.stat().st_size, file.suffix)
         target = self.path(item)
+        self._dropped(item).unlink(missing_ok=True)
         if not self.is_whole(item):
             target.parent.mkdir(parents=True, exist_ok=True)
             file.chmod(0o444)
@@ -133,10 +138,29 @@ class Store:
         except OSError:
             return False
 
+    def find(self, sha256: str, suffix: str) -> Path | None:
+        """Where an object of that digest lies, if it is there whole."""
+        path = self.root / "objects" / sha256[:2] / (sha256 + suffix)
+        return path if path.exists() and digest_file(path) == sha256 else None
+
+    def drop(self, item: StoredObject) -> None:
+        """Delete an object on purpose: its manifest stands, and a job that reads it has it made again."""
+        if self.path(item).exists():
+            self._dropped(item).parent.mkdir(parents=True, exist_ok=True)
+            self._dropped(item).touch()
+            self.path(item).unlink()
+
+    def was_dropped(self, item: StoredObject) -> bool:
+        """Whether an object is absent on purpose."""
+        return self._dropped(item).exists()
+
+    def _dropped(self, item: StoredObject) -> Path:
+        return self.root / "dropped" / item.sha256
+
     def manifests(self) -> Iterator[tuple[Path, Manifest]]:
         """Every manifest of every study, with its path, in order."""
         for path in sorted(self.root.glob("*/*/*.json")):
-            if path.parents[1] != self.root / "objects":
+            if path.relative_to(self.root).parts[0] not in RESERVED:
                 yield path, Manifest.read(path)
 
     def action(self, key: str) -> dict[str, Any] | None:

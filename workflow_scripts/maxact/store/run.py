@@ -20,6 +20,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,9 @@ from maxact.errors import UnavailableError, UserError
 from maxact.stages import STAGES, uses_of
 from maxact.store.job import Job, Product, used_objects
 from maxact.store.objects import Manifest, Store, canonical, digest_text, write_atomically
+
+WEIGHTS = "*.safetensors"
+"""What of a checkpoint is dropped where weights are not kept."""
 
 
 def action_key(stage: str, name: str, recipe: Mapping[str, Any], inputs: Mapping[str, Manifest]) -> str:
@@ -110,6 +114,20 @@ def publish(manifest: Manifest, targets: Mapping[str, Path], store: Store) -> No
         os.replace(temporary, target)
 
 
+def drop(manifest: Manifest, pattern: str, output: Path, store: Store) -> None:
+    """Delete the objects of `manifest` whose name matches, but for those that another study in the store keeps.
+
+    Args:
+        output: the manifest of the last job that reads them; its study is the one that does not keep them.
+    """
+    study = output.parents[1]
+    others = [kept for path, kept in store.manifests() if path.parents[1] != study]
+    needed = {item.sha256 for kept in others for item in kept.objects.values()}
+    for name, item in manifest.objects.items():
+        if fnmatch(name, pattern) and item.sha256 not in needed:
+            store.drop(item)
+
+
 def run_rule(rule: Any) -> None:
     """Run the job of a Snakemake rule that is named after its stage (`rule` is the script's `snakemake` object).
 
@@ -128,6 +146,8 @@ def run_rule(rule: Any) -> None:
         manifest, computed = run_job(stage, output.stem, recipe, inputs, store)
         publish(manifest, {Path(path).name: Path(path) for path in rule.output if Path(path) != output}, store)
         write_atomically(output, manifest.to_json())
+        for source in rule.params.get("drop", []):
+            drop(inputs[source], WEIGHTS, output, store)
         verb = "computed" if computed else "taken from the store"
         write_atomically(Path(rule.log[0]), f"{stage}/{output.stem}: {verb}, action {manifest.key}\n")
     except UserError as error:

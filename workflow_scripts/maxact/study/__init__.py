@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,10 +17,12 @@ from maxact.errors import UserError
 from maxact.study.checkpoints import Checkpoint, Family, Folder, GgufParts, GgufWheel, Peak, Planted, WheelMember
 from maxact.study.comparisons import Comparisons
 from maxact.study.consistency import check
+from maxact.study.hub import Hub, HubFiles, HubTokenizer
 from maxact.study.measuring import Figures, Measure, Quantize
 from maxact.study.mistakes import one_line
+from maxact.study.pins import apply_lock
 from maxact.study.sections import Name, Section, Wheel
-from maxact.study.text import Corpus, LoadingCheck, Tokens, TrainedTokenizer
+from maxact.study.text import Corpus, LoadingCheck, PackagedText, TokenizerSource, Tokens
 
 __all__ = [
     "Checkpoint",
@@ -28,6 +30,10 @@ __all__ = [
     "Folder",
     "GgufParts",
     "GgufWheel",
+    "Hub",
+    "HubFiles",
+    "HubTokenizer",
+    "PackagedText",
     "Peak",
     "Planted",
     "Study",
@@ -45,9 +51,11 @@ class Study(Section):
     corpus: Corpus
     tokens: Tokens
     loading_check: LoadingCheck
-    tokenizers: dict[Name, TrainedTokenizer] = {}
+    tokenizers: dict[Name, TokenizerSource] = {}
     families: dict[Name, Family]
     checkpoints: Annotated[list[Checkpoint], Field(min_length=1)]
+    keep_weights: bool = True
+    """Whether the weights of a real checkpoint stay in the store after the last job that reads them."""
     measure: Measure
     quantize: Quantize
     comparisons: Comparisons = Comparisons()
@@ -55,13 +63,24 @@ class Study(Section):
 
     def wheels(self) -> list[Wheel]:
         """Every wheel that the study reads: of the corpus, then of checkpoints."""
-        found = list(self.corpus.wheels)
+        found = list(self.corpus.wheels) if isinstance(self.corpus, PackagedText) else []
         for checkpoint in self.checkpoints:
             if isinstance(checkpoint.source, GgufWheel):
                 found.append(checkpoint.source.wheel)
             elif isinstance(checkpoint.source, GgufParts):
                 found += [part.wheel for part in checkpoint.source.parts]
         return found
+
+    def from_hub(self) -> Iterator[tuple[str, Hub | HubFiles | HubTokenizer]]:
+        """Everything that comes from a hub, with the key where the study names it."""
+        if not isinstance(self.corpus, PackagedText) and isinstance(self.corpus.source, HubFiles):
+            yield "corpus.source", self.corpus.source
+        for name, tokenizer in self.tokenizers.items():
+            if isinstance(tokenizer, HubTokenizer):
+                yield f"tokenizers.{name}", tokenizer
+        for checkpoint in self.checkpoints:
+            if isinstance(checkpoint.source, Hub):
+                yield f"checkpoints.{checkpoint.name}", checkpoint.source
 
     def checkpoint(self, name: str) -> Checkpoint:
         """The checkpoint of that name."""
@@ -73,16 +92,19 @@ class Study(Section):
         return self
 
 
-def validate_study(config: Mapping[str, Any], file: str) -> Study:
-    """The study that `config` describes; `file` is named in errors.
+def validate_study(config: Mapping[str, Any], files: Sequence[Path]) -> Study:
+    """The study that `config` describes, with what the lock files beside `files` pin.
+
+    Args:
+        files: the files that `config` was read from; errors name them.
 
     Raises:
         UserError: one line with file, key and reason.
     """
     try:
-        return Study.model_validate(dict(config))
+        return Study.model_validate(apply_lock(config, files))
     except ValidationError as error:
-        raise UserError(f"{file}: {one_line(error, Study)}") from None
+        raise UserError(f"{', '.join(map(str, files))}: {one_line(error, Study)}") from None
 
 
 def load_study(path: Path) -> Study:
@@ -99,4 +121,4 @@ def load_study(path: Path) -> Study:
         raise UserError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from None
     if not isinstance(config, dict):
         raise UserError(f"{path}: not a mapping of keys; see studies/pocket.yaml")
-    return validate_study(config, str(path))
+    return validate_study(config, [path])

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from maxact.sites.components import COMPONENTS
+from maxact.study.hub import Hub
 from maxact.study.sections import Name, NotNegative, Positive, Section, Sha256, Wheel
 from maxact.study.text import Marker
 
@@ -81,7 +82,7 @@ class Planted(Section):
     peak: Peak
 
 
-Source = Annotated[GgufWheel | GgufParts | Folder | Planted, Field(discriminator="kind")]
+Source = Annotated[GgufWheel | GgufParts | Folder | Hub | Planted, Field(discriminator="kind")]
 
 
 class Checkpoint(Section):

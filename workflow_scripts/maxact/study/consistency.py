@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from maxact.store.objects import RESERVED
 from maxact.study.mistakes import meant
 
 if TYPE_CHECKING:
@@ -24,6 +25,8 @@ def check(study: Study) -> None:
 
 
 def _names(study: Study) -> None:
+    if study.study in RESERVED:
+        raise ValueError(f"study: {study.study!r} is a folder of the store; choose another name")
     names = [checkpoint.name for checkpoint in study.checkpoints]
     for index, name in enumerate(names):
         if name in names[:index]:
@@ -57,7 +60,8 @@ def _families(study: Study) -> None:
                 f"families.{name}.tokenizer: no checkpoint or trained tokenizer is named {family.tokenizer!r}"
                 f"{meant(family.tokenizer, known)}"
             )
-        if family.tokenizer in study.tokenizers and family.marker is None:
+        trained = family.tokenizer in study.tokenizers and study.tokenizers[family.tokenizer].kind == "trained"
+        if trained and family.marker is None:
             raise ValueError(
                 f"families.{name}.tokenizer: a trained tokenizer is for planted families, which have a marker"
             )
@@ -69,13 +73,17 @@ def _families(study: Study) -> None:
 
 def _corpus(study: Study) -> None:
     names = [checkpoint.name for checkpoint in study.checkpoints]
+    names += [name for name, tokenizer in study.tokenizers.items() if tokenizer.kind != "trained"]
     optional = [checkpoint.name for checkpoint in study.checkpoints if checkpoint.optional]
     if study.corpus.length_tokenizer in optional:
         raise ValueError(
             f"corpus.length_tokenizer: {study.corpus.length_tokenizer!r} is optional; the corpus needs one that is not"
         )
     if study.corpus.length_tokenizer not in names:
-        raise ValueError(f"corpus.length_tokenizer: no checkpoint is named {study.corpus.length_tokenizer!r}")
+        raise ValueError(
+            f"corpus.length_tokenizer: no checkpoint, and no tokenizer from a hub, is named {study.corpus.length_tokenizer!r}"
+            f"{meant(study.corpus.length_tokenizer, names)}"
+        )
     wanted = study.tokens.splits.calibration + study.tokens.splits.evaluation
     if wanted > study.corpus.samples:
         raise ValueError(

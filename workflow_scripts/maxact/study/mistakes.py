@@ -26,15 +26,7 @@ def _known_keys(study: type[BaseModel], location: tuple[int | str, ...]) -> list
         if isinstance(part, int) or part not in fields:
             continue
         nested = _sections(fields[part].annotation)
-        model = (
-            nested[0]
-            if len(nested) == 1
-            else {
-                section.model_fields["kind"].annotation.__args__[0]: section
-                for section in nested
-                if "kind" in section.model_fields
-            }
-        )
+        model = nested[0] if len(nested) == 1 else {_tag(section): section for section in nested}
         if isinstance(model, dict):
             after = location[location.index(part) + 1 :]
             model = model.get(str(after[0])) if after else None
@@ -47,14 +39,26 @@ def _sections(annotation: Any) -> list[Any]:
     return [section for argument in getattr(annotation, "__args__", ()) for section in _sections(argument)]
 
 
+def _tag(section: Any) -> str:
+    """What tells a section from others that may stand in its place: the one value of its `kind` or `recipe`."""
+    return next(
+        str(section.model_fields[key].annotation.__args__[0])
+        for key in ("kind", "recipe")
+        if key in section.model_fields
+    )
+
+
+TAGS = (
+    *("gguf_wheel", "gguf_parts", "folder", "planted", "hub", "files", "trained"),
+    *("packaged_text", "sampled_dataset", "ready_dataset"),
+)
+"""Which of several sections pydantic took something for: no part of the key that a user wrote."""
+
+
 def one_line(error: ValidationError, study: type[BaseModel]) -> str:
     """The first mistake of a study: key, reason, and how many more there are."""
     first = error.errors()[0]
-    location = tuple(
-        part
-        for part in first["loc"]
-        if not (isinstance(part, str) and part in ("gguf_wheel", "gguf_parts", "folder", "planted"))
-    )
+    location = tuple(part for part in first["loc"] if part not in TAGS)
     key = re.sub(r"\.\[", "[", ".".join(f"[{part}]" if isinstance(part, int) else str(part) for part in location))
     if first["type"] == "extra_forbidden":
         reason = f"unknown key{meant(str(first['loc'][-1]), _known_keys(study, first['loc'][:-1]))}"

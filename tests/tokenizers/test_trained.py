@@ -9,7 +9,7 @@ import sys
 import pytest
 from tokenizers import Tokenizer
 
-from maxact.trained_tokenizer import STYLES, train
+from maxact.tokenizers.trained import STYLES, train
 
 TEXTS = [
     "The quick brown fox jumps over 1234 lazy dogs, didn't it?\n\n",
@@ -48,8 +48,8 @@ def test_numbers_are_split_as_in_the_family() -> None:
 ONE = """
 import hashlib, sys
 sys.path[:0] = [sys.argv[1]]
-from test_trained_tokenizer import TEXTS
-from maxact.trained_tokenizer import STYLES, train
+from test_trained import TEXTS
+from maxact.tokenizers.trained import STYLES, train
 print(hashlib.sha256("".join(train(style, 1024, TEXTS).to_str() for style in STYLES.values()).encode()).hexdigest())
 """
 

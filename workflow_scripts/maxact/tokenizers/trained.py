@@ -77,7 +77,7 @@ def train(style: Style, vocabulary: int, texts: Iterable[str]) -> Tokenizer:
     return tokenizer
 
 
-def compute(job: Job) -> Product:
+def make(job: Job) -> Product:
     """tokenizer.json and tokenizer_config.json."""
     asked = job.parameters
     style = STYLES[asked["style"]]

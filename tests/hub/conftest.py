@@ -1,0 +1,26 @@
+"""A hub on the loopback, and waits that take no time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from hub.server import Hub, Serving
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
+    """An empty hub, which the code under test takes for the hub."""
+    with Serving(Hub()) as served:
+        monkeypatch.setenv("HF_ENDPOINT", served.address)
+        monkeypatch.delenv("HF_TOKEN", raising=False)
+        yield served
+
+
+@pytest.fixture
+def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The seconds that were waited, had they been."""
+    seconds: list[float] = []
+    monkeypatch.setattr("maxact.hub.client.time.sleep", seconds.append)
+    return seconds

@@ -1,0 +1,116 @@
+"""Files of a pinned commit: resumed where a download broke off, and compared with the digest that the hub gave."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import hashlib
+import shutil
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from huggingface_hub import hf_hub_url
+from huggingface_hub.utils import build_hf_headers, get_session, hf_raise_for_status
+from tqdm import tqdm
+
+from maxact.errors import UserError
+from maxact.hub.client import ask, endpoint
+
+if TYPE_CHECKING:
+    from maxact.study.hub import FilePin
+
+CHUNK = 1 << 20
+
+
+def download(repository: str, commit: str, files: Mapping[str, FilePin], folder: Path) -> None:
+    """Bring `files` of a commit into `folder`; those that are there whole are kept, a part of one is gone on with.
+
+    Raises:
+        UnavailableError: the hub cannot be reached.
+        UserError: the hub refuses, the disk is full, or a file has another digest than its pin.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with _locked(folder), _room(folder):
+        missing = {name: pin for name, pin in files.items() if not (folder / name).exists()}
+        _check_room(missing, folder)
+        total = sum(pin.size for pin in missing.values())
+        with tqdm(total=total, unit="B", unit_scale=True, desc=repository, file=sys.stderr, mininterval=1) as bar:
+            for name, pin in missing.items():
+                part = folder / f"{name}.part"
+                what = f"{repository}@{commit}"
+                ask(what, lambda name=name, part=part, pin=pin: _stream(repository, commit, name, part, pin.size, bar))  # type: ignore[misc]
+                found = digest(part, pin.digest.partition(":")[0])
+                if found != pin.digest:
+                    part.unlink()
+                    raise UserError(
+                        f"{what}: {name} has {found}, the lock file pins {pin.digest}; run again, and if it stays so "
+                        "the hub or the lock file is wrong"
+                    )
+                part.rename(folder / name)
+
+
+def digest(file: Path, kind: str) -> str:
+    """`sha256:...` of the bytes of a file, or `git:...`, the SHA-1 that git gives to a file of that content."""
+    state = hashlib.sha256() if kind == "sha256" else hashlib.sha1(f"blob {file.stat().st_size}\0".encode())
+    with file.open("rb") as stream:
+        while chunk := stream.read(CHUNK):
+            state.update(chunk)
+    return f"{kind}:{state.hexdigest()}"
+
+
+def _stream(repository: str, commit: str, name: str, part: Path, size: int, bar: tqdm[Any]) -> None:
+    """Append what `part` lacks of a file."""
+    if part.exists() and part.stat().st_size > size:
+        part.unlink()
+    have = part.stat().st_size if part.exists() else 0
+    if have == size and part.exists():
+        return
+    url = hf_hub_url(repository, name, revision=commit, endpoint=endpoint())
+    headers = build_hf_headers() | ({"Range": f"bytes={have}-"} if have else {})
+    # Without compression, whose ranges are other bytes.
+    headers["Accept-Encoding"] = "identity"
+    with get_session().stream("GET", url, headers=headers, follow_redirects=True) as response:
+        if response.is_error:
+            response.read()
+            hf_raise_for_status(response)
+        resumed = response.status_code == 206
+        if have and not resumed:
+            have = 0
+        bar.update(have if resumed else 0)
+        with part.open("ab" if resumed else "wb") as stream:
+            for chunk in response.iter_bytes():  # as it comes: what a break would lose is small
+                stream.write(chunk)
+                bar.update(len(chunk))
+
+
+def _check_room(files: Mapping[str, FilePin], folder: Path) -> None:
+    parts = [folder / f"{name}.part" for name in files]
+    have = sum(part.stat().st_size for part in parts if part.exists())
+    wanted = sum(pin.size for pin in files.values()) - have
+    free = shutil.disk_usage(folder).free
+    if wanted > free:
+        raise UserError(
+            f"{folder}: {wanted / 1e9:,.1f} GB are to be downloaded and {free / 1e9:,.1f} GB are free; free space, or say "
+            "`keep_weights: false` in the study"
+        )
+
+
+@contextmanager
+def _room(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise UserError(f"{folder}: the disk is full; free space and run again, what is downloaded is kept") from None
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """One process at a time; the kernel frees the lock."""
+    with (folder / ".lock").open("w") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        yield

@@ -1,0 +1,24 @@
+"""A tokenizer at a pinned commit of a repository on the hub."""
+
+from __future__ import annotations
+
+from maxact.errors import UserError
+from maxact.hub.download import download
+from maxact.store.job import Job, Product
+from maxact.study import HubTokenizer
+
+
+def make(job: Job) -> Product:
+    """Its files, as the lock file pins them.
+
+    Raises:
+        UserError: nothing pins it, or it cannot be had.
+    """
+    source = HubTokenizer(**job.parameters)
+    if source.pin is None:
+        raise UserError(f"tokenizer {job.name}: {source.repository} is not pinned; run `maxact pin`")
+    folder = job.scratch / "tokenizer"
+    download(source.repository, source.pin.commit, source.pin.files, folder)
+    named = f"{source.repository}@{source.pin.commit}"
+    files = {name: folder / name for name in source.pin.files}
+    return Product(files=files, summary={"source": named, "licence": source.pin.licence})
