@@ -9,6 +9,7 @@ import time
 
 from snakemake.utils import min_version
 
+from maxact.devices import check_run
 from maxact.errors import UserError
 from maxact.results.closing import print_closing_table, print_errors
 from maxact.store.workspace import hold_workspace
@@ -38,6 +39,7 @@ rule all:
 onstart:
     try:
         refuse_unpinned(STUDY, CONFIGURATION)
+        check_run(gpus_of_run(), gpus_provided(), sys.argv)
         hold_workspace(ARTIFACTS)
     except UserError as error:
         sys.exit(f"error: {error}")

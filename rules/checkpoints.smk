@@ -32,5 +32,7 @@ rule loading_check:
     conda:
         ENVIRONMENT
     threads: THREADS
+    resources:
+        gpu=gpus_of_checkpoint,
     script:
         SCRIPT

@@ -87,6 +87,28 @@ def loading_check_of(wildcards):
     return manifest("loading_check", wildcards.name) if wildcards.name in REAL else []
 
 
+def gpus_of_checkpoint(wildcards):
+    return STUDY.gpus(wildcards.name)
+
+
+def gpus_of_run():
+    """Devices of each job of this run that runs a model on them; none where another executor than the local one does."""
+    if not workflow.local_exec or workflow.touch:
+        return {}
+    needs = {
+        job.wildcards.name: STUDY.gpus(job.wildcards.name)
+        for job in workflow.dag.needrun_jobs()
+        if job.rule.name in ("loading_check", "measure")
+    }
+    return {name: number for name, number in needs.items() if number}
+
+
+def gpus_provided():
+    """What `--resources gpu=N` says, or a profile; None where neither does."""
+    given = workflow.global_resources.get("gpu")
+    return given.value if given else None
+
+
 def described(kind, name, suffix, entry):
     """Mark a file for the report, with its caption, category and label."""
     path = str(REPORTS / kind / f"{name}.{suffix}")

@@ -18,6 +18,8 @@ rule measure:
     params:
         # The last rule that reads the weights.
         drop=[] if STUDY.keep_weights else ["checkpoint"],
+    resources:
+        gpu=gpus_of_checkpoint,
     script:
         SCRIPT
 

@@ -117,6 +117,21 @@ def test_a_source_that_is_not_optional_must_be_had(store: Store) -> None:
         run_job("first", "a", recipe(text="x", unavailable=True), {}, store)
 
 
+def test_a_recipe_for_gpus_takes_them_after_a_miss_only(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    taken: list[int] = []
+    monkeypatch.setattr("maxact.devices.take", taken.append)
+    on_cpu, _ = run_job("first", "a", recipe(text="x"), {}, store, gpus=3)
+    asked = recipe(text="x", device="cuda")
+    first, _ = run_job("first", "a", asked, {}, store, gpus=3)
+    assert run_job("first", "a", asked, {}, store, gpus=3) == (first, False)
+    assert run_job("first", "b", asked, {}, store, gpus=4)[0].key == first.key != on_cpu.key
+    assert taken == [3]
+    store.path(first.objects["out.txt"]).unlink()
+    second, _ = run_job("second", "b", recipe(text="z"), {"first": first}, store)
+    assert text_of(store, second) == "zx"
+    assert taken == [3, 3]  # made again with as many, whatever the job that needs it has
+
+
 def test_a_failure_leaves_nothing(store: Store) -> None:
     with pytest.raises(UserError):
         run_job("first", "a", recipe(text="x", fail=True), {}, store)
@@ -154,6 +169,7 @@ def rule(tmp_path: Path, **parameters: object) -> SimpleNamespace:
         output=Output(output),
         log=[str(tmp_path / "a.log")],
         threads=2,
+        resources={},
     )
 
 

@@ -77,7 +77,7 @@ def jobs(study: Study) -> Iterator[JobRecipe]:
 
 def _jobs_of_checkpoint(study: Study, checkpoint: Checkpoint) -> Iterator[JobRecipe]:
     family = study.families[checkpoint.family]
-    loading = {**study.measure.model_dump(exclude={"components"}), "model_type": family.model_type}
+    loading = {**study.measure.running(), "model_type": family.model_type}
     kind = KINDS[checkpoint.source.kind]
     modules = [kind.module]
     source: dict[str, Any] = {"source": checkpoint.source.model_dump(), "model_type": family.model_type}

@@ -24,6 +24,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
+from maxact import devices
 from maxact.errors import UnavailableError, UserError
 from maxact.stages import STAGES, uses_of
 from maxact.store.job import Job, Product, used_objects
@@ -47,9 +48,11 @@ def action_key(stage: str, name: str, recipe: Mapping[str, Any], inputs: Mapping
 
 
 def run_job(
-    stage: str, name: str, recipe: Mapping[str, Any], inputs: Mapping[str, Manifest], store: Store
+    stage: str, name: str, recipe: Mapping[str, Any], inputs: Mapping[str, Manifest], store: Store, gpus: int = 0
 ) -> tuple[Manifest, bool]:
     """The manifest of one job, and whether it had to be computed.
+
+    A recipe with `device: cuda` takes `gpus` devices of the machine (`maxact/devices.py`), or one, after a miss only.
 
     Where an optional source cannot be had, it is a manifest without objects whose summary says why (`unavailable`), and so
     is that of every job that reads it alone. Nothing is recorded of it, so that a later run can try again.
@@ -66,7 +69,7 @@ def run_job(
         if record is not None:
             return _manifest(record, name), False
         try:
-            record = _compute(stage, name, key, recipe, inputs, store)
+            record = _compute(stage, name, key, recipe, inputs, store, gpus)
         except UnavailableError as error:
             if not recipe["parameters"].get("optional"):
                 raise
@@ -92,7 +95,8 @@ def restore(manifest: Manifest, store: Store) -> None:
                 "again; copy it from where the store came"
             )
         inputs = {source: _upstream(key, store) for source, key in record["inputs"].items()}
-        again = _compute(manifest.stage, manifest.name, manifest.key, record["recipe"], inputs, store)
+        recipe, gpus = record["recipe"], record.get("gpus", 0)
+        again = _compute(manifest.stage, manifest.name, manifest.key, recipe, inputs, store, gpus)
     if again["objects"] != record["objects"]:
         raise UserError(
             f"{manifest.stage}/{manifest.name}: made again, its bytes differ (code or sources have changed); delete its "
@@ -143,7 +147,7 @@ def run_rule(rule: Any) -> None:
         recipe = json.loads(Path(rule.input.key).read_text(encoding="utf-8"))
         # Before torch is imported, which reads it then. Snakemake's own number is less where --cores is.
         os.environ["OMP_NUM_THREADS"] = str(recipe["parameters"].get("threads", rule.threads))
-        manifest, computed = run_job(stage, output.stem, recipe, inputs, store)
+        manifest, computed = run_job(stage, output.stem, recipe, inputs, store, rule.resources.get("gpu", 0))
         publish(manifest, {Path(path).name: Path(path) for path in rule.output if Path(path) != output}, store)
         write_atomically(output, manifest.to_json())
         for source in rule.params.get("drop", []):
@@ -181,13 +185,16 @@ def _upstream(key: str, store: Store) -> Manifest:
 
 
 def _compute(
-    stage: str, name: str, key: str, recipe: Mapping[str, Any], inputs: Mapping[str, Manifest], store: Store
+    stage: str, name: str, key: str, recipe: Mapping[str, Any], inputs: Mapping[str, Manifest], store: Store, gpus: int
 ) -> dict[str, Any]:
     _check_packages(recipe)
     uses = uses_of(stage, name)
     for source, manifest in inputs.items():
         if not all(store.is_whole(item) for item in used_objects(source, manifest, uses).values()):
             restore(manifest, store)
+    taken = max(1, gpus) if recipe["parameters"].get("device") == "cuda" else 0
+    if taken:
+        devices.take(taken)
     started = time.time()
     with store.scratch() as scratch:
         job = Job(stage, name, recipe["parameters"], inputs, uses, store, scratch)
@@ -206,6 +213,7 @@ def _compute(
         "objects": objects,
         "summary": product.summary,
         "recipe": recipe,
+        **({"gpus": taken} if taken else {}),
     }
 
 

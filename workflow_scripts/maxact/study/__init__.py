@@ -86,6 +86,10 @@ class Study(Section):
         """The checkpoint of that name."""
         return next(checkpoint for checkpoint in self.checkpoints if checkpoint.name == name)
 
+    def gpus(self, name: str) -> int:
+        """Devices of a job that runs that checkpoint; none on CPU."""
+        return 0 if self.measure.device == "cpu" else self.checkpoint(name).gpus or 1
+
     @model_validator(mode="after")
     def consistent(self) -> Study:
         check(self)

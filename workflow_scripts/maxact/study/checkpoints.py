@@ -95,6 +95,8 @@ class Checkpoint(Section):
     """Above it the study stops: the weights were not loaded rightly. Required for every real checkpoint."""
     optional: bool = False
     """Whether the study goes on without it where its source cannot be had."""
+    gpus: Positive | None = None
+    """Devices of one job where `measure.device` is cuda, over which its layers are spread; 1 if it is not given."""
 
     @property
     def planted(self) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -15,10 +15,16 @@ from maxact.study.sections import Positive, Section
 class Measure(Section):
     dtype: Literal["bfloat16", "float16"]
     attention: Literal["sdpa", "eager"]
+    device: Literal["cpu", "cuda"] = "cpu"
+    """Where models run. `cuda` is part of the recipe; the model of the GPU is in the journal."""
     threads: Positive
     """Of a job that runs a model on CPU. They are part of the recipe, as the last bits of a product of matrices can depend
-    on how many share it; so they are the same whatever `--cores` says."""
+    on how many share it; so they are the same whatever `--cores` says. On a GPU they decide nothing."""
     components: list[str]
+
+    def running(self) -> dict[str, Any]:
+        """What decides how a model runs; a study on CPU says nothing of devices."""
+        return self.model_dump(exclude={"components", "device" if self.device == "cpu" else "threads"})
 
     @model_validator(mode="after")
     def known_components(self) -> Measure:
