@@ -77,7 +77,7 @@ def start() -> Iterator[Start]:
     started: list[subprocess.Popen[str]] = []
 
     def begin(number: int, script: str = HOLD, *arguments: str, **environment: str) -> subprocess.Popen[str]:
-        pipes: dict[str, Any] = {name: subprocess.PIPE for name in ("stdin", "stdout", "stderr")}
+        pipes: dict[str, Any] = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
         command = [sys.executable, "-c", script, str(number), *arguments]
         process = subprocess.Popen(command, text=True, env=os.environ | environment, **pipes)
         started.append(process)

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from maxact import __version__
+from maxact.devices import take
 from maxact.errors import UserError
 
 NONFINITE = 3
@@ -60,6 +61,8 @@ def _parser() -> argparse.ArgumentParser:
     measure.add_argument("--json", action="store_true", help="print one JSON object with every site")
     measure.add_argument("--dtype", choices=["bfloat16", "float16", "float32"], default="bfloat16")
     measure.add_argument("--attention", choices=["sdpa", "eager"], default="sdpa")
+    measure.add_argument("--device", choices=["cpu", "cuda"], default="cpu", help="default: %(default)s")
+    measure.add_argument("--gpus", type=_positive, default=1, metavar="N", help="GPUs to take with cuda (default: 1)")
     measure.set_defaults(run=_measure)
 
     pin = commands.add_parser(
@@ -97,11 +100,20 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise ValueError(text)
+    return number
+
+
 def _measure(options: argparse.Namespace) -> int:
+    if options.device == "cuda":
+        take(options.gpus)
     from maxact.single import measure_source, nonfinite_total, to_json, to_text
 
     checkpoint, measurement = measure_source(
-        options.source, options.tokens, options.text, options.dtype, options.attention
+        options.source, options.tokens, options.text, options.dtype, options.attention, options.device
     )
     print(to_json(checkpoint, measurement) if options.json else to_text(checkpoint, measurement))
     count = nonfinite_total(measurement)

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import torch
 from torch.nn.functional import cross_entropy
 
-from maxact.checkpoints.load import load_model
+from maxact.checkpoints.load import gpu_names, load_model
 from maxact.errors import UserError
 from maxact.store.job import Job, Product
 
@@ -40,11 +40,11 @@ def perplexity(model: Any, samples: Sequence[Sequence[int]]) -> tuple[float, int
     cap = getattr(model.config.get_text_config(), "final_logit_softcapping", None)
     with torch.inference_mode():
         for token_ids in samples:
-            ids = torch.tensor([token_ids])
+            ids = torch.tensor([token_ids], device=model.device)
             states = model.get_decoder()(input_ids=ids, use_cache=False).last_hidden_state[0, :-1]
             for start in range(0, len(states), CHUNK):
                 logits = _capped(head(states[start : start + CHUNK]), cap).float()
-                target = ids[0, 1 + start : 1 + start + len(logits)]
+                target = ids[0, 1 + start : 1 + start + len(logits)].to(logits.device)
                 total += float(cross_entropy(logits, target, reduction="none").double().sum())
                 tokens += len(logits)
     if not tokens:
@@ -87,7 +87,8 @@ def compute(job: Job) -> Product:
     asked = job.parameters
     rows = pq.read_table(job.path("tokens", "tokens.parquet")).to_pylist()
     chosen = choose(rows, asked["domains"], asked["language"], asked["tokens"])
-    model = load_model(job.folder("checkpoint"), asked["dtype"], asked["attention"], asked["model_type"])
+    folder, device = job.folder("checkpoint"), asked.get("device", "cpu")
+    model = load_model(folder, asked["dtype"], asked["attention"], asked["model_type"], device)
     found, tokens = perplexity(model, [row["token_ids"] for row in chosen])
     if not found <= asked["ceiling"]:
         raise UserError(
@@ -103,4 +104,5 @@ def compute(job: Job) -> Product:
     file = job.scratch / "perplexity.json"
     file.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
     summary = {name: result[name] for name in ("perplexity", "tokens", "ceiling")}
-    return Product(files={file.name: file}, summary=summary, costs={"forward_passes": len(chosen)})
+    costs = {"forward_passes": len(chosen), "gpus": gpu_names(model)}
+    return Product(files={file.name: file}, summary=summary, costs=costs)

@@ -26,7 +26,7 @@ HUB = "hf:"
 
 
 def measure_source(
-    source: str, tokens: Path | None, text: Path | None, dtype: str, attention: str
+    source: str, tokens: Path | None, text: Path | None, dtype: str, attention: str, device: str = "cpu"
 ) -> tuple[str, Measurement]:
     """Measure a checkpoint on the samples of a file.
 
@@ -35,7 +35,7 @@ def measure_source(
         tokens: token ids (see `read_token_lines`), or None.
         text: text (see `read_text_lines`) if `tokens` is None; the checkpoint's own tokenizer makes ids of it, without
             special tokens.
-        dtype, attention: as in `load_model`.
+        dtype, attention, device: as in `load_model`.
 
     Returns:
         The checkpoint's name, of the hub with its commit, and the measurement; all samples are in the split `rest`.
@@ -52,7 +52,7 @@ def measure_source(
             raise UserError(f"{source}: has no tokenizer.json; give --tokens instead of --text")
         lines = lines or tokenize(texts, tokenizer)
         samples = [Sample(number, "rest", tuple(ids)) for number, ids in enumerate(lines)]
-        model = load_model(folder, dtype=dtype, attention=attention)
+        model = load_model(folder, dtype=dtype, attention=attention, device=device)
         vocabulary = token_texts(tokenizer, {token for line in lines for token in line}) if tokenizer.exists() else None
         return name, measure(model, samples, list(LEGEND), vocabulary)
 

@@ -22,9 +22,13 @@ transformers.utils.logging.disable_progress_bar()
 
 
 def load_model(
-    folder: Path, dtype: str = "bfloat16", attention: str = "sdpa", expected_model_type: str | None = None
+    folder: Path,
+    dtype: str = "bfloat16",
+    attention: str = "sdpa",
+    expected_model_type: str | None = None,
+    device: str = "cpu",
 ) -> Any:
-    """The language model in `folder`, on CPU, in evaluation mode; a vision-language model with its wrapper.
+    """The language model in `folder`, on `device`, in evaluation mode; a vision-language model with its wrapper.
 
     Args:
         folder: config.json and safetensors.
@@ -32,11 +36,14 @@ def load_model(
         attention: "sdpa" or "eager". An architecture for which transformers has no sdpa (soft-capped scores in Gemma 2,
             sinks in gpt-oss) is opened with "eager"; `model.config._attn_implementation` says which it is.
         expected_model_type: what the checkpoint's family declares.
+        device: "cpu", or "cuda": the GPU that this process sees, or all that it sees, with whole blocks on each.
 
     Raises:
         UserError: a file is missing, damaged or a pickle; the architecture is unknown, needs remote code, or is not the
-            declared one; tensors are missing, left over, or of another shape.
+            declared one; tensors are missing, left over, or of another shape; torch has no CUDA, sees no GPU, or the
+            weights do not fit on those that it sees.
     """
+    devices = _devices(device)
     config = read_config(folder)
     model_type = config["model_type"]
     if expected_model_type is not None and model_type != expected_model_type:
@@ -57,6 +64,7 @@ def load_model(
                 folder,
                 dtype=getattr(torch, dtype),
                 attn_implementation=attention if model_class._supports_sdpa else "eager",
+                device_map=None if device == "cpu" else devices[0] if len(devices) == 1 else "auto",
                 local_files_only=True,
                 use_safetensors=True,
                 trust_remote_code=False,
@@ -77,6 +85,9 @@ def load_model(
             raise UserError(
                 f"{folder}: {len(names)} tensors are {what}, such as {sorted(names)[0]!r}; check config.json and weights"
             )
+    placed = getattr(model, "hf_device_map", {}).values()
+    if device == "cuda" and any(str(place) in ("cpu", "disk") for place in placed):
+        raise UserError(f"{folder}: does not fit on {len(devices)} GPUs; give it more (gpus of the checkpoint)")
     return model.eval()
 
 
@@ -92,6 +103,26 @@ def _dequantized(config: dict[str, Any]) -> dict[str, Any]:
     if method != "mxfp4":
         raise ValueError(f"weights quantized as {method!r} are not dequantized here; use the release in bfloat16")
     return {"quantization_config": Mxfp4Config(dequantize=True)}
+
+
+def gpu_names(model: Any) -> list[str]:
+    """What the GPUs are called on which the model lies; empty on CPU."""
+    devices = {parameter.device for parameter in model.parameters()}
+    used = sorted(device.index or 0 for device in devices if device.type == "cuda")
+    return [torch.cuda.get_device_name(index) for index in used]
+
+
+def _devices(device: str) -> list[str]:
+    """The devices that a model may lie on, as torch calls them."""
+    if device == "cpu":
+        return ["cpu"]
+    if torch.version.cuda is None:
+        raise UserError(
+            f"torch {torch.__version__} is built without CUDA; run `make gpu`, which installs the CUDA build"
+        )
+    if not torch.cuda.is_available():
+        raise UserError("torch sees no GPU; is one there (nvidia-smi -L), and does its driver suit torch?")
+    return [f"cuda:{index}" for index in range(torch.cuda.device_count())]
 
 
 def _class_of(folder: Path) -> tuple[Any, Any]:

@@ -104,7 +104,7 @@ class Watch:
 
     def _see(self, site: Site, x: Tensor) -> None:
         """One tensor at one site: [1, tokens, channels] or [tokens, channels]."""
-        x_TC = x.detach().reshape(-1, x.shape[-1])
+        x_TC = x.detach().reshape(-1, x.shape[-1]).cpu()  # the kernels are for CPU
         if len(x_TC) != len(self._sample.token_ids):
             raise RuntimeError(
                 f"{site.component} at layer {site.layer}: {len(x_TC)} rows for {len(self._sample.token_ids)} tokens"
@@ -130,7 +130,7 @@ def measure(
     """Run every sample through the model's decoder and keep the statistics of every site.
 
     Args:
-        model: a transformers causal language model on CPU, in evaluation mode; its head is not run.
+        model: a transformers causal language model on any device, in evaluation mode; its head is not run.
         samples: in any order; the result does not depend on it.
         components: which to measure.
         vocabulary: text by token id, for the table `top`.

@@ -6,7 +6,7 @@ import time
 
 import pyarrow.parquet as pq
 
-from maxact.checkpoints.load import load_model
+from maxact.checkpoints.load import gpu_names, load_model
 from maxact.measure.headline import headline
 from maxact.measure.run import Sample, measure
 from maxact.store.job import Job, Product
@@ -23,6 +23,7 @@ def compute(job: Job) -> Product:
         dtype=parameters["dtype"],
         attention=parameters["attention"],
         expected_model_type=parameters["model_type"],
+        device=parameters.get("device", "cpu"),
     )
     started = time.perf_counter()
     texts = {row["token_id"]: row["text"] for row in vocabulary}
@@ -43,5 +44,6 @@ def compute(job: Job) -> Product:
             "forward_passes": len(samples),
             "tokens": extent["tokens"],
             "measuring_seconds": round(seconds, 3),
+            "gpus": gpu_names(model),
         },
     )
