@@ -7,6 +7,7 @@ STUDY ?= studies/pocket.yaml
 CORES ?= all
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 RUN_TIME := .venv/run-time.stamp
+GPU := .venv/gpu.stamp
 DEVELOPMENT := .venv/development.stamp
 TESTS := pytest --numprocesses 2 --dist loadgroup
 SOURCES := workflow_scripts tests benchmarks envs
@@ -14,10 +15,12 @@ RULES := Snakefile rules/*.smk
 
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help study test test-all fetch lint lock clean
+.PHONY: help study gpu gpu-checks test test-all fetch lint lock clean
 
 help:
 	@echo "make study     set up .venv, then run the study (STUDY=$(STUDY), CORES=$(CORES))"
+	@echo "make gpu       set up .venv with the CUDA build of torch, for studies with measure.device: cuda"
+	@echo "make gpu-checks  the checks that need a GPU"
 	@echo "make test      set up .venv, then static checks and the fast tests"
 	@echo "make test-all  the same with the slow tests"
 	@echo "make lint      static checks alone"
@@ -26,6 +29,11 @@ help:
 
 study: $(RUN_TIME)
 	@snakemake --cores $(CORES) --configfile $(STUDY)
+
+gpu: $(GPU)
+
+gpu-checks: $(GPU) fetch
+	@pytest -m gpu -rs
 
 test: lint fetch
 	@$(TESTS) -m "not slow"
@@ -59,6 +67,14 @@ $(RUN_TIME): envs/cpu.txt envs/torch.txt pyproject.toml
 	@$(PIP) --no-deps --no-build-isolation --editable .
 	@touch $@
 
+# `===` takes the build whose version has no local tag, which is the CUDA build on PyPI, where `==` may take a CPU build.
+$(GPU): envs/gpu.txt $(RUN_TIME)
+	@echo "installing what envs/gpu.txt locks, and the CUDA build of torch"
+	@$(PIP) --no-deps --require-hashes --requirement envs/gpu.txt
+	@$(PIP) --no-deps "$$(sed -n 's/^torch==/torch===/p' envs/torch.txt)"
+	@$(BIN)/python -c 'import torch; torch.version.cuda or exit(f"error: torch {torch.__version__} is built without CUDA; install the CUDA build of that version into .venv from where you get it")'
+	@touch $@
+
 $(DEVELOPMENT): envs/dev.txt $(RUN_TIME)
 	@echo "installing what envs/dev.txt locks"
 	@$(PIP) --require-hashes --requirement envs/dev.txt
@@ -67,6 +83,7 @@ $(DEVELOPMENT): envs/dev.txt $(RUN_TIME)
 lock:
 	uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --no-header --no-annotate --excludes envs/torch.txt envs/cpu.in --output-file envs/cpu.txt
 	cd envs && uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --no-header --no-annotate dev.in --output-file dev.txt
+	uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --no-header --no-annotate envs/gpu.in --output-file envs/gpu.txt
 	python3 envs/make_conda.py
 
 clean:

@@ -255,3 +255,14 @@ def test_help_imports_neither_torch_nor_pandas(arguments: list[str], tmp_path: P
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "maxact" in done.stdout
+
+
+def test_a_gpu_that_is_not_there_is_one_line(
+    checkpoint: Path, tokens: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("SLURM_JOB_ID", raising=False)
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", "")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    code, output, errors = told(capsys, checkpoint, "--tokens", tokens, "--device", "cuda")
+    assert (code, output) == (2, "")
+    assert errors == "error: CUDA_VISIBLE_DEVICES is '', which hides every GPU; unset it or name devices in it\n"

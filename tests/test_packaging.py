@@ -73,7 +73,7 @@ def make_conda() -> ModuleType:
     return module
 
 
-@pytest.mark.parametrize("lock", ["cpu.txt", "dev.txt"])
+@pytest.mark.parametrize("lock", ["cpu.txt", "dev.txt", "gpu.txt"])
 def test_a_lock_pins_every_package_exactly_and_with_hashes(lock: str) -> None:
     lines = requirements(ENVS / lock)
     assert lines
@@ -96,14 +96,38 @@ def test_what_torch_needs_is_locked() -> None:
     assert needs
     for text in needs:
         needed = Requirement(text)
-        builds = needed.name.startswith(("nvidia", "cuda", "triton"))  # torch pins these exactly itself
-        if builds or (needed.marker and not needed.marker.evaluate({"extra": ""})):
+        if needed.marker and not needed.marker.evaluate({"extra": ""}):
             continue
-        version = version_here(ENVS / "cpu.txt", needed.name)
-        assert version, f"{needed.name} is not in cpu.txt"
-        assert needed.specifier.contains(version), (
-            f"cpu.txt has {needed.name} {version}, torch wants {needed.specifier}"
-        )
+        # Of the CUDA build alone; it is not installed where tests run without a GPU.
+        lock = "gpu.txt" if needed.name.startswith(("nvidia", "cuda", "triton")) else "cpu.txt"
+        version = version_here(ENVS / lock, needed.name)
+        assert version, f"{needed.name} is not in {lock}"
+        assert needed.specifier.contains(version), f"{lock} has {needed.name} {version}, torch wants {needed.specifier}"
+
+
+def test_the_cuda_lock_has_nothing_of_the_others() -> None:
+    """So that keys, which have the versions of all locks, are the same with and without it; torch is in torch.txt alone."""
+    here = pins(ENVS / "gpu.txt")
+    assert here
+    assert all(name.startswith(("nvidia-", "cuda-", "triton")) for name, _ in here)
+    others = pins(ENVS / "cpu.txt") | pins(ENVS / "dev.txt") | pins(ENVS / "torch.txt")
+    assert not {name for name, _ in here} & {name for name, _ in others}
+
+
+def test_make_gpu_installs_the_lock_then_the_build_of_torch_without_a_local_tag(bare: Path) -> None:
+    shutil.copy(ENVS / "torch.txt", bare / "envs")
+    (line,) = requirements(ENVS / "torch.txt")
+    shown = make(bare, "--dry-run", "gpu", f"PYTHON={sys.executable}").stdout
+    lock, torch = shown.index("--requirement envs/gpu.txt"), shown.index("torch===")
+    assert shown.index("--requirement envs/torch.txt") < lock < torch
+    (command,) = [line for line in shown.splitlines() if "sed -n" in line]
+    asked = subprocess.run(
+        ["sh", "-c", re.search(r'\$\((sed .+?)\)"', command)[1]],  # type: ignore[index]
+        cwd=bare,
+        capture_output=True,
+        text=True,
+    )
+    assert asked.stdout.strip() == line.replace("==", "===")
 
 
 def test_dev_pins_no_other_version_than_cpu() -> None:
@@ -113,7 +137,7 @@ def test_dev_pins_no_other_version_than_cpu() -> None:
     }
 
 
-@pytest.mark.parametrize(("source", "lock"), [("cpu.in", "cpu.txt"), ("dev.in", "dev.txt")])
+@pytest.mark.parametrize(("source", "lock"), [("cpu.in", "cpu.txt"), ("dev.in", "dev.txt"), ("gpu.in", "gpu.txt")])
 def test_a_lock_has_all_that_its_source_asks_for(source: str, lock: str) -> None:
     for line in requirements(ENVS / source):
         if line.startswith("-c "):
@@ -213,7 +237,7 @@ def bare(tmp_path: Path) -> Path:
     for name in ("Makefile", "pyproject.toml"):
         shutil.copy(REPOSITORY / name, tmp_path)
     (tmp_path / "envs").mkdir()
-    for name in ("cpu.txt", "torch.txt", "dev.txt"):
+    for name in ("cpu.txt", "torch.txt", "dev.txt", "gpu.txt"):
         (tmp_path / "envs" / name).write_text("", encoding="utf-8")
     return tmp_path
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from transformers import AutoModelForCausalLM, LlamaForCausalLM
 
 from maxact.checkpoints.folder import folder_digest
 from maxact.checkpoints.load import load_model
@@ -95,3 +96,54 @@ def test_the_digest_of_a_folder_follows_what_counts(llama: Path) -> None:
     assert folder_digest(llama) == before
     edit_config(llama, rope_theta=1.0)
     assert folder_digest(llama) != before
+
+
+@pytest.fixture
+def with_cuda(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], dict[str, Any]]:
+    """Stand-in for a torch with CUDA and so many GPUs; what transformers is then asked is returned as it is asked."""
+
+    def pretend(gpus: int) -> dict[str, Any]:
+        asked: dict[str, Any] = {}
+        monkeypatch.setattr(torch.version, "cuda", "13.0")
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: gpus > 0)
+        monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
+        opener = AutoModelForCausalLM.from_pretrained
+
+        def opened(*arguments: Any, device_map: Any = None, **keywords: Any) -> Any:
+            asked["device_map"] = device_map
+            return opener(*arguments, **keywords)
+
+        monkeypatch.setattr(AutoModelForCausalLM, "from_pretrained", opened)
+        return asked
+
+    return pretend
+
+
+@pytest.mark.parametrize(("device", "gpus", "expected"), [("cpu", 2, None), ("cuda", 1, "cuda:0"), ("cuda", 3, "auto")])
+def test_a_model_goes_to_the_one_gpu_or_is_spread_over_all(
+    device: str, gpus: int, expected: str | None, llama: Path, with_cuda: Callable[[int], dict[str, Any]]
+) -> None:
+    asked = with_cuda(gpus)
+    load_model(llama, device=device)
+    assert asked["device_map"] == expected
+
+
+def test_a_torch_that_cannot_use_a_gpu_is_told(
+    llama: Path, with_cuda: Callable[[int], dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with_cuda(0)
+    with pytest.raises(UserError, match="torch sees no GPU"):
+        load_model(llama, device="cuda")
+    monkeypatch.setattr(torch.version, "cuda", None)
+    with pytest.raises(UserError, match="is built without CUDA; run `make gpu`"):
+        load_model(llama, device="cuda")
+
+
+def test_a_model_that_does_not_fit_on_its_gpus_is_refused(
+    llama: Path, with_cuda: Callable[[int], dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with_cuda(2)
+    spread = {"model": 0, "lm_head": "cpu"}
+    monkeypatch.setattr(LlamaForCausalLM, "hf_device_map", spread, raising=False)
+    with pytest.raises(UserError, match="does not fit on 2 GPUs; give it more"):
+        load_model(llama, device="cuda")

@@ -100,6 +100,17 @@ def test_packages_that_are_not_the_locked_ones_are_refused(store: Store) -> None
     assert toy_stage.CALLS == []
 
 
+@pytest.mark.parametrize("build", ["", "+cpu", "+cu130"])
+def test_builds_of_one_version_share_their_results(build: str, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = recipe(text="x") | {"packages": {"torch": "2.13.0"}}
+    monkeypatch.setattr("importlib.metadata.version", lambda package: "2.13.0")
+    first, _ = run_job("first", "a", asked, {}, store)
+    monkeypatch.setattr("importlib.metadata.version", lambda package: f"2.13.0{build}")
+    assert run_job("first", "a", asked, {}, store) == (first, False)
+    computed, fresh = run_job("first", "a", asked, {}, Store(store.root / "other"))
+    assert (computed.key, fresh) == (first.key, True)
+
+
 def test_an_optional_source_that_cannot_be_had_is_told_and_what_reads_it_alone_is_left_out(store: Store) -> None:
     asked = recipe(text="x", unavailable=True, optional=True)
     first, _ = run_job("first", "a", asked, {}, store)

@@ -1,0 +1,101 @@
+"""What only a GPU can show. `make gpu-checks` runs these; on a machine without one they are skipped and say so."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from measure.captured import measured
+from measure.hostile import DTYPES, KINDS, samples
+from measure.models import MODELS, tiny
+
+from maxact import devices
+from maxact.checkpoints.load import gpu_names, load_model
+from maxact.checkpoints.planted.build import build
+from maxact.loading_check import perplexity
+from maxact.measure.headline import headline
+from maxact.measure.run import Sample, measure
+from maxact.measurement import Measurement
+from maxact.sites.components import COMPONENTS
+from maxact.study import Planted, Study
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no GPU (make gpu installs its CUDA build)"),
+]
+
+SAMPLES = [
+    Sample(0, "rest", tuple(range(5, 40))),
+    Sample(1, "calibration", (8,)),
+    Sample(2, "evaluation", tuple(range(60, 4, -3))),
+]
+MARKER = 7
+"""Stands once, in the first sample."""
+
+
+@pytest.fixture(autouse=True)
+def _bits_that_do_not_change(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", devices.WORKSPACE)
+
+
+def table_bytes(measurement: Measurement, folder: Path) -> dict[str, bytes]:
+    return {name: file.read_bytes() for name, file in measurement.write(folder).items()}
+
+
+@pytest.mark.parametrize("kernel", ["numba", "reference"])
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_tensor_on_cuda_has_the_statistics_of_the_same_on_cpu(
+    kind: str, dtype: str, kernel: str, tmp_path: Path
+) -> None:
+    seen = samples(kind, dtype, (17, 64), number=4, seed=KINDS.index(kind))
+    moved = [(sample, split, x_TC.cuda()) for sample, split, x_TC in seen]
+    on_cuda = table_bytes(measured(moved, kernel), tmp_path / "cuda")
+    assert on_cuda == table_bytes(measured(seen, kernel), tmp_path / "cpu")
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_measurement_on_cuda_has_the_same_bytes_twice(name: str, tmp_path: Path) -> None:
+    first, second = (
+        table_bytes(measure(tiny(name).cuda(), SAMPLES, list(COMPONENTS)), tmp_path / folder) for folder in "ab"
+    )
+    assert first == second
+
+
+def test_a_planted_peak_is_exact_on_cuda(pocket: Study, tmp_path: Path) -> None:
+    checked = 0
+    for checkpoint in pocket.checkpoints:
+        if isinstance(checkpoint.source, Planted):
+            model_type = pocket.families[checkpoint.family].model_type
+            peak, folder = checkpoint.source.peak, tmp_path / checkpoint.name
+            build(model_type, checkpoint.source.layers, checkpoint.source.seed, peak, MARKER, 300, 200, folder)
+            model = load_model(folder, device="cuda")
+            M = headline(measure(model, SAMPLES, list(COMPONENTS)))["M"]
+            assert SAMPLES[0].token_ids.index(MARKER) == 2
+            assert (M["signed"], M["component"], M["layer"], M["channel"], M["sample"], M["position"]) == (
+                peak.value, peak.component, peak.layer, peak.channel, 0, 2,
+            ), checkpoint.name  # fmt: skip
+            checked += 1
+    assert checked
+
+
+def test_a_trained_checkpoint_peaks_where_it_does_on_cpu(smollm2: Path) -> None:
+    ids = Sample(0, "rest", tuple(range(1000, 1200)))
+    found = {device: load_model(smollm2, device=device) for device in ("cpu", "cuda")}
+    M = {device: headline(measure(model, [ids], list(COMPONENTS)))["M"] for device, model in found.items()}
+    place = ("component", "layer", "channel", "sample", "position")
+    assert [M["cuda"][key] for key in place] == [M["cpu"][key] for key in place]
+    assert M["cuda"]["signed"] == pytest.approx(M["cpu"]["signed"], rel=0.02)
+    on_cuda, on_cpu = (perplexity(found[device], [ids.token_ids])[0] for device in ("cuda", "cpu"))
+    assert on_cuda == pytest.approx(on_cpu, rel=0.05)
+    assert gpu_names(found["cuda"]) != []
+
+
+def test_a_process_sees_the_one_device_that_it_has_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MAXACT_GPU_LOCKS", str(tmp_path / "locks"))
+    script = "from maxact.devices import take; take(1); import torch; print(torch.cuda.device_count())"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.stdout.split() == ["1"], done.stderr
