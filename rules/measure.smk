@@ -15,11 +15,11 @@ rule measure:
     conda:
         ENVIRONMENT
     threads: THREADS
+    resources:
+        gpu=gpus_of_checkpoint,
     params:
         # The last rule that reads the weights.
         drop=[] if STUDY.keep_weights else ["checkpoint"],
-    resources:
-        gpu=gpus_of_checkpoint,
     script:
         SCRIPT
 

@@ -96,11 +96,11 @@ def _open_files(source: Mapping[str, Any], columns: Mapping[str, Any]) -> Any:
         raise UserError("corpus.source.files: Parquet and JSON lines are mixed; name files of one format")
     paths = [str(Path(file["path"]).resolve()) for file in source["files"]]
     kind = kinds.pop()
-    for path in paths:
-        for row in _stream(kind, [path]).take(1):
-            text_of(row, columns["text"], Path(path).name)
+    for shard in paths:
+        for row in _stream(kind, [shard]).take(1):
+            text_of(row, columns["text"], Path(shard).name)
             if columns["subset"]:
-                column(row, columns["subset"], Path(path).name)
+                column(row, columns["subset"], Path(shard).name)
     return _stream(kind, paths)
 
 
