@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,10 @@ from measure.models import tiny
 
 from maxact.errors import UserError
 from maxact.measure.headline import headline
+from maxact.measure.probe import probe_samples
 from maxact.measure.run import Sample, measure
 from maxact.measure.stage import compute
-from maxact.measurement import Measurement
+from maxact.measurement import PROBE, Measurement
 from maxact.sites.components import COMPONENTS
 from maxact.stages import STAGES
 from maxact.store.job import Job
@@ -54,13 +56,16 @@ def job(tmp_path: Path) -> Any:
 def test_tables_summary_and_costs(job: Any) -> None:
     product = compute(job())
     found = Measurement.read(dict(product.files))
+    assert json.loads(product.files[PROBE].read_text())["samples"] == [
+        sample.sample for sample in probe_samples(SAMPLES)
+    ]
     expected = measure(tiny("qwen2"), SAMPLES, list(COMPONENTS), {5: "five"})
     assert headline(found) == headline(expected)
     assert product.summary == {
         **headline(expected), "attention": "sdpa", "nonfinite": 0, "sites": 3 * 4 + 2, "not_applicable": 3, "samples": 3,
         "tokens": 6,
     }  # fmt: skip
-    assert (product.costs["forward_passes"], product.costs["tokens"]) == (3, 6)
+    assert (product.costs["forward_passes"], product.costs["tokens"]) == (3 + len(probe_samples(SAMPLES)), 6)
     texts = found.top[["token_id", "token"]].drop_duplicates().set_index("token_id").token.to_dict()
     assert texts[5] == "five"
 

@@ -16,6 +16,8 @@ import yaml
 
 REPOSITORY = Path(__file__).parents[2]
 SMALL = ("SmolLM2-135M-Instruct", "planted-qwen2", "planted-qwen3-moe")
+PROBED = 3
+"""Samples of a measurement's probe: one of each split."""
 CHECKOUT = ("Snakefile", "rules", "profiles", "envs", "workflow_scripts", "studies")
 
 

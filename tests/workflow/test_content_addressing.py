@@ -7,7 +7,7 @@ import os
 import shutil
 from pathlib import Path
 
-from workflow.harness import Run, Workspace
+from workflow.harness import PROBED, Run, Workspace
 
 from maxact.stages import STAGES
 
@@ -111,7 +111,7 @@ def test_a_further_checkpoint_measures_only_itself(workspace: Workspace) -> None
     run = workspace.snakemake()
     below = {"checkpoint/further", "measure/further", "quantize/further", "results/results"}
     assert {line for line in run.computed if not line.startswith("figures/")} == below
-    assert run.forward_passes == workspace.study["corpus"]["samples"]
+    assert run.forward_passes == workspace.study["corpus"]["samples"] + PROBED
 
 
 def test_losing_snakemakes_metadata_recomputes_nothing_and_leaves_nothing_stale(workspace: Workspace) -> None:
@@ -142,7 +142,7 @@ def test_a_comment_recomputes_nothing_and_a_meaning_remeasures(workspace: Worksp
     (workspace.folder / file).write_text(text + "\nUNUSED = 1\n", encoding="utf-8")
     run = workspace.snakemake()
     assert stages(run) == {"measure"}  # the same content again, so nothing below
-    assert run.forward_passes == MEMBERS * workspace.study["corpus"]["samples"]
+    assert run.forward_passes == MEMBERS * (workspace.study["corpus"]["samples"] + PROBED)
 
 
 def test_a_reviewer_draws_one_figure_without_weights_and_corpus(workspace: Workspace, tmp_path: Path) -> None:

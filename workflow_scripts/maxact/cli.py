@@ -89,6 +89,15 @@ def _parser() -> argparse.ArgumentParser:
     )
     verify.set_defaults(run=_verify)
 
+    adopt = commands.add_parser(
+        "adopt",
+        parents=[store],
+        help="accept rewritten measuring code for measurements whose probe it gives byte for byte",
+    )
+    adopt.add_argument("study", type=Path, metavar="STUDY.yaml")
+    adopt.add_argument("--locks", type=Path, default=Path("envs"), help="folder of locked requirements (default: envs)")
+    adopt.set_defaults(run=_adopt)
+
     gc = commands.add_parser("gc", parents=[store], help="show, and with --delete delete, what no study needs any more")
     gc.add_argument("--delete", action="store_true", help="delete what is shown")
     gc.add_argument("--grace-days", type=float, default=14.0, metavar="DAYS", help="keep what is newer (default: 14)")
@@ -164,6 +173,21 @@ def _verify(options: argparse.Namespace) -> int:
     objects = sum(1 for _ in store.glob("objects/*/*"))
     print(f"{objects} objects read, {count} at fault" + ("; a run that needs one makes it again" if count else ""))
     return FAULTS if count else 0
+
+
+def _adopt(options: argparse.Namespace) -> int:
+    import os
+
+    from maxact.adopt import adopt
+    from maxact.store.objects import Store
+    from maxact.study import load_study
+
+    study = load_study(options.study)
+    # Before torch is imported, which reads it then.
+    os.environ["OMP_NUM_THREADS"] = str(study.measure.threads)
+    for verdict in adopt(study, Store(_store(options.store)), options.locks):
+        print(f"{verdict.checkpoint}: {verdict.verdict}", flush=True)
+    return 0
 
 
 def _gc(options: argparse.Namespace) -> int:

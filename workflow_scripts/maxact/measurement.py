@@ -30,6 +30,9 @@ QUANTILES = ("0.25", "0.75", "0.9", "0.99", "0.999", "0.9999", "0.99999")
 
 TOP = 100
 
+PROBE = "probe.json"
+"""Kept beside the tables: digests of the tables of a few samples measured alone (`measure/probe.py`)."""
+
 _PLACE = [("sample", pa.int32()), ("position", pa.int32()), ("channel", pa.int32())]
 
 SCHEMAS: dict[str, pa.Schema] = {

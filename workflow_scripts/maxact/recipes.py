@@ -33,15 +33,23 @@ def write_stamps(study: Study, folder: Path, locks: Path) -> None:
         folder: the study's folder of stamps.
         locks: the folder with the locked requirements.
     """
+    for job, recipe in recipes(study, locks):
+        write_if_changed(folder / job.stage / f"{job.name}.json", canonical(recipe) + "\n")
+
+
+def recipes(study: Study, locks: Path) -> Iterator[tuple[JobRecipe, dict[str, Any]]]:
+    """Every job of a study with its recipe as key stamps have it: parameters, code digest, locked versions."""
     versions = locked_versions(locks)
     for job in jobs(study):
         stage = STAGES[job.stage]
-        recipe = {
-            "parameters": job.parameters,
-            "code": code_digest([stage.module, *job.modules]),
-            "packages": {package: versions[package] for package in (*stage.packages, *job.packages)},
-        }
-        write_if_changed(folder / job.stage / f"{job.name}.json", canonical(recipe) + "\n")
+        yield (
+            job,
+            {
+                "parameters": job.parameters,
+                "code": code_digest([stage.module, *job.modules]),
+                "packages": {package: versions[package] for package in (*stage.packages, *job.packages)},
+            },
+        )
 
 
 @dataclass(frozen=True)

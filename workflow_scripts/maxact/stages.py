@@ -28,6 +28,8 @@ class Stage:
 
 _WEIGHTS = ("config.json", "*.safetensors", "*.safetensors.index.json")
 _TOKENIZER = ("tokenizer.json", "tokenizer_config.json")
+# The loading check must have passed, but what it found does not decide the measurement.
+_MEASURED = {"tokens": ("tokens.parquet", "vocabulary.parquet"), "checkpoint": _WEIGHTS, "loading_check": ()}
 
 STAGES: dict[str, Stage] = {
     "checkpoint": Stage("maxact.checkpoints.stage", {"tokenizer": _TOKENIZER}),
@@ -39,12 +41,9 @@ STAGES: dict[str, Stage] = {
         {"tokens": ("tokens.parquet",), "checkpoint": _WEIGHTS},
         ("torch", "transformers"),
     ),
-    "measure": Stage(
-        "maxact.measure.stage",
-        # The loading check must have passed, but what it found does not decide the measurement.
-        {"tokens": ("tokens.parquet", "vocabulary.parquet"), "checkpoint": _WEIGHTS, "loading_check": ()},
-        ("torch", "transformers"),
-    ),
+    "measure": Stage("maxact.measure.stage", _MEASURED, ("torch", "transformers")),
+    # No rule's: `maxact adopt` runs it.
+    "probe": Stage("maxact.measure.probe", _MEASURED, ("torch", "transformers")),
     "quantize": Stage("maxact.quantize.stage", {"measure": ("sites.parquet", "histograms.parquet")}),
     "results": Stage(
         "maxact.results.stage",

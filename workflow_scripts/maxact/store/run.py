@@ -94,7 +94,7 @@ def restore(manifest: Manifest, store: Store) -> None:
                 f"{store.root}/actions/{manifest.key}.json: missing, so {manifest.stage}/{manifest.name} cannot be made "
                 "again; copy it from where the store came"
             )
-        inputs = {source: _upstream(key, store) for source, key in record["inputs"].items()}
+        inputs = {source: upstream(key, store) for source, key in record["inputs"].items()}
         recipe, gpus = record["recipe"], record.get("gpus", 0)
         again = _compute(manifest.stage, manifest.name, manifest.key, recipe, inputs, store, gpus)
     if again["objects"] != record["objects"]:
@@ -177,7 +177,12 @@ def _manifest(record: Mapping[str, Any], name: str) -> Manifest:
     return Manifest.from_fields(fields | {"name": name})
 
 
-def _upstream(key: str, store: Store) -> Manifest:
+def upstream(key: str, store: Store) -> Manifest:
+    """What an action made.
+
+    Raises:
+        UserError: its record is missing.
+    """
     record = store.action(key)
     if record is None:
         raise UserError(f"{store.root}/actions/{key}.json: missing; copy it from where the store came")

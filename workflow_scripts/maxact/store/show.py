@@ -49,6 +49,8 @@ def _about(path: Path, manifest: Manifest, store: Store) -> Iterator[str]:
         when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(made["time"]))
         yield f"  computed   {when} on {made['host']}, {made['seconds']:.1f} s, {made['peak_memory_mib']:,} MiB"
     record = store.action(manifest.key) or {"inputs": {}}
+    for adopted in record.get("adopted", []):
+        yield f"  adopted    from action {adopted['from']}, code {adopted['code']}: the same bytes on its probe"
     for source, key in record["inputs"].items():
         above = store.action(key)
         yield f"  from       {above['stage']}/{above['name']}" if above else f"  from       {source}, action {key}"
