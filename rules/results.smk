@@ -4,7 +4,7 @@ import os
 import sys
 
 from maxact.figures.registry import FIGURES
-from maxact.results.registry import TABLES
+from maxact.results.registry import SUFFIXES, TABLES
 
 REPORT = str(REPORTS / "report.html")
 # Relative, so that a copy of the folder elsewhere has the same inputs.
@@ -27,9 +27,12 @@ rule results:
         [
             str(REPORTS / "tables" / f"{name}.{suffix}")
             for name in TABLES
-            for suffix in ("csv", "md")
+            for suffix in SUFFIXES[:-1]
         ],
-        [described("tables", name, "html", entry) for name, entry in TABLES.items()],
+        [
+            described("tables", name, SUFFIXES[-1], entry)
+            for name, entry in TABLES.items()
+        ],
         manifest=manifest("results", "results"),
     log:
         log_file("results", "results"),

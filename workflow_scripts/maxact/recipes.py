@@ -77,10 +77,22 @@ def jobs(study: Study) -> Iterator[JobRecipe]:
         yield JobRecipe("tokens", name, {**study.tokens.model_dump(), "marker": marker})
     for checkpoint in study.checkpoints:
         yield from _jobs_of_checkpoint(study, checkpoint)
-    members = [{"name": checkpoint.name, "family": checkpoint.family} for checkpoint in study.checkpoints]
-    yield JobRecipe("results", "results", {"checkpoints": members, **study.quantize.model_dump()})
+    yield JobRecipe("results", "results", _results(study))
     for figure in FIGURES:
         yield JobRecipe("figures", figure, study.figures.style(figure), (FIGURES[figure].module,))
+
+
+def _results(study: Study) -> dict[str, Any]:
+    members = [
+        {"name": checkpoint.name, "family": checkpoint.family, "role": checkpoint.role}
+        for checkpoint in study.checkpoints
+    ]
+    # In lists: a key stamp sorts the keys of mappings, and questions and groups have an order.
+    comparisons = [
+        {"question": question, "groups": [[group, names] for group, names in groups.items()]}
+        for question, groups in study.comparisons.groups().items()
+    ]
+    return {"checkpoints": members, "comparisons": comparisons, **study.quantize.model_dump()}
 
 
 def _jobs_of_checkpoint(study: Study, checkpoint: Checkpoint) -> Iterator[JobRecipe]:

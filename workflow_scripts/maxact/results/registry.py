@@ -13,9 +13,20 @@ class Table:
     category: str
 
 
+SUFFIXES = ("csv", "md", "tex", "html")
+"""Every table is written as each of these; the report shows the last."""
+
 TABLES: dict[str, Table] = {
     "instrument_check": Table("Instrument check: planted against measured", "1 Instrument check"),
     "checkpoints": Table("Checkpoints", "2 Checkpoints"),
     "global_maxima": Table("Global maxima", "3 Maxima"),
-    "int8": Table("INT-8 error", "4 INT-8"),
+    "components": Table("Largest |x| by component", "3 Maxima"),
+    "verdicts": Table("Verdicts of the comparisons", "4 Comparisons"),
+    "comparisons": Table("Comparisons", "4 Comparisons"),
+    "per_layer_comparison": Table("Largest ratios along the layers", "4 Comparisons"),
+    "emergence": Table("Where the largest activations come up", "5 Along the layers"),
+    "top_and_median": Table("Top three and median of the residual stream", "5 Along the layers"),
+    "massive_coverage": Table("Massive-activation test", "5 Along the layers"),
+    "int8": Table("INT-8 error", "6 INT-8"),
+    "int8_vs_M": Table("INT-8 error beside M", "6 INT-8"),
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -10,39 +11,30 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from maxact.measurement import read_table
-from maxact.results import tables
-from maxact.results.registry import TABLES
+from maxact.results import comparisons, components, emergence, int8_vs_m, massive, per_layer, tables
+from maxact.results.comparisons import Questions
+from maxact.results.registry import SUFFIXES, TABLES
 from maxact.results.tables import LIMITS, Member, short_ancestry, site_name
-from maxact.results.text import to_csv, to_html, to_markdown
+from maxact.results.text import to_csv, to_html, to_latex, to_markdown
 from maxact.store.job import Job, Product
-
-SHOWN = {
-    "instrument_check": tables.instrument_check,
-    "checkpoints": tables.checkpoints,
-    "global_maxima": tables.global_maxima,
-    "int8": tables.int8,
-}
-FRAMES = {"layers": tables.layers, "errors": tables.errors}
 
 
 def compute(job: Job) -> Product:
-    """CSV, Markdown and HTML of each table, a Parquet file for each frame; the summary has the closing table."""
+    """Each table in every format, a Parquet file for each frame of figures; the summary has the closing table."""
     asked = job.parameters["checkpoints"]
     absent = {item["name"]: reason for item in asked if (reason := _unavailable(job, item["name"]))}
     members = [_member(job, **item) for item in asked if item["name"] not in absent]
+    questions = {item["question"]: dict(item["groups"]) for item in job.parameters["comparisons"]}
     files = {}
-    for name, table in SHOWN.items():
-        frame = table(members)
-        if name == "checkpoints":
-            frame = tables.with_absent(frame, absent)
-        texts = {"csv": to_csv(frame), "md": to_markdown(frame), "html": to_html(frame, TABLES[name].title)}
-        for suffix, text in texts.items():
+    for name, frame in shown(members, questions, absent).items():
+        texts = (to_csv(frame), to_markdown(frame), to_latex(frame), to_html(frame, TABLES[name].title))
+        for suffix, text in zip(SUFFIXES, texts, strict=True):
             files[f"{name}.{suffix}"] = file = job.scratch / f"{name}.{suffix}"
             file.write_text(text, encoding="utf-8")
-    for name, table in FRAMES.items():
+    for name, frame in drawn(members, questions, absent).items():
         files[f"{name}.parquet"] = file = job.scratch / f"{name}.parquet"
         # Without pandas' own notes, which would change with its version.
-        pq.write_table(pa.Table.from_pandas(table(members), preserve_index=False).replace_schema_metadata(None), file)
+        pq.write_table(pa.Table.from_pandas(frame, preserve_index=False).replace_schema_metadata(None), file)
     verdicts = tables.instrument_check(members)["verdict"]
     exact = int((verdicts == "exact").sum())
     summary = {
@@ -53,13 +45,46 @@ def compute(job: Job) -> Product:
     return Product(files=files, summary=summary)
 
 
+def shown(members: Sequence[Member], questions: Questions, absent: Mapping[str, str]) -> dict[str, pd.DataFrame]:
+    """Every table of `TABLES`, by name."""
+    return {
+        "instrument_check": tables.instrument_check(members),
+        "checkpoints": tables.with_absent(tables.checkpoints(members), absent),
+        "global_maxima": tables.global_maxima(members),
+        "components": components.components(members),
+        "verdicts": comparisons.verdicts(members, questions, absent),
+        "comparisons": comparisons.comparisons(members, questions, absent),
+        "per_layer_comparison": per_layer.per_layer_comparison(members, questions),
+        "emergence": emergence.emergence(members),
+        "top_and_median": per_layer.top_and_median(members),
+        "massive_coverage": massive.massive_coverage(members),
+        "int8": tables.int8(members),
+        "int8_vs_M": int8_vs_m.int8_vs_M(members),
+    }
+
+
+def drawn(members: Sequence[Member], questions: Questions, absent: Mapping[str, str]) -> dict[str, pd.DataFrame]:
+    """Every frame that figures draw, by name."""
+    return {
+        "layers": tables.layers(members),
+        "errors": tables.errors(members),
+        "component_maxima": components.component_maxima(members),
+        "comparisons": comparisons.comparisons(members, questions, absent),
+        "residual_by_depth": per_layer.residual_by_depth(members, questions),
+        "emergence": emergence.emergence(members),
+        "top_and_median_by_layer": per_layer.top_and_median_by_layer(members),
+        "massive_coverage": massive.massive_coverage(members),
+        "int8_vs_M": int8_vs_m.int8_vs_M(members),
+    }
+
+
 def _unavailable(job: Job, name: str) -> str | None:
     """Why an optional checkpoint could not be had, if it could not."""
     reason: str | None = job.inputs[f"measure/{name}"].summary.get("unavailable")
     return reason
 
 
-def _member(job: Job, name: str, family: str) -> Member:
+def _member(job: Job, name: str, family: str, role: str) -> Member:
     check = f"loading_check/{name}"
     return Member(
         name=name,
@@ -73,6 +98,7 @@ def _member(job: Job, name: str, family: str) -> Member:
         if check in job.inputs
         else None,
         tokens=job.inputs[f"tokens/{family}"].summary,
+        role=role,
     )
 
 

@@ -14,6 +14,9 @@ LIMITS = {"float16": 65504.0, "e4m3": 448.0, "e5m2": 57344.0}
 PEAK_SITE = "peak residual layer"
 WORST_SITE = "site with the largest error"
 
+MARKS = ["checkpoint", "kind", "weights", "nonfinite"]
+"""The columns that say what a checkpoint is, beside every number of it."""
+
 
 @dataclass(frozen=True)
 class Member:
@@ -25,6 +28,7 @@ class Member:
         sites, top, errors: the tables of measurement and quantization.
         check: perplexity, tokens and ceiling of the loading check; None for a planted checkpoint.
         tokens: summary of the tokens it was measured on.
+        role: main, instruct (tuned from a main one) or stage (of the training of one).
     """
 
     name: str
@@ -36,6 +40,7 @@ class Member:
     errors: pd.DataFrame
     check: Mapping[str, Any] | None
     tokens: Mapping[str, Any]
+    role: str = "main"
 
     @property
     def kind(self) -> str:
@@ -66,6 +71,7 @@ def checkpoints(members: Sequence[Member]) -> pd.DataFrame:
             {
                 "checkpoint": member.name,
                 "kind": member.kind,
+                "role": member.role,
                 "family": member.family,
                 "model_type": member.summary["model_type"],
                 "parameters": member.summary["parameters"],
@@ -130,28 +136,32 @@ def int8(members: Sequence[Member]) -> pd.DataFrame:
     """The error of each policy at the residual site of largest |x|, as in the paper, and at the site where it is largest."""
     rows = []
     for member in in_order(members):
-        residual = member.sites[(member.sites.component == "residual") & member.sites.peak.notna()]
-        peak = residual.site[residual.peak == residual.peak.max()].min() if len(residual) else None
+        peak = peak_residual(member)
         for where in (PEAK_SITE, WORST_SITE):  # the policies of one place side by side
             for policy, errors in member.errors.groupby("policy", sort=False):
                 known = errors[errors.relative_rmse.notna()]
                 found = errors[errors.site == peak] if where == PEAK_SITE else known.nlargest(1, "relative_rmse")
                 for site in [] if known.empty else found.to_dict("records"):
                     named = {"at": where, "site": site_name(site["component"], site["layer"]), "format": site["format"]}
-                    rows.append({**_marks(member), **named, "policy": policy, **{key: site[key] for key in _INT8}})
+                    rows.append({**marks(member), **named, "policy": policy, **{key: site[key] for key in _INT8}})
                 if known.empty and where == WORST_SITE:  # no finite value: said, not left out
-                    rows.append({**_marks(member), "at": "nothing finite", "policy": policy})
-    return pd.DataFrame(rows, columns=[*_MARKS, "at", "site", "format", "policy", *_INT8])
+                    rows.append({**marks(member), "at": "nothing finite", "policy": policy})
+    return pd.DataFrame(rows, columns=[*MARKS, "at", "site", "format", "policy", *_INT8])
 
 
-_MARKS = ["checkpoint", "kind", "weights", "nonfinite"]
 _INT8 = ["threshold", "relative_mae", "relative_rmse", "sqnr_db", "clip_rate"]
 
 
-def _marks(member: Member) -> dict[str, Any]:
+def peak_residual(member: Member) -> int | None:
+    """The number of the residual site with the largest |x|, the first of equal ones; None where no |x| is finite."""
+    residual = member.sites[(member.sites.component == "residual") & member.sites.peak.notna()]
+    return int(residual.site[residual.peak == residual.peak.max()].min()) if len(residual) else None
+
+
+def marks(member: Member) -> dict[str, Any]:
     """What goes with every number of a checkpoint: its name, what it is, and whether some activations were not finite."""
     ancestry = short_ancestry(member.summary["ancestry"])
-    return dict(zip(_MARKS, (member.name, member.kind, ancestry, member.headline["nonfinite"]), strict=True))
+    return dict(zip(MARKS, (member.name, member.kind, ancestry, member.headline["nonfinite"]), strict=True))
 
 
 def instrument_check(members: Sequence[Member]) -> pd.DataFrame:
@@ -209,5 +219,5 @@ def errors(members: Sequence[Member]) -> pd.DataFrame:
 
 
 def _joined(parts: Sequence[tuple[Member, pd.DataFrame]]) -> pd.DataFrame:
-    frames = [part.assign(**_marks(member), layer=part.layer.astype("Int64")) for member, part in parts]
+    frames = [part.assign(**marks(member), layer=part.layer.astype("Int64")) for member, part in parts]
     return pd.concat(frames, ignore_index=True)

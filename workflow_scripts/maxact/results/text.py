@@ -1,4 +1,4 @@
-"""Tables as CSV, Markdown and HTML. The text of tokens is hostile: it must not break a table or run in a page or spreadsheet."""
+"""Tables as CSV, Markdown, LaTeX and HTML. Token text is hostile: it must not break a table or run in a page or spreadsheet."""
 
 from __future__ import annotations
 
@@ -33,13 +33,40 @@ def to_markdown(frame: pd.DataFrame) -> str:
         "| " + " | ".join(_escaped(_heading(name)) for name in frame.columns) + " |",
         "|---" * len(frame.columns) + "|",
     ]
+    marked = _marked(frame)
     for row in frame.to_dict("records"):
         cells = []
         for name, value in row.items():
             cell = _escaped(value) if isinstance(value, str) else number(value)
-            cells.append(f"*{cell}* †" if _is_planted(row) and name == "checkpoint" else cell)
+            cells.append(f"*{cell}* †" if _is_planted(row) and name == marked else cell)
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join([*lines, *(["", DAGGER] if _has_planted(frame) else [])]) + "\n"
+
+
+def to_latex(frame: pd.DataFrame) -> str:
+    """A `tabular` with the rules of booktabs, to be read with \\input; planted checkpoints in italics with a dagger.
+
+    Numbers are rounded to be read, text is escaped: none of it is a command. Where cells hold other than Latin script,
+    XeLaTeX or LuaLaTeX and a font with that script are needed. Columns of long text are paragraphs.
+    """
+    lines = [
+        "% \\usepackage{booktabs}",
+        f"\\begin{{tabular}}{{{''.join(_alignment(frame[name]) for name in frame.columns)}}}",
+        "\\toprule",
+        " & ".join(_latex(_heading(name)) for name in frame.columns) + r" \\",
+        "\\midrule",
+    ]
+    marked = _marked(frame)
+    for row in frame.to_dict("records"):
+        cells = []
+        for name, value in row.items():
+            cell = _latex(value) if isinstance(value, str) else number(value)
+            cells.append(rf"\emph{{{cell}}}\textdagger{{}}" if _is_planted(row) and name == marked else cell)
+        lines.append(" & ".join(cells) + r" \\")
+    lines += ["\\bottomrule", "\\end{tabular}"]
+    if _has_planted(frame):
+        lines += ["", rf"\textdagger{{}} {_latex(DAGGER.removeprefix('† '))}"]
+    return "\n".join(lines) + "\n"
 
 
 def to_html(frame: pd.DataFrame, title: str) -> str:
@@ -47,10 +74,11 @@ def to_html(frame: pd.DataFrame, title: str) -> str:
     head = "".join(f"<th>{_text(_heading(name))}</th>" for name in frame.columns)
     lines = [f"<!doctype html><meta charset=utf-8><title>{_text(title)}</title>", f"<style>{STYLE}</style>"]
     lines += [f"<h1>{_text(title)}</h1>", f"<table><thead><tr>{head}</tr></thead>", "<tbody>"]
+    marked = _marked(frame)
     for row in frame.to_dict("records"):
         cells = ""
         for name, value in row.items():
-            dagger = " †" if _is_planted(row) and name == "checkpoint" else ""
+            dagger = " †" if _is_planted(row) and name == marked else ""
             is_text = isinstance(value, str)
             shown = _text(value) if is_text else number(value)
             cells += f"<td{'' if is_text else ' class=number'}>{shown}{dagger}</td>"
@@ -80,6 +108,11 @@ def _is_planted(row: dict[Any, Any]) -> bool:
     return bool(row.get("kind") == "planted")
 
 
+def _marked(frame: pd.DataFrame) -> str:
+    """The column that has the dagger of a planted row: the checkpoint's name, or the group's."""
+    return "checkpoint" if "checkpoint" in frame else "group"
+
+
 def _has_planted(frame: pd.DataFrame) -> bool:
     return "kind" in frame and bool((frame["kind"] == "planted").any())
 
@@ -97,6 +130,39 @@ def _text(text: str) -> str:
 
 def _escaped(text: str) -> str:
     return _MARKDOWN.sub(r"\\\1", html.escape(visible(text), quote=False))
+
+
+_LATEX = {
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    "`": r"\textasciigrave{}",
+    "'": r"\textquotesingle{}",
+    '"': r"\textquotedbl{}",
+    # After the end of a row these would be read as its options.
+    "[": "{[}",
+    "]": "{]}",
+    "*": "{*}",
+    **{character: f"\\{character}" for character in "%&#$_{}"},
+}
+LONG = 40
+"""Characters from which a column of text is a paragraph in LaTeX."""
+
+
+def _latex(text: str) -> str:
+    escaped = "".join(_LATEX.get(character, character) for character in visible(text))
+    escaped = re.sub(r"([-,])(?=\1)", r"\1{}", escaped)  # no ligatures: two hyphens stay two
+    return re.sub(r"^ | $|(?<= ) ", lambda _: r"\ ", escaped)  # spaces that would be swallowed
+
+
+def _alignment(column: pd.Series) -> str:
+    texts = [value for value in column if isinstance(value, str)]
+    if not texts:
+        return "r"
+    return r"p{0.3\linewidth}" if max(map(len, texts)) > LONG else "l"
 
 
 def number(value: Any) -> str:

@@ -1,0 +1,39 @@
+"""What the tables along the layers share: depth, the residual stream by layer, and frames with fixed types."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from maxact.results.tables import Member
+
+MARK_TYPES = {"checkpoint": "str", "kind": "str", "weights": "str", "nonfinite": "Int64"}
+"""Types of the columns that say what a checkpoint is."""
+
+
+def typed(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str]) -> pd.DataFrame:
+    """A frame with these columns, in this order and of these types, however many rows there are."""
+    return pd.DataFrame(list(rows), columns=list(columns)).astype(dict(columns))
+
+
+def relative_depth(component: str, layer: int | None, layers: int) -> float:
+    """How deep in a model a site is: the embedding 0, layer l (from 0) of n (l + 1) / n, the final norm 1."""
+    if layer is None:
+        return 0.0 if component == "embedding" else 1.0
+    return (layer + 1) / layers
+
+
+def residual_peaks(member: Member) -> dict[int, float]:
+    """The largest |x| of the residual stream by layer, in order of the layers; those with no finite value left out."""
+    sites = member.sites
+    found = sites[(sites.component == "residual") & (sites.status == "measured") & sites.peak.notna()]
+    pairs = zip(found.layer.astype(int).tolist(), found.peak.astype(float).tolist(), strict=True)
+    return dict(sorted(pairs))
+
+
+def largest_of(member: Member, component: str) -> float | None:
+    """The largest |x| over all sites of a component; None where no value is finite or the component is not measured."""
+    peak = member.sites.peak[member.sites.component == component].max()
+    return None if pd.isna(peak) else float(peak)
