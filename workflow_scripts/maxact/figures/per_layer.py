@@ -10,28 +10,26 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from maxact.figures.style import PLANTED_NOTE, logarithmic, mark_planted, nothing, title
+from maxact.figures.style import PLANTED_NOTE, columns_for, logarithmic, mark_planted, nothing, panel_title, panels
 from maxact.sites.legend import LEGEND
 
-COLUMNS = 2
+HEIGHTS = {2: 2.2, 3: 1.8, 4: 1.5}
+"""Inches of a row of panels, by the number of columns."""
 
 
 def draw(frames: Mapping[str, pd.DataFrame], style: Mapping[str, float]) -> Figure:
     """Panels in the order of the data, real checkpoints first, on one logarithmic axis."""
     data = frames["layers.parquet"]
     groups = [part for _, part in data.groupby("checkpoint", sort=False)]
-    rows = -(-len(groups) // COLUMNS)
-    figure = Figure(figsize=(style["width_inches"], 0.7 + 2.2 * rows), layout="constrained")
-    panels = list(figure.subplots(rows, COLUMNS, squeeze=False, sharey=True).flat)
-    for axes, part in zip(panels, groups, strict=False):
+    columns = columns_for(len(groups))
+    rows = -(-len(groups) // columns)
+    figure = Figure(figsize=(style["width_inches"], 0.9 + HEIGHTS[columns] * rows), layout="constrained")
+    for number, (axes, part) in enumerate(zip(panels(figure, len(groups), columns, sharey=True), groups, strict=True)):
         curves(part, axes)
         entry = part.iloc[0].to_dict()
-        axes.set_title(title(entry))
+        axes.set_title(panel_title(entry, 72 // columns))
         mark_planted(axes, entry["kind"])
-    for axes in panels[len(groups) :]:
-        axes.remove()
-    for axes in figure.axes:
-        axes.set_xlabel("layer")
+        axes.set_xlabel("layer" if number >= len(groups) - columns else "")
     seen: dict[str, Artist] = {}
     for axes in figure.axes:
         seen |= dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))

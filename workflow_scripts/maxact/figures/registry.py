@@ -24,8 +24,39 @@ class Figure:
 
 FIGURES: dict[str, Figure] = {
     "global_maxima": Figure("Global maxima, drawn", "3 Maxima", "maxact.figures.global_maxima", ("global_maxima.csv",)),
-    "per_layer": Figure("Largest |x| per layer", "3 Maxima", "maxact.figures.per_layer", ("layers.parquet",)),
-    "int8_error": Figure(
-        "INT-8 error by layer and policy", "4 INT-8", "maxact.figures.int8_error", ("errors.parquet",)
+    "component_heatmap": Figure(
+        "Largest |x| by component, drawn", "3 Maxima", "maxact.figures.component_heatmap", ("component_maxima.parquet",)
     ),
+    "comparisons": Figure(
+        "Comparisons, drawn", "4 Comparisons", "maxact.figures.comparisons", ("comparisons.parquet",)
+    ),
+    "per_layer_comparison": Figure(
+        "Residual streams of each group",
+        "4 Comparisons",
+        "maxact.figures.per_layer_comparison",
+        ("residual_by_depth.parquet",),
+    ),
+    "per_layer": Figure("Largest |x| per layer", "5 Along the layers", "maxact.figures.per_layer", ("layers.parquet",)),
+    "emergence": Figure(
+        "Where the largest activations come up, drawn",
+        "5 Along the layers",
+        "maxact.figures.emergence",
+        ("emergence.parquet",),
+    ),
+    "top_and_median": Figure(
+        "Top three and median per layer",
+        "5 Along the layers",
+        "maxact.figures.top_and_median",
+        ("top_and_median_by_layer.parquet",),
+    ),
+    "massive_coverage": Figure(
+        "Massive-activation test against M",
+        "5 Along the layers",
+        "maxact.figures.massive_coverage",
+        ("massive_coverage.parquet",),
+    ),
+    "int8_error": Figure(
+        "INT-8 error by layer and policy", "6 INT-8", "maxact.figures.int8_error", ("errors.parquet",)
+    ),
+    "int8_vs_M": Figure("INT-8 error against M", "6 INT-8", "maxact.figures.int8_vs_m", ("int8_vs_M.parquet",)),
 }

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import math
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -62,6 +64,12 @@ def logarithmic(axis: Axis) -> None:
     axis.set_minor_formatter(NullFormatter())
 
 
+def decades(low: float, high: float) -> tuple[float, float]:
+    """The powers of ten around two values above zero: limits of a logarithmic axis that always has two labels."""
+    below, above = math.floor(math.log10(low)), math.ceil(math.log10(high))
+    return 10.0**below, 10.0 ** max(above, below + 1)
+
+
 def title(entry: Mapping[Any, Any]) -> str:
     """A checkpoint as figures show it: its name, and below it what its weights are and whether all was finite.
 
@@ -70,6 +78,48 @@ def title(entry: Mapping[Any, Any]) -> str:
     """
     told = [entry["weights"], *(["has NaN or infinity"] if entry["nonfinite"] else [])]
     return f"{entry['checkpoint']}\n({', '.join(told)})"
+
+
+def label(entry: Mapping[Any, Any], width: int = 36) -> str:
+    """As `title`, on one line where that has at most `width` characters; weights as released are not told."""
+    told = [] if entry["weights"] == "as released" else [entry["weights"]]
+    told += ["has NaN or infinity"] if entry["nonfinite"] else []
+    text = f"{entry['checkpoint']} ({', '.join(told)})" if told else str(entry["checkpoint"])
+    return text if len(text) <= width or not told else text.replace(" (", "\n(", 1)
+
+
+def panel_title(entry: Mapping[Any, Any], width: int) -> str:
+    """`title` for a panel of about so many characters: its lines broken where they are longer."""
+    return "\n".join(textwrap.fill(line, width) for line in title(entry).split("\n"))
+
+
+def panels(figure: Figure, count: int, columns: int, **options: Any) -> list[Axes]:
+    """So many panels, row by row; what is left of the last row stays empty."""
+    grid = list(figure.subplots(-(-count // columns), columns, squeeze=False, **options).flat)
+    for axes in grid[count:]:
+        axes.remove()
+    return grid[:count]
+
+
+def columns_for(count: int) -> int:
+    """How many panels stand beside each other, so that 27 of them fit a page."""
+    return 2 if count <= 4 else 3 if count <= 12 else 4
+
+
+def label_rows(axes: Axes, entries: Sequence[Mapping[Any, Any]], width: int = 36) -> None:
+    """Name the rows of an axis with checkpoints, the first on top; planted ones grey and in italics."""
+    axes.set_yticks(range(len(entries)), [label(entry, width) for entry in entries])
+    for text, entry in zip(axes.get_yticklabels(), entries, strict=True):
+        if entry["kind"] in ("planted", "not available"):
+            text.set(color=GREY, fontstyle="italic")
+    axes.set_ylim(len(entries) - 0.5, -0.5)
+    axes.tick_params(axis="y", length=0)
+
+
+def row_height(entries: Sequence[Mapping[Any, Any]], font_size: float, width: int = 36) -> float:
+    """Inches that a row named by `label_rows` needs."""
+    lines = max((label(entry, width).count("\n") + 1 for entry in entries), default=1)
+    return 0.03 + lines * font_size * 1.25 / 72
 
 
 def mark_planted(axes: Axes, kind: str) -> None:

@@ -1,0 +1,66 @@
+"""The three largest |x| of the residual stream and its median along the layers, a panel for each checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from maxact.figures.per_layer import HEIGHTS
+from maxact.figures.style import (
+    GREY,
+    PLANTED_NOTE,
+    columns_for,
+    logarithmic,
+    mark_planted,
+    message,
+    nothing,
+    panel_title,
+    panels,
+)
+
+LINES = {
+    "top1": ("largest |x|", "#D55E00", "solid"),
+    "top2": ("second", "#E69F00", (0, (4, 1.5))),
+    "top3": ("third", "#0072B2", (0, (1.5, 1))),
+    "median": ("median |x|", GREY, "solid"),
+}
+
+
+def draw(frames: Mapping[str, pd.DataFrame], style: Mapping[str, float]) -> Figure:
+    """Panels in the order of the data, real checkpoints first, on one logarithmic axis."""
+    data = frames["top_and_median_by_layer.parquet"]
+    groups = [part for _, part in data.groupby("checkpoint", sort=False)]
+    columns = columns_for(len(groups))
+    rows = -(-len(groups) // columns)
+    figure = Figure(figsize=(style["width_inches"], 0.9 + HEIGHTS[columns] * rows), layout="constrained")
+    if not groups:
+        message(figure, "no residual stream was measured")
+        return figure
+    for number, (axes, part) in enumerate(zip(panels(figure, len(groups), columns, sharey=True), groups, strict=True)):
+        curves(part, axes)
+        entry = part.iloc[0].to_dict()
+        axes.set_title(panel_title(entry, 72 // columns))
+        mark_planted(axes, entry["kind"])
+        axes.set_xlabel("relative depth" if number >= len(groups) - columns else "")
+    handles = [figure.axes[0].plot([], [], color=color, linestyle=dash)[0] for _, color, dash in LINES.values()]
+    figure.legend(handles, [name for name, *_ in LINES.values()], loc="outside lower center", ncols=4)
+    figure.supylabel("|x| of the residual stream", fontsize=style["font_size"])
+    if (data["kind"] == "planted").any():
+        figure.suptitle(f"Grey panels are {PLANTED_NOTE}", fontsize=style["font_size"] - 1)
+    return figure
+
+
+def curves(data: pd.DataFrame, axes: Axes) -> None:
+    """Four lines over relative depth; a value of zero leaves a gap."""
+    axes.set_yscale("log")
+    logarithmic(axes.yaxis)
+    axes.set_xlim(0, 1.02)
+    axes.grid(axis="y", linewidth=0.3, alpha=0.6)
+    if not (data["top1"] > 0).any():
+        nothing(axes, "no finite activation above zero")
+    for column, (_, color, dash) in LINES.items():
+        heights = data[column].where(data[column] > 0)
+        axes.plot(data["relative_depth"], heights, color=color, linestyle=dash, marker="." if len(data) < 12 else None)
