@@ -29,7 +29,14 @@ def sites_of(layers: int, peaks: dict[tuple[str, int | None], float], router: bo
         rows.append(
             {"site": number, "component": component, "layer": layer, "status": "measured", "dtype": "bfloat16"}
             | {"peak": abs(peak), "peak_signed": peak, "abs_median": 0.25, "quantile_0.999": 4.0, "rms": 1.0}
-            | {"peak_sample": 3, "peak_position": 0, "peak_channel": 507, "massive_tokens_passed": 0, "rounded": False}
+            | {
+                "peak_sample": 3,
+                "peak_position": 0,
+                "peak_channel": 507,
+                "massive_tokens_passed": int(abs(peak) > 250),
+                "rounded": False,
+            }
+            | {"massive_tokens": 57000, "massive_max_ratio": abs(peak) / 0.25}
         )
     return pd.DataFrame(rows, columns=SCHEMAS["sites"].names).astype({"layer": "Int16"})
 
@@ -55,11 +62,18 @@ def errors_of(sites: pd.DataFrame) -> pd.DataFrame:
 
 
 def top_of(sites: pd.DataFrame, token: str | None, token_id: int) -> pd.DataFrame:
-    """`top` with the first rank of every site."""
+    """`top` with the first three ranks of every site: each half of the one before, all of one token."""
     rows = [
-        {"site": site["site"], "rank": 0, "value": site["peak_signed"], "token_id": token_id, "token": token}
+        {
+            "site": site["site"],
+            "rank": rank,
+            "value": site["peak_signed"] / 2**rank,
+            "token_id": token_id,
+            "token": token,
+        }
         | {key: site[f"peak_{key}"] for key in ("sample", "position", "channel")}
         for site in sites.to_dict("records")
+        for rank in range(3)
     ]
     return pd.DataFrame(rows, columns=SCHEMAS["top"].names)
 
@@ -137,12 +151,28 @@ def moe() -> Member:
     return planted("planted-qwen3-moe", "mlp_output", 1, 11, -10048.0, "qwen3_moe")
 
 
+def many(count: int = 27) -> list[Member]:
+    """As many real checkpoints as the paper has, with names and values as far apart as there."""
+    names = ["Qwen2.5-1.5B-Instruct", "Qwen3.5-35B-A3B", "gemma-3-27b-it", "Ling-mini-20T", "gpt-oss-20b"]
+    found = []
+    for number in range(count):
+        layers = (16, 28, 46, 64)[number % 4]
+        peak = 50.0 * 14000 ** (number / (count - 1))
+        sites = sites_of(layers, {("residual", layers // 3 + number % 5): peak}, router=number % 3 == 0)
+        member = real(name=f"{names[number % 5]}-{number}", layers=layers)
+        summary = {**member.summary, "ancestry": "as released"}
+        member = replace(member, summary=summary, sites=sites, headline=headline_of(sites))
+        found.append(replace(member, top=top_of(sites, "the", 1), errors=errors_of(sites)))
+    return found
+
+
 def nothing_finite(name: str = "broken") -> Member:
     """A real checkpoint all of whose activations are NaN."""
     member = real(name=name, layers=3)
     sites = member.sites.copy()
-    missing = [column for column in sites if column.startswith(("peak", "abs_", "quantile", "rms"))]
+    missing = [column for column in sites if column.startswith(("peak", "abs_", "quantile", "rms", "massive_max"))]
     sites[missing] = np.nan
+    sites[["massive_tokens", "massive_tokens_passed"]] = 0
     errors = member.errors.copy()
     errors[["threshold", "mae", "rmse", "relative_mae", "relative_rmse", "sqnr_db", "clip_rate"]] = np.nan
     headline = {"M": None, "M_with_gate": None, "attention": "sdpa", "nonfinite": 12345}

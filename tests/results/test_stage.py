@@ -15,7 +15,7 @@ from results.members import moe, nothing_finite, planted, real
 from maxact.figures.registry import FIGURES
 from maxact.measurement import SCHEMAS
 from maxact.quantize.stage import SCHEMA
-from maxact.results.registry import TABLES
+from maxact.results.registry import SUFFIXES, TABLES
 from maxact.results.stage import compute
 from maxact.results.tables import Member
 from maxact.stages import STAGES
@@ -49,8 +49,15 @@ def job_on(members: list[Member], folder: Path) -> Job:
             put("loading_check", member.name, dict(member.check), {})
     scratch = folder / "scratch"
     scratch.mkdir()
-    checkpoints = [{"name": member.name, "family": member.family} for member in members]
-    parameters = {"checkpoints": checkpoints, "bits": 8, "policies": ["max", "quantile_0.999"]}
+    checkpoints = [{"name": member.name, "family": member.family, "role": member.role} for member in members]
+    comparisons = [{"question": "scaling", "groups": []}]
+    comparisons += [{"question": "generations", "groups": [["all", [member.name for member in members]]]}]
+    parameters = {
+        "checkpoints": checkpoints,
+        "comparisons": comparisons,
+        "bits": 8,
+        "policies": ["max", "quantile_0.999"],
+    }
     return Job("results", "results", parameters, inputs, STAGES["results"].uses, store, scratch)
 
 
@@ -60,11 +67,11 @@ def product(tmp_path: Path) -> Product:
 
 
 def test_it_makes_every_table_and_what_every_figure_reads(product: Product) -> None:
-    tables = {f"{name}.{suffix}" for name in TABLES for suffix in ("csv", "md", "html")}
+    tables = {f"{name}.{suffix}" for name in TABLES for suffix in SUFFIXES}
     read = {name for figure in FIGURES.values() for name in figure.reads}
     assert tables | read == set(product.files)
-    for name in ("layers", "errors"):
-        schema = pq.read_schema(product.files[f"{name}.parquet"])
+    for name in [name for name in product.files if name.endswith(".parquet")]:
+        schema = pq.read_schema(product.files[name])
         assert schema.metadata is None
 
 
@@ -89,6 +96,9 @@ def test_hostile_token_text_stays_text(product: Product) -> None:
     assert "<b>" not in markdown
     token = pd.read_csv(product.files["global_maxima.csv"]).token[0]
     assert token == "'=|evil`<b>\\n"
+    assert r"=\textbar{}evil\textasciigrave{}\textless{}b\textgreater{}\textbackslash{}n" in (
+        product.files["global_maxima.tex"].read_text()
+    )
 
 
 def test_the_same_inputs_give_the_same_bytes(tmp_path: Path) -> None:
@@ -110,5 +120,6 @@ def test_bits_decide_nothing_that_the_maxima_figures_read(tmp_path: Path) -> Non
         (tmp_path / name).mkdir()
         found.append(compute(job_on([one], tmp_path / name)).files)
     same = [name for name in found[0] if found[0][name].read_bytes() == found[1][name].read_bytes()]
-    assert {"global_maxima.csv", "layers.parquet"} <= set(same)
+    read = {name for name, figure in FIGURES.items() for item in figure.reads if item not in same}
+    assert read == {"int8_error", "int8_vs_M"}
     assert not {"int8.csv", "errors.parquet"} & set(same)

@@ -81,7 +81,7 @@ def test_bits_recompute_quantization_and_what_shows_it(workspace: Workspace) -> 
         f"quantize/{checkpoint['name']}"
         for checkpoint in sorted(workspace.study["checkpoints"], key=lambda c: c["name"])
     ]
-    assert [line for line in run.computed if line.startswith("figures/")] == ["figures/int8_error"]
+    assert [line for line in run.computed if line.startswith("figures/")] == ["figures/int8_error", "figures/int8_vs_M"]
     assert run.forward_passes == 0
 
 

@@ -49,7 +49,7 @@ def draw(frames: Mapping[str, pd.DataFrame], style: Mapping[str, float]) -> Figu
     for axes in grid.flat[len(groups) :]:
         axes.axis("off")
     logarithmic(grid[0][0].xaxis)
-    grid[0][0].xaxis.set_major_locator(LogLocator(numticks=5))
+    grid[0][0].xaxis.set_major_locator(LogLocator(numticks=3))
     _legend(figure, data)
     without = data["question"][data["group"].isna()].tolist()
     notes = ["M, the largest |x|"]
@@ -93,12 +93,12 @@ def bars(group: Sequence[Mapping[str, Any]], axes: Axes, width: int) -> None:
         for entry in group
     ]
     label_rows(axes, named, WIDTH)
-    axes.set_title(_title(group[0], width), loc="left", fontsize="medium")
+    axes.set_title(_title(group[0], width), loc="left", fontsize="small")
 
 
 def _title(entry: Mapping[str, Any], width: int) -> str:
-    head = textwrap.fill(f"{_words(entry['question'])}: {entry['group']}", width)
-    return f"{head}\n{textwrap.fill(entry['verdict'], width)}"
+    head = textwrap.fill(f"{_words(entry['question'])}: {entry['group']}", width, break_on_hyphens=False)
+    return f"{head}\n{textwrap.fill(entry['verdict'], width, break_on_hyphens=False)}"
 
 
 def _words(question: str) -> str:

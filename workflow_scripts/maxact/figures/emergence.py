@@ -16,7 +16,7 @@ from maxact.figures.style import GREY, PLANTED_NOTE, label_rows, message, row_he
 MARKS = {
     "jump_depth": ("residual stream grows most", "#0072B2", ">", 5.0),
     "half_depth": ("reaches half of its largest |x|", "#000000", "o", 8.0),
-    "depth": ("M", "#D55E00", "D", 3.5),
+    "depth": ("M", "#D55E00", "|", 10.0),
 }
 
 
@@ -56,4 +56,6 @@ def _mark(axes: Axes, depth: float, row: int, name: str) -> Line2D:
     """A mark; that of half the largest |x| is a ring, so that another at its place shows in it."""
     _, color, marker, size = MARKS[name]
     face = "none" if name == "half_depth" else color
-    return axes.plot([depth], [row], marker, color=color, markersize=size, markerfacecolor=face, clip_on=False)[0]
+    return axes.plot(
+        [depth], [row], marker, color=color, markersize=size, markerfacecolor=face, markeredgewidth=1.3, clip_on=False
+    )[0]

@@ -48,7 +48,7 @@ def curves(data: pd.DataFrame, axes: Axes) -> None:
             part["relative_depth"],
             part["peak"].where(part["peak"] > 0),
             color=COLORS[number % len(COLORS)],
-            linestyle=DASHES[number // len(COLORS) % len(DASHES)],
+            linestyle=DASHES[number % len(DASHES)],  # so that one line shows under another
             marker="o" if planted or len(part) == 1 else None,
             markersize=2.5,
             markerfacecolor="white" if planted else None,
