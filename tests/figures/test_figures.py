@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import itertools
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,14 +12,18 @@ from pathlib import Path
 import matplotlib.image
 import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from matplotlib.figure import Figure
 from matplotlib.text import Text
-from results.members import moe, nothing_finite, planted, real
+from results.members import many, moe, nothing_finite, planted, real
 
+from maxact.figures import comparisons
 from maxact.figures.registry import FIGURES
+from maxact.figures.scatter import spread
 from maxact.figures.stage import compute, read_frame
-from maxact.figures.style import styled
-from maxact.results import tables
+from maxact.figures.style import decades, styled
+from maxact.results import stage, tables
 from maxact.results.tables import Member
 from maxact.results.text import to_csv
 from maxact.store.job import Job, Product
@@ -32,21 +38,46 @@ STUDIES = {
     "nothing finite": lambda: [nothing_finite()],
     "many": lambda: [real(), *(planted(f"planted-with-a-rather-long-name-{number}") for number in range(6))],
 }
+COMPARED = {"comparisons", "per_layer_comparison"}
+"""Figures that show the members of groups, not every checkpoint."""
+
+
+def questions_of(members: list[Member]) -> dict[str, dict[str, list[str]]]:
+    """Groups of neighbours, and of all, as far as there are two members; a question has none."""
+    names = [member.name for member in members]
+    pairs = {f"group-{at}": names[at : at + 3] for at in range(0, len(names) - 1, 2)}
+    return {"scaling": {}, "moe_vs_dense": {name: group for name, group in pairs.items() if len(group) > 1}}
 
 
 def write_frames(members: list[Member], folder: Path) -> dict[str, Path]:
     """What figures read, as the results write it."""
-    files = {name: folder / name for name in ("global_maxima.csv", "layers.parquet", "errors.parquet")}
+    files = {"global_maxima.csv": folder / "global_maxima.csv"}
     files["global_maxima.csv"].write_text(to_csv(tables.global_maxima(members)))
-    tables.layers(members).to_parquet(files["layers.parquet"], index=False)
-    tables.errors(members).to_parquet(files["errors.parquet"], index=False)
+    for name, frame in stage.drawn(members, questions_of(members), {}).items():
+        files[f"{name}.parquet"] = file = folder / f"{name}.parquet"
+        frame.to_parquet(file, index=False)
     return files
+
+
+def named(figure: Figure, members: list[Member]) -> list[Text]:
+    """The visible texts that begin with a checkpoint's name."""
+    names = tuple(member.name for member in members)
+    texts = [text for text in figure.findobj(Text) if text.get_visible() and text.get_text().startswith(names)]
+    return [text for text in texts if text.get_window_extent().width]
 
 
 def drawn(name: str, members: list[Member], folder: Path, dots_per_inch: int = 100) -> tuple[Figure, list[str]]:
     """The figure, laid out, and all its visible text."""
-    files = write_frames(members, folder)
-    read = {item: read_frame(file) for item, file in files.items()}
+    return laid_out(name, read_frames(members, folder), dots_per_inch)
+
+
+def read_frames(members: list[Member], folder: Path) -> dict[str, pd.DataFrame]:
+    """What figures read, as they read it."""
+    return {item: read_frame(file) for item, file in write_frames(members, folder).items()}
+
+
+def laid_out(name: str, read: dict[str, pd.DataFrame], dots_per_inch: int = 100) -> tuple[Figure, list[str]]:
+    """The figure of frames that were read, laid out, and all its visible text."""
     with styled(STYLE):
         figure = importlib.import_module(FIGURES[name].module).draw(
             {item: read[item] for item in FIGURES[name].reads}, STYLE
@@ -75,12 +106,16 @@ def test_every_figure_of_any_study_names_its_checkpoints_and_what_they_are(
     members = STUDIES[study]()
     _, texts = drawn(name, members, tmp_path)
     text = " ".join(" ".join(texts).split())
-    if any(member.headline["M"] for member in members):
-        for member in members:
+    shown = [member for member in members if member.headline["M"] or name not in COMPARED]
+    if name in COMPARED and len(shown) < 2:
+        assert "in this study" in text
+    elif any(member.headline["M"] for member in members):
+        for member in shown:
             assert member.name.replace("-", "") in text.replace("-", "").replace(" ", "")
-        assert ("says nothing about released models" in text) == any(member.kind == "planted" for member in members)
-        assert ("dequantized from GGUF Q4_1" in text) == any(member.kind == "real" for member in members)
-    assert ("no finite activation" in text) == ("finite" in study)
+        assert ("says nothing about released models" in text) == any(member.kind == "planted" for member in shown)
+        assert ("dequantized" in text) == any("dequantized" in member.summary["ancestry"] for member in members)
+    if name not in COMPARED:
+        assert bool(re.search(r"\b(no|not|nothing) finite", text)) == ("finite" in study)
     assert "$" not in text
 
 
@@ -88,6 +123,11 @@ def test_every_figure_of_any_study_names_its_checkpoints_and_what_they_are(
 @pytest.mark.parametrize("name", FIGURES)
 def test_all_text_is_inside_the_figure_and_large_enough(name: str, dots_per_inch: int, tmp_path: Path) -> None:
     figure, _ = drawn(name, STUDIES["pocket"](), tmp_path, dots_per_inch)
+    inside(figure)
+
+
+def inside(figure: Figure) -> None:
+    """All text is large enough to be read, and none of it is cut off."""
     box = figure.bbox
     # Matplotlib keeps labels of ticks beyond an axis, and does not draw them.
     ticks = {label for axes in figure.axes for axis in (axes.xaxis, axes.yaxis) for label in axis.get_ticklabels()}
@@ -99,16 +139,70 @@ def test_all_text_is_inside_the_figure_and_large_enough(name: str, dots_per_inch
             assert text.get_fontsize() >= STYLE["font_size"] - 2
             assert box.x0 - 1 <= extent.x0, text
             assert extent.x1 <= box.x1 + 1, text
+            assert box.y0 - 1 <= extent.y0, text
+            assert extent.y1 <= box.y1 + 1, text
 
 
 @pytest.mark.parametrize("study", ["pocket", "one not finite"])
-def test_checkpoint_names_do_not_overlap(study: str, tmp_path: Path) -> None:
-    for name in FIGURES:
-        figure, _ = drawn(name, STUDIES[study](), tmp_path)
-        named = [text for text in figure.findobj(Text) if text.get_visible() and "\n(" in text.get_text()]
-        assert len(named) == 3
-        boxes = [text.get_window_extent() for text in named]
-        assert not any(one.overlaps(other) for at, one in enumerate(boxes) for other in boxes[:at]), name
+@pytest.mark.parametrize("name", FIGURES)
+def test_checkpoint_names_do_not_overlap(name: str, study: str, tmp_path: Path) -> None:
+    members = STUDIES[study]()
+    figure, _ = drawn(name, members, tmp_path)
+    apart(figure, members)
+
+
+def apart(figure: Figure, members: list[Member]) -> None:
+    """No name of a checkpoint lies on another; of a name with a line to a point, the name alone counts."""
+    texts = named(figure, members)
+    assert len(texts) >= 2
+    boxes = [Text.get_window_extent(text).padded(-0.5) for text in texts]
+    assert not any(one.overlaps(other) for at, one in enumerate(boxes) for other in boxes[:at])
+
+
+@pytest.fixture(scope="module")
+def as_many_as_the_paper(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[Member], dict[str, pd.DataFrame]]:
+    members = many()
+    return members, read_frames(members, tmp_path_factory.mktemp("many"))
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_as_many_checkpoints_as_the_paper_has_can_be_read(
+    name: str, as_many_as_the_paper: tuple[list[Member], dict[str, pd.DataFrame]]
+) -> None:
+    members, read = as_many_as_the_paper
+    figure, texts = laid_out(name, read)
+    assert figure.get_figheight() < 18
+    assert all(any(member.name in text.replace("\n", "") for text in texts) for member in members)
+    inside(figure)
+    apart(figure, members)
+
+
+def test_an_absent_member_and_a_question_without_groups_are_said_in_words(tmp_path: Path) -> None:
+    frame = stage.drawn([real(), planted()], {"scaling": {}, "generations": {"g": ["far", real().name]}}, {"far": "x"})
+    with styled(STYLE):
+        figure = comparisons.draw({"comparisons.parquet": frame["comparisons"]}, STYLE)
+        figure.draw_without_rendering()
+    texts = [text.get_text() for text in figure.findobj(Text)]
+    assert "not available" in texts
+    assert any("no group in this study: scaling" in text for text in texts)
+    assert any("cannot be compared" in text for text in texts)
+
+
+@given(st.lists(st.floats(0, 1), max_size=30), st.floats(0.001, 0.1))
+@settings(deadline=None, derandomize=True)
+def test_names_beside_a_panel_keep_their_order_and_distance(heights: list[float], gap: float) -> None:
+    places = spread(sorted(heights), gap)
+    assert all(later - earlier >= gap - 1e-9 for earlier, later in itertools.pairwise(places))
+    if gap * len(places) <= 1:
+        assert all(-1e-9 <= place <= 1 + 1e-9 for place in places)
+    assert spread([0.1, 0.5], 0.1) == [0.1, 0.5]
+
+
+@pytest.mark.parametrize(("low", "high"), [(3.0, 5.0), (1e-3, 2.0), (10.0, 10.0), (23.5, 696320.0)])
+def test_limits_are_powers_of_ten_around_the_data(low: float, high: float) -> None:
+    below, above = decades(low, high)
+    assert below <= low <= high <= above
+    assert above / below >= 9.99
 
 
 @pytest.mark.parametrize("name", ["NA", "null", "nan", "007", "1e5"])

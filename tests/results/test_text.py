@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 from html.parser import HTMLParser
 
 import numpy as np
@@ -13,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from maxact.results.text import number, to_csv, to_html, to_markdown, visible
+from maxact.results.text import number, to_csv, to_html, to_latex, to_markdown, visible
 
 HOSTILE = [
     "a|b", "`code`", "**bold**", "_em_", "<script>alert(1)</script>", "<img src=x onerror=alert(1)>", "[a](javascript:b)",
@@ -71,6 +72,85 @@ def test_hostile_text_is_one_cell_of_text_in_a_page(text: str) -> None:
     page = Cells(to_html(pd.DataFrame({"kind": ["real"], "token": [text], "after": [1]}), "Tokens"))
     assert page.cells == ["real", visible(text), "1"]
     assert page.tags == {"meta", "title", "style", "h1", "table", "thead", "tbody", "tr", "th", "td"}
+
+
+MACROS = {
+    "textbackslash": "\\", "textasciitilde": "~", "textasciicircum": "^", "textless": "<", "textgreater": ">",
+    "textbar": "|", "textasciigrave": "`", "textquotesingle": "'", "textquotedbl": '"', "textdagger": "†", "emph": "",
+}  # fmt: skip
+
+
+def latex_rows(text: str) -> list[list[str]]:
+    """The text of every cell of a tabular as LaTeX sets it; raises at any other command or character with a meaning."""
+    body = text.split("\\toprule\n")[1].split("\\bottomrule")[0].replace("\\midrule\n", "")
+    rows, cells, at, depth = [], [""], 0, 0
+    while at < len(body):
+        character = body[at]
+        if body.startswith("\\\\\n", at):
+            assert depth == 0
+            rows.append([cell[1:-1] if number else cell[:-1] for number, cell in enumerate(cells)])
+            cells, at = [""], at + 3
+            continue
+        if character == "\\":
+            following = body[at + 1]
+            if following.isalpha():
+                name = "".join(itertools.takewhile(str.isalpha, body[at + 1 :]))
+                assert body[at + 1 + len(name)] == "{", "a command would swallow what follows"
+                cells[-1] += MACROS[name]
+                at += 1 + len(name)
+                continue
+            assert following in "%&#$_{} ", following
+            cells[-1] += following
+            at += 2
+            continue
+        assert character not in "%#$_~^", character
+        if character == "&":
+            cells.append("")
+        elif character in "{}":
+            depth += 1 if character == "{" else -1
+        else:
+            assert not (depth == 0 and character in "[*"), "an option of the row's end"
+            assert not (character in "-," and cells[-1].endswith(character) and body[at - 1] == character), "a ligature"
+            cells[-1] += character
+        at += 1
+    return rows
+
+
+@pytest.mark.parametrize(
+    "text", [*HOSTILE, "100%", "a & b", "#1", "$x^2$", "{open", "}", "[8]", "*", "--", "a  b ", "\\input{x}"]
+)
+def test_hostile_text_is_one_cell_of_text_in_latex(text: str) -> None:
+    written = to_latex(pd.DataFrame({"token_id": [1], "token": [text], "kind": ["real"], "M": [-1.5]}))
+    assert latex_rows(written) == [["token id", "token", "kind", "M"], ["1", visible(text), "real", "-1.5"]]
+
+
+@given(st.text(max_size=12))
+@settings(max_examples=300, deadline=None, derandomize=True)
+def test_any_text_is_one_cell_of_text_in_latex(text: str) -> None:
+    written = to_latex(pd.DataFrame({"token": [text], "after": [1]}))
+    assert latex_rows(written)[1:] == [[visible(text), "1"]]
+
+
+def test_a_latex_table_has_rules_alignment_and_the_note_of_planted_checkpoints() -> None:
+    frame = pd.DataFrame(
+        {"checkpoint": ["a_1", "b"], "kind": ["real", "planted"], "M": [1.0, 12288.0], "why": ["-", "x" * 60]}
+    )
+    written = to_latex(frame)
+    assert r"\begin{tabular}{llrp{0.3\linewidth}}" in written
+    assert [written.count(rule) for rule in (r"\toprule", r"\midrule", r"\bottomrule")] == [1, 1, 1]
+    assert r"a\_1 & real & 1 & - \\" in written
+    assert r"\emph{b}\textdagger{} & planted & 12,288 &" in written
+    assert written.splitlines()[-1].startswith(r"\textdagger{} planted: tiny")
+    assert "dagger" not in to_latex(frame[:1])
+
+
+def test_a_group_with_planted_members_is_marked_where_there_is_no_checkpoint() -> None:
+    frame = pd.DataFrame(
+        {"question": ["scaling"], "group": ["g"], "kind": ["planted"], "verdict": ["M of b is that of a"]}
+    )
+    assert r"\emph{g}\textdagger{}" in to_latex(frame)
+    assert "| *g* † |" in to_markdown(frame)
+    assert "<td>g †</td>" in to_html(frame, "Verdicts")
 
 
 def test_planted_checkpoints_are_marked_in_a_page() -> None:

@@ -23,7 +23,9 @@ def draw(frames: Mapping[str, pd.DataFrame], style: Mapping[str, float]) -> Figu
     entries = data.drop_duplicates("checkpoint").to_dict("records")
     known = data["peak"][data["peak"] > 0]
     height = max(row_height(entries, style["font_size"] - 1), 0.19)
-    figure = Figure(figsize=(style["width_inches"], 1.4 + height * len(entries)), layout="constrained")
+    figure = Figure(
+        figsize=(style["width_inches"], 1.4 * style["font_size"] / 8 + height * len(entries)), layout="constrained"
+    )
     if known.empty:
         message(figure, "no finite activation above zero")
         return figure

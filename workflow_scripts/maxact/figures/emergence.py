@@ -25,7 +25,9 @@ def draw(frames: Mapping[str, pd.DataFrame], style: Mapping[str, float]) -> Figu
     data = frames["emergence.parquet"]
     entries = data.to_dict("records")
     height = max(0.18, row_height(entries, style["font_size"] - 1))
-    figure = Figure(figsize=(style["width_inches"], 1.3 + height * len(entries)), layout="constrained")
+    figure = Figure(
+        figsize=(style["width_inches"], 1.3 * style["font_size"] / 8 + height * len(entries)), layout="constrained"
+    )
     if data["depth"].isna().all():
         message(figure, "no finite activation")
         return figure

@@ -22,8 +22,11 @@ def draw(frames: Mapping[str, pd.DataFrame], style: Mapping[str, float]) -> Figu
     data = frames["errors.parquet"]
     entries = data.drop_duplicates("checkpoint").to_dict("records")
     policies = list(data["policy"].unique())
-    height = 0.5 + row_height(entries, style["font_size"] - 1) * len(entries)
-    figure = Figure(figsize=(style["width_inches"], 0.7 + height * max(1, len(policies))), layout="constrained")
+    margin = style["font_size"] / 8  # inches for titles and axes grow with the letters
+    height = 0.5 * margin + row_height(entries, style["font_size"] - 1) * len(entries)
+    figure = Figure(
+        figsize=(style["width_inches"], 0.7 * margin + height * max(1, len(policies))), layout="constrained"
+    )
     known = data["relative_rmse"][data["relative_rmse"] > 0]
     if not policies:
         message(figure, "no policy in this study")
