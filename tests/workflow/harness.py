@@ -99,6 +99,7 @@ def small_study() -> dict[str, Any]:
     kept = {item["family"] for item in study["checkpoints"]}
     study["families"] = {name: family for name, family in study["families"].items() if name in kept}
     study["tokenizers"] = {"qwen-style": study["tokenizers"]["qwen-style"] | {"vocabulary": 1024}}
+    study["comparisons"] = {"moe_vs_dense": {"planted": ["planted-qwen2", "planted-qwen3-moe"]}}
     for family in study["families"].values():
         if family.get("marker"):
             family["marker"] |= {"sample": 3, "position": 7}
