@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from maxact.errors import UserError
+from maxact.recipes import jobs
 from maxact.study import load_study
 
 POCKET = Path(__file__).parents[1] / "studies" / "pocket.yaml"
@@ -133,3 +134,19 @@ def test_a_file_that_is_no_study_is_refused(text: str | bytes, expected: str, tm
 def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"absent\.yaml: cannot be read"):
         load_study(tmp_path / "absent.yaml")
+
+
+def test_the_comparisons_and_roles_are_in_the_recipe_of_the_results_in_the_order_of_the_study(tmp_path: Path) -> None:
+    groups = {"z": ["planted-qwen3", "planted-qwen2"], "a": ["planted-gemma", "planted-gemma2"]}
+    study = yaml.safe_load(POCKET.read_text(encoding="utf-8")) | {"comparisons": {"generations": groups}}
+    study["checkpoints"][1]["role"] = "stage"
+    file = tmp_path / "study.yaml"
+    file.write_text(yaml.safe_dump(study, sort_keys=False))
+    found = {(job.stage, job.name): job.parameters for job in jobs(load_study(file))}
+    results = found["results", "results"]
+    assert results["checkpoints"][1]["role"] == "stage"
+    asked = [(item["question"], item["groups"]) for item in results["comparisons"]]
+    assert asked[0] == ("scaling", [])
+    assert asked[-1] == ("generations", [[name, members] for name, members in groups.items()])
+    plain = {(job.stage, job.name): job.parameters for job in jobs(load_study(POCKET))}
+    assert [key for key in plain if plain[key] != found[key]] == [("results", "results")]
