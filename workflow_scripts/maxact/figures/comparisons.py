@@ -108,7 +108,7 @@ def _words(question: str) -> str:
 def _lines(group: Sequence[Mapping[str, Any]], width: int) -> float:
     """Lines of text that a panel is high: its title and its rows."""
     long = any(len(str(entry["checkpoint"])) > WIDTH or entry["kind"] != "real" for entry in group)
-    return 1.2 * (_title(group[0], width).count("\n") + 1) + len(group) * (2.1 if long else 1.5)
+    return 1.2 * (_title(group[0], width).count("\n") + 1) + len(group) * (2.1 if long else 1.3)
 
 
 def _legend(figure: Figure, data: pd.DataFrame) -> None:
