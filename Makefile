@@ -25,7 +25,7 @@ help:
 	@echo "make test-all  the same with the slow tests"
 	@echo "make lint      static checks alone"
 	@echo "make lock      resolve envs/*.in into the locked requirements (needs uv)"
-	@echo "make clean     remove .venv and caches; artifacts and reports stay"
+	@echo "make clean     remove .venv, .venv-* and caches; artifacts and reports stay"
 
 study: $(RUN_TIME)
 	@snakemake --cores $(CORES) --configfile $(STUDY)
@@ -41,7 +41,7 @@ test: lint fetch
 test-all: lint fetch
 	@$(TESTS)
 
-# Tests run offline; the wheels that they read are fetched before.
+# Tests run offline, but for a slow one that installs envs/ling.txt; the wheels that they read are fetched before.
 fetch: $(DEVELOPMENT)
 	@maxact fetch studies/pocket.yaml
 
@@ -82,9 +82,11 @@ $(DEVELOPMENT): envs/dev.txt $(RUN_TIME)
 
 lock:
 	uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --no-header --no-annotate --excludes envs/torch.txt envs/cpu.in --output-file envs/cpu.txt
+	cp envs/cpu.txt envs/ling.txt # pins that fit are kept
+	uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --no-header --no-annotate --excludes envs/torch.txt envs/ling.in --output-file envs/ling.txt
 	cd envs && uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --no-header --no-annotate dev.in --output-file dev.txt
 	uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --no-header --no-annotate envs/gpu.in --output-file envs/gpu.txt
 	python3 envs/make_conda.py
 
 clean:
-	rm -rf .venv .pytest_cache .ruff_cache .mypy_cache workflow_scripts/maxact.egg-info
+	rm -rf .venv .venv-* .pytest_cache .ruff_cache .mypy_cache workflow_scripts/maxact.egg-info

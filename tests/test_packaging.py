@@ -73,7 +73,7 @@ def make_conda() -> ModuleType:
     return module
 
 
-@pytest.mark.parametrize("lock", ["cpu.txt", "dev.txt", "gpu.txt"])
+@pytest.mark.parametrize("lock", ["cpu.txt", "dev.txt", "gpu.txt", "ling.txt"])
 def test_a_lock_pins_every_package_exactly_and_with_hashes(lock: str) -> None:
     lines = requirements(ENVS / lock)
     assert lines
@@ -88,10 +88,12 @@ def test_a_lock_pins_every_package_exactly_and_with_hashes(lock: str) -> None:
 def test_torch_is_apart_exact_and_without_hashes() -> None:
     (line,) = requirements(ENVS / "torch.txt")
     assert re.fullmatch(r"torch==\d+\.\d+\.\d+", line)
-    assert not any(name == "torch" for name, _ in pins(ENVS / "cpu.txt") | pins(ENVS / "dev.txt"))
+    locks = ("cpu.txt", "dev.txt", "ling.txt")
+    assert not any(name == "torch" for lock in locks for name, _ in pins(ENVS / lock))
 
 
-def test_what_torch_needs_is_locked() -> None:
+@pytest.mark.parametrize("run_time", ["cpu.txt", "ling.txt"])
+def test_what_torch_needs_is_locked(run_time: str) -> None:
     needs = importlib.metadata.requires("torch") or []
     assert needs
     for text in needs:
@@ -99,7 +101,7 @@ def test_what_torch_needs_is_locked() -> None:
         if needed.marker and not needed.marker.evaluate({"extra": ""}):
             continue
         # Of the CUDA build alone; it is not installed where tests run without a GPU.
-        lock = "gpu.txt" if needed.name.startswith(("nvidia", "cuda", "triton")) else "cpu.txt"
+        lock = "gpu.txt" if needed.name.startswith(("nvidia", "cuda", "triton")) else run_time
         version = version_here(ENVS / lock, needed.name)
         assert version, f"{needed.name} is not in {lock}"
         assert needed.specifier.contains(version), f"{lock} has {needed.name} {version}, torch wants {needed.specifier}"
@@ -137,7 +139,16 @@ def test_dev_pins_no_other_version_than_cpu() -> None:
     }
 
 
-@pytest.mark.parametrize(("source", "lock"), [("cpu.in", "cpu.txt"), ("dev.in", "dev.txt"), ("gpu.in", "gpu.txt")])
+def test_ling_measures_with_the_versions_of_the_study_but_for_transformers() -> None:
+    study, ling = pins(ENVS / "cpu.txt"), pins(ENVS / "ling.txt")
+    other = {name for name, marker in ling.keys() & study.keys() if ling[name, marker] != study[name, marker]}
+    assert other == {"transformers", "tokenizers", "huggingface-hub"}
+    assert version_here(ENVS / "ling.txt", "transformers") == "4.57.6"
+
+
+@pytest.mark.parametrize(
+    ("source", "lock"), [("cpu.in", "cpu.txt"), ("dev.in", "dev.txt"), ("gpu.in", "gpu.txt"), ("ling.in", "ling.txt")]
+)
 def test_a_lock_has_all_that_its_source_asks_for(source: str, lock: str) -> None:
     for line in requirements(ENVS / source):
         if line.startswith("-c "):

@@ -170,3 +170,12 @@ def test_an_interruption_leaves_the_lock_file_as_it_was(
 def test_a_damaged_lock_file_is_said(study: Path, capsys: pytest.CaptureFixture[str]) -> None:
     lock_file(study).write_text("{", encoding="utf-8")
     assert "not a lock file; delete it" in refused(capsys, study)
+
+
+def test_code_at_the_top_of_a_repository_is_pinned_like_its_other_files(
+    hub: Hub, study: Path, commits: dict[str, str]
+) -> None:
+    hub.repository("owner/model-1B").commit(FILES | {"modeling.py": b"1", "tools/more.py": b"2"}, branch="v1")
+    assert main(["pin", str(study)]) == 0
+    files = pinned(study)["models"]["owner/model-1B@v1"]["files"]
+    assert set(files) == {"config.json", "model.safetensors", "modeling.py", "tokenizer.json"}

@@ -13,13 +13,14 @@ from measure.models import MODELS, tiny
 from maxact.errors import UserError
 from maxact.sites.components import COMPONENTS
 from maxact.sites.find import find_sites
-from maxact.sites.registry import ADAPTERS
+from maxact.sites.registry import ADAPTERS, OWN_CODE
 
 LAYERED = ["attention_output", "router_logits", "gate", "mlp_output", "residual"]
 
 
 def test_every_adapter_is_tried_here() -> None:
-    assert {name.partition(":")[0] for name in MODELS} == set(ADAPTERS)
+    tried_apart = set(OWN_CODE)  # test_bailing_moe.py
+    assert {name.partition(":")[0] for name in MODELS} == set(ADAPTERS) - tried_apart
 
 
 @pytest.mark.parametrize("name", MODELS)

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import sys
+import time
+from pathlib import Path
+
 from maxact.errors import UnavailableError, UserError
 from maxact.store.job import Job, Product
 
@@ -14,7 +19,12 @@ def compute(job: Job) -> Product:
         raise UserError("input.txt: asked to fail")
     if job.parameters.get("unavailable"):
         raise UnavailableError("far: cannot be had")
-    text = job.parameters["text"]
+    if job.parameters.get("crash"):
+        raise ZeroDivisionError("a defect")
+    if job.parameters.get("wait"):
+        Path(job.parameters["wait"]).write_text(str(os.getpid()))
+        time.sleep(60)
+    text = job.parameters["text"].replace("PREFIX", sys.prefix)
     for source in job.inputs:
         text += "".join(job.path(source, name).read_text() for name in job.objects(source))
     (job.scratch / "out.txt").write_text(text)

@@ -78,6 +78,7 @@ def _parser() -> argparse.ArgumentParser:
 
     digest = commands.add_parser("digest", help="print the SHA-256 that pins a checkpoint folder in a study")
     digest.add_argument("folder", type=Path, metavar="FOLDER")
+    digest.add_argument("--code", action="store_true", help="of its Python files instead, which pins remote_code")
     digest.set_defaults(run=_digest)
 
     store = argparse.ArgumentParser(add_help=False)
@@ -157,8 +158,9 @@ def _fetch(options: argparse.Namespace) -> int:
 
 def _digest(options: argparse.Namespace) -> int:
     from maxact.checkpoints.folder import folder_digest
+    from maxact.checkpoints.own_code import code_digest
 
-    print(folder_digest(options.folder))
+    print(code_digest(options.folder) if options.code else folder_digest(options.folder))
     return 0
 
 

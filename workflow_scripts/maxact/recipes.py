@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from maxact.checkpoints.planted.registry import PLANTED
 from maxact.checkpoints.sources.registry import KINDS
@@ -18,10 +18,11 @@ from maxact.corpus.registry import RECIPES
 from maxact.errors import UserError
 from maxact.figures.registry import FIGURES
 from maxact.sites.registry import adapter_of
-from maxact.stages import STAGES
+from maxact.stages import OPEN_CHECKPOINTS, OWN_CODE, STAGES
 from maxact.store.code import code_digest
 from maxact.store.objects import canonical, write_if_changed
 from maxact.study import Checkpoint, Study
+from maxact.study.checkpoints import Environment
 from maxact.tokenizers.registry import TOKENIZERS
 
 
@@ -39,17 +40,19 @@ def write_stamps(study: Study, folder: Path, locks: Path) -> None:
 
 def recipes(study: Study, locks: Path) -> Iterator[tuple[JobRecipe, dict[str, Any]]]:
     """Every job of a study with its recipe as key stamps have it: parameters, code digest, locked versions."""
-    versions = locked_versions(locks)
+    environments = {None, *(checkpoint.environment for checkpoint in study.checkpoints)}
+    locked = {environment: locked_versions(locks, environment) for environment in environments}
     for job in jobs(study):
         stage = STAGES[job.stage]
-        yield (
-            job,
-            {
-                "parameters": job.parameters,
-                "code": code_digest([stage.module, *job.modules]),
-                "packages": {package: versions[package] for package in (*stage.packages, *job.packages)},
-            },
-        )
+        environment = study.checkpoint(job.name).environment if job.stage in OPEN_CHECKPOINTS else None
+        versions = locked[environment]
+        recipe = {
+            "parameters": job.parameters,
+            "code": code_digest([stage.module, *job.modules]),
+            "packages": {package: versions[package] for package in (*stage.packages, *job.packages)},
+            **({"environment": environment} if environment else {}),
+        }
+        yield job, recipe
 
 
 @dataclass(frozen=True)
@@ -107,25 +110,34 @@ def _jobs_of_checkpoint(study: Study, checkpoint: Checkpoint) -> Iterator[JobRec
         modules += [PLANTED[family.model_type]] if family.model_type in PLANTED else []
     if checkpoint.optional:
         source["optional"] = True
-    yield JobRecipe("checkpoint", checkpoint.name, source, tuple(modules), kind.packages)
+    code = {"remote_code": checkpoint.remote_code.model_dump()} if checkpoint.remote_code else {}
+    opening = [OWN_CODE] if code else []
+    yield JobRecipe("checkpoint", checkpoint.name, source | code, (*modules, *opening), kind.packages)
     if not checkpoint.planted:
-        check = {**study.loading_check.model_dump(), "ceiling": checkpoint.perplexity_ceiling, **loading}
-        yield JobRecipe("loading_check", checkpoint.name, check)
+        check = {**study.loading_check.model_dump(), "ceiling": checkpoint.perplexity_ceiling, **loading, **code}
+        yield JobRecipe("loading_check", checkpoint.name, check, tuple(opening))
     adapter = adapter_of(family.model_type)  # an unknown family is refused by the stage, with the known ones
-    components = {"components": study.measure.components, **loading}
-    yield JobRecipe("measure", checkpoint.name, components, (adapter,) if adapter else ())
+    components = {"components": study.measure.components, **loading, **code}
+    yield JobRecipe("measure", checkpoint.name, components, (*([adapter] if adapter else []), *opening))
     yield JobRecipe("quantize", checkpoint.name, study.quantize.model_dump())
 
 
-def locked_versions(locks: Path) -> dict[str, str]:
-    """Distribution -> version, as pinned in all `*.txt` of the folder of locks.
+def locked_versions(locks: Path, environment: str | None = None) -> dict[str, str]:
+    """Distribution -> version, as pinned in the folder of locks for the study, or for an environment beside its own.
 
     Raises:
         UserError: the folder has no locks.
     """
     pins: dict[str, str] = {}
-    for file in sorted(locks.glob("*.txt")):
+    apart = {f"{name}.txt" for name in get_args(Environment)}
+    wanted = {f"{environment}.txt", "torch.txt"}
+    files = [
+        file for file in sorted(locks.glob("*.txt")) if (file.name in wanted if environment else file.name not in apart)
+    ]
+    for file in files:
         pins |= dict(re.findall(r"^([A-Za-z0-9._-]+)==([^\s;\\]+)", file.read_text(encoding="utf-8"), re.MULTILINE))
-    if not pins:
-        raise UserError(f"{locks}: no locked requirements; run `make lock`")
+    if not pins or (environment and not (locks / f"{environment}.txt").exists()):
+        raise UserError(
+            f"{locks}: no locked requirements{f' for {environment}' if environment else ''}; run `make lock`"
+        )
     return pins

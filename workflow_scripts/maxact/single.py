@@ -10,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 
+from maxact.checkpoints.folder import read_config
 from maxact.checkpoints.gguf import convert
 from maxact.checkpoints.load import load_model
 from maxact.errors import UserError
@@ -18,6 +19,7 @@ from maxact.measure.run import Sample, measure
 from maxact.measurement import QUANTILES, Measurement
 from maxact.sample_files import read_text_lines, read_token_lines
 from maxact.sites.legend import LEGEND
+from maxact.sites.registry import OWN_CODE
 from maxact.tokens import token_texts, tokenize
 from maxact.wheels import cache_folder
 
@@ -47,6 +49,7 @@ def measure_source(
     texts = read_text_lines(text) if text else []
     with tempfile.TemporaryDirectory() as scratch:
         name, folder = _from_hub(source) if source.startswith(HUB) else _from_path(Path(source), Path(scratch))
+        _refuse_own_code(source, folder)
         tokenizer = folder / "tokenizer.json"
         if texts and not tokenizer.exists():
             raise UserError(f"{source}: has no tokenizer.json; give --tokens instead of --text")
@@ -70,6 +73,15 @@ def _from_path(source: Path, scratch: Path) -> tuple[str, Path]:
     if not source.is_dir():
         raise UserError(f"{source}: neither a folder nor a .gguf file; give one with config.json and safetensors")
     return source.resolve().name, source
+
+
+def _refuse_own_code(source: str, folder: Path) -> None:
+    model_type = read_config(folder)["model_type"]
+    if model_type in OWN_CODE:
+        raise UserError(
+            f"{source}: a {model_type} checkpoint brings code of its own, which this command does not run; measure it in a "
+            "study, which opts in with remote_code and environment: ling"
+        )
 
 
 def _from_hub(source: str) -> tuple[str, Path]:

@@ -5,7 +5,9 @@ No stage is imported here: a hit in the store needs its name only.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from maxact.figures.registry import FIGURES
 from maxact.store.job import Uses
@@ -26,7 +28,10 @@ class Stage:
     packages: tuple[str, ...] = ()
 
 
-_WEIGHTS = ("config.json", "*.safetensors", "*.safetensors.index.json")
+OWN_CODE = "maxact.checkpoints.own_code"
+"""Runs a stage on a checkpoint that brings code of its own, after that code was compared with its digest."""
+
+_WEIGHTS = ("config.json", "*.safetensors", "*.safetensors.index.json", "*.py")
 _TOKENIZER = ("tokenizer.json", "tokenizer_config.json")
 # The loading check must have passed, but what it found does not decide the measurement.
 _MEASURED = {"tokens": ("tokens.parquet", "vocabulary.parquet"), "checkpoint": _WEIGHTS, "loading_check": ()}
@@ -57,6 +62,14 @@ STAGES: dict[str, Stage] = {
     ),
     "figures": Stage("maxact.figures.stage", {}, ("matplotlib",)),
 }
+
+OPEN_CHECKPOINTS = ("loading_check", "measure")
+"""The stages that open a checkpoint's weights: those that run in its environment where it has one of its own."""
+
+
+def module_of(stage: str, parameters: Mapping[str, Any]) -> str:
+    """What computes a job with these parameters."""
+    return OWN_CODE if "remote_code" in parameters else STAGES[stage].module
 
 
 def uses_of(stage: str, name: str) -> Uses:

@@ -68,6 +68,8 @@ def pin_of(source: Hub | HubFiles | HubTokenizer) -> dict[str, Any]:
         raise UserError(f"{where}: has no config.json; name a repository in the format of transformers")
     weights = _weights(source, told.sha, listed, where)
     others = [name for name in ("config.json", *TOKENIZER_FILES) if name in listed]
+    # Code that it brings: pinned like the rest, kept and run only where the study opts in to it.
+    others += [name for name in listed if name.endswith(".py") and "/" not in name]
     return pin | {"files": _dumped({name: listed[name] for name in sorted([*weights, *others])})}
 
 

@@ -14,8 +14,12 @@ ADAPTERS: dict[str, str] = {
     "gemma2": "maxact.sites.gemma2",
     "gemma3": "maxact.sites.gemma2",
     "gpt_oss": "maxact.sites.gpt_oss",
+    "bailing_moe": "maxact.sites.bailing_moe",
 }
 """Hugging Face `model_type` -> module with `block(layer)`. The text decoder of a wrapper has the wrapper's adapter."""
+
+OWN_CODE = ("bailing_moe",)
+"""Those of them that transformers does not have: their checkpoints bring the code."""
 
 
 def adapter_of(model_type: str) -> str | None:

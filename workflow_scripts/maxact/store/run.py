@@ -9,8 +9,6 @@ that nothing names, never half a result.
 
 from __future__ import annotations
 
-import importlib
-import importlib.metadata
 import json
 import os
 import platform
@@ -26,8 +24,9 @@ from typing import Any
 
 from maxact import devices
 from maxact.errors import UnavailableError, UserError
-from maxact.stages import STAGES, uses_of
-from maxact.store.job import Job, Product, used_objects
+from maxact.stages import uses_of
+from maxact.store.compute import compute
+from maxact.store.job import used_objects
 from maxact.store.objects import Manifest, Store, canonical, digest_text, write_atomically
 
 WEIGHTS = "*.safetensors"
@@ -192,7 +191,6 @@ def upstream(key: str, store: Store) -> Manifest:
 def _compute(
     stage: str, name: str, key: str, recipe: Mapping[str, Any], inputs: Mapping[str, Manifest], store: Store, gpus: int
 ) -> dict[str, Any]:
-    _check_packages(recipe)
     uses = uses_of(stage, name)
     for source, manifest in inputs.items():
         if not all(store.is_whole(item) for item in used_objects(source, manifest, uses).values()):
@@ -202,10 +200,11 @@ def _compute(
         devices.take(taken)
     started = time.time()
     with store.scratch() as scratch:
-        job = Job(stage, name, recipe["parameters"], inputs, uses, store, scratch)
-        product: Product = importlib.import_module(STAGES[stage].module).compute(job)
+        product = compute(stage, name, recipe, inputs, store, scratch)
         objects = {item: vars(store.put(file)) for item, file in sorted(product.files.items())}
-    peak_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // (1024 if sys.platform == "linux" else 1024**2)
+    processes = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+    peak = max(resource.getrusage(process).ru_maxrss for process in processes)
+    peak_mib = peak // (1024 if sys.platform == "linux" else 1024**2)
     store.journal(
         {"time": round(started, 3), "host": platform.node(), "stage": stage, "name": name, "key": key}
         | {"seconds": round(time.time() - started, 3), "peak_memory_mib": peak_mib, "costs": product.costs}
@@ -220,15 +219,3 @@ def _compute(
         "recipe": recipe,
         **({"gpus": taken} if taken else {}),
     }
-
-
-def _check_packages(recipe: Mapping[str, Any]) -> None:
-    for package, locked in recipe.get("packages", {}).items():
-        try:
-            installed = importlib.metadata.version(package).partition("+")[0]
-        except importlib.metadata.PackageNotFoundError:
-            installed = "not installed"
-        if installed != locked:
-            raise UserError(
-                f"{package}: installed {installed}, locked {locked}; run `make study` or install what envs/ locks"
-            )

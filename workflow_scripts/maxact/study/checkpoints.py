@@ -11,6 +11,9 @@ from maxact.study.hub import Hub
 from maxact.study.sections import Name, NotNegative, Positive, Section, Sha256, Wheel
 from maxact.study.text import Marker
 
+Environment = Literal["ling"]
+"""envs/<name>.txt locks it."""
+
 
 class Family(Section):
     """Checkpoints that share a tokenizer and an architecture line."""
@@ -82,6 +85,12 @@ class Planted(Section):
     peak: Peak
 
 
+class RemoteCode(Section):
+    """Opts in to running the Python files of a checkpoint, pinned by their digest (`maxact digest --code FOLDER`)."""
+
+    sha256: Sha256
+
+
 Source = Annotated[GgufWheel | GgufParts | Folder | Hub | Planted, Field(discriminator="kind")]
 
 
@@ -97,6 +106,10 @@ class Checkpoint(Section):
     """Whether the study goes on without it where its source cannot be had."""
     gpus: Positive | None = None
     """Devices of one job where `measure.device` is cuda, over which its layers are spread; 1 if it is not given."""
+    environment: Environment | None = None
+    """Packages of its own to open and measure it in, locked in envs/; None for those of the study."""
+    remote_code: RemoteCode | None = None
+    """Given where the checkpoint brings code of its own."""
 
     @property
     def planted(self) -> bool:
@@ -108,4 +121,12 @@ class Checkpoint(Section):
             raise ValueError("perplexity_ceiling is given for a planted checkpoint, which has no language to predict")
         if not self.planted and self.perplexity_ceiling is None:
             raise ValueError("perplexity_ceiling is missing: every real checkpoint has one")
+        return self
+
+    @model_validator(mode="after")
+    def own_code_where_there_can_be(self) -> Checkpoint:
+        if self.planted or self.source.kind.startswith("gguf"):
+            for key in ("environment", "remote_code"):
+                if getattr(self, key) is not None:
+                    raise ValueError(f"{key} is given for a source of kind {self.source.kind}, which needs none")
         return self

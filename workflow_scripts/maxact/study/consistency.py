@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from maxact.sites.registry import OWN_CODE
 from maxact.store.objects import RESERVED
 from maxact.study.mistakes import meant
 
@@ -50,6 +51,11 @@ def _checkpoints(study: Study) -> None:
             raise ValueError(f"{at}: a planted checkpoint has no tokenizer of its own; name another checkpoint's")
         if not checkpoint.planted and family.marker is not None:
             raise ValueError(f"{at}: families.{checkpoint.family} has a marker, which is for planted checkpoints only")
+        if family.model_type in OWN_CODE and checkpoint.remote_code is None:
+            raise ValueError(
+                f"{at}: {family.model_type} checkpoints bring code of their own, which is not run unless you opt in: read it, "
+                "then give remote_code: {sha256: ...} (`maxact digest --code FOLDER`) and environment: ling"
+            )
 
 
 def _families(study: Study) -> None:

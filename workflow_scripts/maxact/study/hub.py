@@ -32,7 +32,7 @@ class Pin(Section):
     commit: Commit
     licence: str
     files: dict[Annotated[str, Field(pattern=r"^\w[\w.-]*$")], FilePin]
-    """The files that count: configuration, weights, their index, tokenizer."""
+    """The files that count: configuration, weights, their index, tokenizer, and code that it brings."""
 
 
 class DatasetPin(Section):

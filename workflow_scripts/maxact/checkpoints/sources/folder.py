@@ -18,6 +18,7 @@ def take(job: Job, source: dict[str, Any]) -> tuple[Path, dict[str, Any]]:
         raise UserError(
             f"{folder}: SHA-256 is {found}, the study pins {source['sha256']}; mend the study or the folder"
         )
-    copy(checkpoint_files(folder), job.scratch / "checkpoint")
+    # Code that it brings is kept only where the study opts in to it.
+    copy([*checkpoint_files(folder), *folder.glob("*.py")], job.scratch / "checkpoint")
     told = {"planted": False, "ancestry": "as released", "licence": "unknown", "source": folder.name}
     return job.scratch / "checkpoint", told
