@@ -46,9 +46,9 @@ def compute(job: Job) -> Product:
             raise
         raise UserError(f"checkpoint {job.name}: config.json does not say {error.name}; add it") from None
     folder = made.files["config.json"].parent
-    compare(folder, pinned)
+    digest = compare(folder, pinned)
     files = {file.name: file for file in code_files(folder)}
-    return Product({**made.files, **files}, {**made.summary, "code": pinned}, made.costs)
+    return Product({**made.files, **files}, {**made.summary, "code": digest}, made.costs)
 
 
 def _register_sizes(model_type: str) -> type:
@@ -77,31 +77,32 @@ def code_digest(folder: Path) -> str:
     return digest_text(canonical({file.name: digest_file(file) for file in files}))
 
 
-def compare(folder: Path, pinned: str) -> None:
-    """Whether the Python files are what the study pins.
+def compare(folder: Path, pinned: str | None) -> str:
+    """The digest of the Python files, if they are what the study pins; None where the lock file has pinned each of them.
 
     Raises:
         UserError: they are not, or there are none.
     """
     found = code_digest(folder)
-    if found != pinned:
+    if pinned is not None and found != pinned:
         raise UserError(f"{folder}: SHA-256 of its code is {found}, the study pins {pinned}; none of it was run")
+    return found
 
 
-def register(folder: Path, pinned: str) -> None:
+def register(folder: Path, pinned: str | None) -> None:
     """Make the architecture in the folder's Python files known to transformers, for this process.
 
     Args:
         folder: config.json, whose `auto_map` names the classes, and the Python files.
-        pinned: the digest that they must have.
+        pinned: the digest that they must have, as in `compare`.
 
     Raises:
         UserError: the digest is another, or the code cannot be imported or does not have the classes.
     """
-    compare(folder, pinned)
+    digest = compare(folder, pinned)
     config = read_config(folder)
     named = config.get("auto_map", {})
-    config_class, model_class = (_class(folder, pinned, named, auto) for auto in (CONFIG, MODEL))
+    config_class, model_class = (_class(folder, digest, named, auto) for auto in (CONFIG, MODEL))
     from transformers import AutoConfig, AutoModelForCausalLM
 
     # The classes of the hub may leave the type to config.json.

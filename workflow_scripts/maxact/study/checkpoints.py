@@ -86,9 +86,10 @@ class Planted(Section):
 
 
 class RemoteCode(Section):
-    """Opts in to running the Python files of a checkpoint, pinned by their digest (`maxact digest --code FOLDER`)."""
+    """Opts in to running the Python files of a checkpoint, which are pinned by their digest."""
 
-    sha256: Sha256
+    sha256: Sha256 | None = None
+    """`maxact digest --code FOLDER`. A checkpoint of the hub may leave it out: the lock file pins each of its files."""
 
 
 Source = Annotated[GgufWheel | GgufParts | Folder | Hub | Planted, Field(discriminator="kind")]
@@ -129,4 +130,6 @@ class Checkpoint(Section):
             for key in ("environment", "remote_code"):
                 if getattr(self, key) is not None:
                     raise ValueError(f"{key} is given for a source of kind {self.source.kind}, which needs none")
+        if self.remote_code and self.remote_code.sha256 is None and self.source.kind != "hub":
+            raise ValueError("remote_code.sha256 is missing: give what `maxact digest --code FOLDER` prints")
         return self

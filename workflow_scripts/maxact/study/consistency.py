@@ -54,7 +54,8 @@ def _checkpoints(study: Study) -> None:
         if family.model_type in OWN_CODE and checkpoint.remote_code is None:
             raise ValueError(
                 f"{at}: {family.model_type} checkpoints bring code of their own, which is not run unless you opt in: read it, "
-                "then give remote_code: {sha256: ...} (`maxact digest --code FOLDER`) and environment: ling"
+                "then give remote_code: {sha256: ...} (`maxact digest --code FOLDER`; {} where the hub's lock file pins it) and "
+                "environment: ling"
             )
 
 
