@@ -46,7 +46,11 @@ onstart:
 
 
 onsuccess:
-    print_closing_table(Path(manifest("results", "results")), REPORT)
+    print_closing_table(
+        Path(manifest("results", "results")),
+        Path(manifest("corpus", "corpus")),
+        REPORT,
+    )
 
 
 onerror:

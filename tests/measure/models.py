@@ -94,9 +94,9 @@ EAGER_ONLY = ("gemma2", "gpt_oss")
 """transformers has no sdpa for their attention."""
 
 
-def tiny(name: str, dtype: torch.dtype = torch.bfloat16, attention: str = "sdpa") -> Any:
+def tiny(name: str, dtype: torch.dtype = torch.bfloat16, attention: str = "sdpa", seed: int = 0) -> Any:
     """A seeded model with its language-model head, in evaluation mode."""
-    torch.manual_seed(0)
+    torch.manual_seed(seed)
     config = MODELS[name]()
     auto: Any = AutoModelForImageTextToText if hasattr(config, "vision_config") else AutoModelForCausalLM
     chosen = "eager" if name in EAGER_ONLY else attention

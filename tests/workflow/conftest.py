@@ -2,26 +2,17 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from workflow.harness import CHECKOUT, REPOSITORY, Run, Workspace, copy_of, small_study
+from workflow.harness import Run, Workspace, checkout, copy_of, small_study
 
 
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Workspace, Run]:
     """A workspace in which the small study has been run once. Tests copy it and leave it as it is."""
-    workspace = Workspace(tmp_path_factory.mktemp("finished"), small_study())
-    for name in CHECKOUT:
-        source = REPOSITORY / name
-        copy = shutil.copytree if source.is_dir() else shutil.copy2
-        copy(source, workspace.folder / name)
-    reports = workspace.folder / "reports"
-    reports.mkdir()
-    shutil.copytree(REPOSITORY / "reports" / "captions", reports / "captions")
-    shutil.copy2(REPOSITORY / "reports" / "workflow.rst", reports)
+    workspace = Workspace(checkout(tmp_path_factory.mktemp("finished")), small_study())
     return workspace, workspace.snakemake()
 
 

@@ -88,6 +88,19 @@ class Workspace:
         )
 
 
+def checkout(folder: Path) -> Path:
+    """Copies in `folder` of what a checkout has that a run reads."""
+    for name in CHECKOUT:
+        source = REPOSITORY / name
+        copy = shutil.copytree if source.is_dir() else shutil.copy2
+        copy(source, folder / name)
+    reports = folder / "reports"
+    reports.mkdir()
+    shutil.copytree(REPOSITORY / "reports" / "captions", reports / "captions")
+    shutil.copy2(REPOSITORY / "reports" / "workflow.rst", reports)
+    return folder
+
+
 def small_study() -> dict[str, Any]:
     """The pocket study cut down: sixteen short samples, its real checkpoint and two of its planted ones."""
     study = yaml.safe_load((REPOSITORY / "studies" / "pocket.yaml").read_text(encoding="utf-8"))

@@ -11,7 +11,7 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from maxact.figures.style import GREY, PLANTED_NOTE, label_rows, logarithmic, message, row_height
+from maxact.figures.style import GREY, PLANTED_NOTE, decades, label_rows, logarithmic, message, row_height
 from maxact.sites.legend import LEGEND
 
 MISSING = {"not applicable": "n/a", "not measured": "not asked", "no finite value": "not finite"}
@@ -30,7 +30,7 @@ def draw(frames: Mapping[str, pd.DataFrame], style: Mapping[str, float]) -> Figu
         message(figure, "no finite activation above zero")
         return figure
     axes = figure.subplots()
-    norm = LogNorm(known.min(), max(known.max(), known.min() * 10))
+    norm = LogNorm(*decades(known.min(), known.max()))
     colours = ScalarMappable(norm, "viridis")
     columns = list(LEGEND)
     rows = {entry["checkpoint"]: row for row, entry in enumerate(entries)}

@@ -11,7 +11,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
-from maxact.figures.style import GREY, PLANTED_NOTE, label_rows, logarithmic, message, row_height
+from maxact.figures.style import GREY, PLANTED_NOTE, decades, label_rows, logarithmic, message, row_height
 from maxact.sites.legend import LEGEND
 
 COMPONENTS = ("attention_output", "gate", "mlp_output", "residual")
@@ -32,7 +32,7 @@ def draw(frames: Mapping[str, pd.DataFrame], style: Mapping[str, float]) -> Figu
         message(figure, "no policy in this study")
         return figure
     # Without a single error above zero any limits will do: nothing is coloured.
-    norm = LogNorm(known.min(), max(known.max(), known.min() * 10)) if len(known) else LogNorm(0.1, 1)
+    norm = LogNorm(*decades(known.min(), known.max())) if len(known) else LogNorm(0.1, 1)
     grid = figure.subplots(len(policies), len(COMPONENTS), squeeze=False, sharex=True, sharey=True)
     for policy, line in zip(policies, grid, strict=True):
         for component, axes in zip(COMPONENTS, line, strict=True):

@@ -10,14 +10,24 @@ from typing import Any
 FORMATS = ("float16", "e4m3", "e5m2")
 
 
-def print_closing_table(manifest: Path, report: str) -> None:
-    """Print M of every checkpoint from the results' manifest, if there is one, and the report's path."""
+def print_closing_table(manifest: Path, corpus: Path, report: str) -> None:
+    """Print M of every checkpoint from the results' manifest, if there is one, what is not as asked, and the report's path.
+
+    Args:
+        manifest: of the results.
+        corpus: manifest of the corpus, whose domains may lack samples.
+        report: the file of the report.
+    """
     if manifest.exists():
         summary = json.loads(manifest.read_text(encoding="utf-8"))["summary"]
         print(closing_table(summary["checkpoints"]))
         for name, reason in summary["absent"].items():
             print(f"not available: {name}, which is optional ({reason})")
         print(f"instrument check: {summary['instrument_check']}")
+    if corpus.exists():
+        told = json.loads(corpus.read_text(encoding="utf-8"))["summary"]
+        for domain, count in told.get("shortfall", {}).items():
+            print(f"corpus: {count} samples of {domain} could not be found; {told['filled_from']} fills them")
     if Path(report).exists():
         print(f"report: {report}")
 
