@@ -118,14 +118,20 @@ def publish(manifest: Manifest, targets: Mapping[str, Path], store: Store) -> No
 
 
 def drop(manifest: Manifest, pattern: str, output: Path, store: Store) -> None:
-    """Delete the objects of `manifest` whose name matches, but for those that another study in the store keeps.
+    """Delete the objects of `manifest` whose name matches, but for those that others still need.
+
+    Others are all manifests of other studies in the store, and in this study those of the same stage for which the job of
+    `output`'s stage is still to be done.
 
     Args:
         output: the manifest of the last job that reads them; its study is the one that does not keep them.
     """
-    study = output.parents[1]
-    others = [kept for path, kept in store.manifests() if path.parents[1] != study]
-    needed = {item.sha256 for kept in others for item in kept.objects.values()}
+    stage, study = output.parent, output.parents[1]
+    needed: set[str] = set()
+    for path, kept in store.manifests():
+        waiting = kept.stage == manifest.stage and path.name != output.name and not (stage / path.name).exists()
+        if path.parents[1] != study or waiting:
+            needed |= {item.sha256 for item in kept.objects.values()}
     for name, item in manifest.objects.items():
         if fnmatch(name, pattern) and item.sha256 not in needed:
             store.drop(item)

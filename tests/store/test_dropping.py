@@ -1,0 +1,78 @@
+"""Objects that are not kept: gone when the last job has read them, whole again for a job that reads them later."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from maxact.stages import STAGES, Stage
+from maxact.store.objects import Manifest, Store, write_atomically
+from maxact.store.run import drop, run_job
+from maxact.store.show import show
+from maxact.store.verify import faults
+from store import toy_stage
+
+
+@pytest.fixture(autouse=True)
+def _toy_stages(monkeypatch: pytest.MonkeyPatch) -> None:
+    toy_stage.CALLS.clear()
+    monkeypatch.setitem(STAGES, "first", Stage("store.toy_stage", {}))
+    monkeypatch.setitem(STAGES, "second", Stage("store.toy_stage", {"first": ("out.*",)}))
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "artifacts")
+
+
+def run(store: Store, stage: str, name: str, inputs: dict[str, Manifest], text: str, study: str = "study") -> Manifest:
+    recipe = {"parameters": {"text": text}, "code": "c", "packages": {}}
+    manifest, _ = run_job(stage, name, recipe, inputs, store)
+    write_atomically(output(store, stage, name, study), manifest.to_json())
+    return manifest
+
+
+def output(store: Store, stage: str, name: str, study: str = "study") -> Path:
+    return store.root / study / stage / f"{name}.json"
+
+
+def test_what_matches_goes_and_is_no_fault(store: Store) -> None:
+    first = run(store, "first", "a", {}, "x")
+    run(store, "second", "a", {"first": first}, "y")
+    drop(first, "out.*", output(store, "second", "a"), store)
+    assert not store.path(first.objects["out.txt"]).exists()
+    assert store.path(first.objects["extra.txt"]).exists()
+    assert list(faults(store)) == []
+    assert "not kept" in show(output(store, "first", "a"), store.root)
+    run(store, "second", "a", {"first": first}, "y")
+    assert toy_stage.CALLS == ["a", "a"]  # a hit makes nothing again
+
+
+def test_a_job_that_reads_it_later_has_it_made_again(store: Store) -> None:
+    first = run(store, "first", "a", {}, "x")
+    run(store, "second", "a", {"first": first}, "y")
+    drop(first, "out.*", output(store, "second", "a"), store)
+    again = run(store, "second", "a", {"first": first}, "z")
+    assert store.path(again.objects["out.txt"]).read_text() == "zx"
+    assert store.is_whole(first.objects["out.txt"])
+    store.path(first.objects["out.txt"]).unlink()
+    assert [fault.what for fault in faults(store)] == ["missing"]  # it was there again, so its loss is one
+
+
+def test_the_same_bytes_wait_for_the_last_job_of_the_study_that_reads_them(store: Store) -> None:
+    first, other = run(store, "first", "a", {}, "x"), run(store, "first", "b", {}, "x")
+    run(store, "second", "a", {"first": first}, "y")
+    drop(first, "out.*", output(store, "second", "a"), store)
+    assert store.is_whole(first.objects["out.txt"])
+    run(store, "second", "b", {"first": other}, "y")
+    drop(other, "out.*", output(store, "second", "b"), store)
+    assert not store.path(first.objects["out.txt"]).exists()
+
+
+def test_what_another_study_names_stays(store: Store) -> None:
+    first = run(store, "first", "a", {}, "x")
+    run(store, "first", "a", {}, "x", study="another")
+    run(store, "second", "a", {"first": first}, "y")
+    drop(first, "out.*", output(store, "second", "a"), store)
+    assert store.is_whole(first.objects["out.txt"])
