@@ -26,13 +26,13 @@ LETTERS = {
     "Cyrl": "съешь ещё этих мягких булок ",
     "Arab": "نص حكيم له سر قاطع ",
 }
-DOMAINS = {
-    "chinese": {"subsets": [], "scripts": ["Hani"], "language": "zh"},
-    "minority": {"subsets": [], "scripts": ["not Latn", "not Hani", "not Zyyy"], "language": "und"},
-    "math": {"subsets": ["RedPajamaArXiv"], "scripts": [], "language": "en"},
-    "web": {"subsets": ["RedPajamaC4", "RedPajamaBook"], "scripts": [], "language": "en"},
-    "other": {"subsets": ["RedPajamaCommonCrawl"], "scripts": [], "language": "en"},
-}
+DOMAINS = [
+    {"name": "chinese", "subsets": [], "scripts": ["Hani"], "language": "zh"},
+    {"name": "minority", "subsets": [], "scripts": ["not Latn", "not Hani", "not Zyyy"], "language": "und"},
+    {"name": "math", "subsets": ["RedPajamaArXiv"], "scripts": [], "language": "en"},
+    {"name": "web", "subsets": ["RedPajamaC4", "RedPajamaBook"], "scripts": [], "language": "en"},
+    {"name": "other", "subsets": ["RedPajamaCommonCrawl"], "scripts": [], "language": "en"},
+]
 
 
 @pytest.fixture(scope="module")
@@ -132,6 +132,20 @@ def test_domains_and_lengths_are_those_asked_for_from_any_format(
     assert scripts["chinese"] == {"Hani"}
     assert scripts["minority"] <= {"Cyrl", "Arab"}
     assert scripts["math"] == {"Latn"}
+
+
+def test_a_document_belongs_to_the_first_domain_whose_rule_it_meets(characters: Tokenizer, tmp_path: Path) -> None:
+    """In the order of the study, whatever the names, also after the parameters were kept as JSON with sorted keys."""
+    everything = {"name": "a", "subsets": [], "scripts": [], "language": "und"}
+    chinese = {"name": "z", "subsets": [], "scripts": ["Hani"], "language": "zh"}
+    changes = {"fill": "a", "proportions": {"a": 1, "z": 1}, "samples": 8, "lengths": {"64": 1}}
+    source = shards(tmp_path, documents(ENOUGH))
+    kept = json.loads(json.dumps(asked(source, domains=[chinese, everything], **changes), sort_keys=True))
+    samples, shortfall = sampled_dataset.samples_of(kept, characters)
+    assert shortfall == {}
+    assert {(sample.domain, sample.script == "Hani") for sample in samples} == {("a", False), ("z", True)}
+    _, shortfall = sampled_dataset.samples_of(asked(source, domains=[everything, chinese], **changes), characters)
+    assert shortfall == {"z": 4}
 
 
 def test_the_seed_alone_decides_which_documents(characters: Tokenizer, tmp_path: Path) -> None:

@@ -23,7 +23,8 @@ from maxact.study import Corpus, Study
 
 
 def built(corpus: Corpus, tokenizer: Tokenizer, **changes: object) -> list[TextSample]:
-    asked = {"samples": corpus.samples, "seed": corpus.seed, "proportions": corpus.proportions} | changes
+    proportions = dict(sorted(corpus.proportions.items()))  # as a key stamp has them
+    asked = {"samples": corpus.samples, "seed": corpus.seed, "proportions": proportions} | changes
     return build(lengths=asked.pop("lengths", corpus.lengths), wheels=corpus.wheels, tokenizer=tokenizer, **asked)
 
 
@@ -46,9 +47,9 @@ def test_shares_are_whole_parts_and_the_largest_remainders(total: int, weights: 
 
 def test_domains_and_lengths_are_in_the_papers_proportions(corpus: list[TextSample]) -> None:
     assert Counter(sample.domain for sample in corpus) == {
-        "math": 21, "code": 20, "web": 20, "knowledge": 20, "chinese": 10, "minority": 7, "other": 22,
+        "math": 41, "code": 41, "web": 41, "knowledge": 41, "chinese": 19, "minority": 14, "other": 43,
     }  # fmt: skip
-    assert Counter(sample.length_bucket for sample in corpus) == {32: 1, 64: 1, 128: 2, 256: 4, 512: 112}
+    assert Counter(sample.length_bucket for sample in corpus) == {16: 3, 32: 2, 64: 5, 128: 7, 256: 223}
 
 
 def test_every_sample_alone_has_the_tokens_of_its_bucket(
@@ -68,20 +69,32 @@ def test_samples_differ_and_name_a_pinned_source_and_its_licence(corpus: list[Te
 
 SCRIPTS = {"Latn": "LATIN", "Hani": "CJK", "Cyrl": "CYRILLIC", "Grek": "GREEK", "Deva": "DEVANAGARI", "Beng": "BENGALI"}
 SCRIPTS |= {"Sinh": "SINHALA", "Phnx": "PHOENICIAN", "Rjng": "REJANG", "Arab": "ARABIC", "Ethi": "ETHIOPIC"}
+SCRIPTS |= {"Sarb": "OLD", "Olck": "OL", "Bali": "BALINESE", "Rohg": "HANIFI", "Nshu": "NUSHU", "Tfng": "TIFINAGH"}
+SCRIPTS |= {"Kawi": "KAWI"}
+
+
+def script_in_name(character: str) -> str:
+    """The first word of a letter's name; Kawi, which is in Unicode 15, is not known to Python 3.11."""
+    return "KAWI" if "\U00011f00" <= character <= "\U00011f59" else unicodedata.name(character, "?").split()[0]
 
 
 def test_text_is_in_the_script_that_it_is_said_to_be(corpus: list[TextSample]) -> None:
     for sample in corpus:
-        letters = Counter(unicodedata.name(letter, "?").split()[0] for letter in sample.text if letter.isalpha())
+        letters = Counter(
+            script_in_name(letter)
+            for letter in sample.text
+            if letter.isalpha() or "\U00011f00" <= letter <= "\U00011f59"
+        )
         assert letters.most_common(1)[0][0] == SCRIPTS[sample.script], sample.id
         assert (sample.script != "Latn") == (sample.domain in ("minority", "chinese"))
 
 
 def test_each_domain_is_what_its_name_says(corpus: list[TextSample]) -> None:
+    code = [sample for sample in corpus if sample.domain == "code" and sample.length_bucket == 256]
+    assert all("\n    " in sample.text for sample in code)
+    # A stretch starts later where it would have another number of tokens alone.
+    assert sum(bool(re.match(r"(def|class|@)", sample.text)) for sample in code) > 0.9 * len(code)
     for sample in corpus:
-        if sample.domain == "code" and sample.length_bucket == 512:
-            assert re.search(r"^(def|class|@)", sample.text)
-            assert "\n    " in sample.text
         if sample.domain == "chinese":
             assert sample.language == "zh"
         if sample.domain == "other":
@@ -100,7 +113,7 @@ from tokenizers import Tokenizer
 from maxact.corpus.packaged_text import build
 from maxact.study import load_study
 asked = load_study(Path(sys.argv[1])).corpus
-samples = build(asked.samples, asked.seed, asked.proportions, asked.lengths, asked.wheels, Tokenizer.from_file(sys.argv[2]))
+samples = build(asked.samples, asked.seed, dict(sorted(asked.proportions.items())), asked.lengths, asked.wheels, Tokenizer.from_file(sys.argv[2]))
 print(hashlib.sha256(repr(samples).encode()).hexdigest())
 """
 
@@ -123,7 +136,7 @@ def test_another_seed_chooses_other_text(pocket: Study, smollm2_tokenizer: Token
 
 
 def test_too_little_text_is_refused_with_what_lacks(pocket: Study, smollm2_tokenizer: Tokenizer) -> None:
-    with pytest.raises(UserError, match=r"domain 'minority' lacks \d+ of its 3720 samples of 512 tokens") as caught:
+    with pytest.raises(UserError, match=r"domain 'minority' lacks \d+ of its 3720 samples of 256 tokens") as caught:
         built(pocket.corpus, smollm2_tokenizer, samples=4000, proportions={"minority": 1})
     assert "\n" not in str(caught.value)
 

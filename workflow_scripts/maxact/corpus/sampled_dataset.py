@@ -8,7 +8,7 @@ documents are read as the study allows, reading stops; what a domain lacks then 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -91,11 +91,11 @@ def choose(
     return _filled(asked, wanted, reserve, texts, tokenizer)
 
 
-def domain_of(document: Document, rules: Mapping[str, Mapping[str, Any]]) -> str | None:
+def domain_of(document: Document, rules: Sequence[Mapping[str, Any]]) -> str | None:
     """The first domain whose rule a document meets."""
-    for domain, rule in rules.items():
+    for rule in rules:
         if (not rule["subsets"] or document.subset in rule["subsets"]) and meets(document.script, rule["scripts"]):
-            return domain
+            return str(rule["name"])
     return None
 
 
@@ -134,6 +134,7 @@ def _filled(
             _serve(document, wanted[domain], texts, tokenizer)
         filled[domain] = set(wanted[domain].found) - before
     name, licence = named(asked["source"])
+    languages = {rule["name"]: rule["language"] for rule in asked["domains"]}
     samples = []
     numbers: dict[str, int] = defaultdict(int)
     for domain, each in wanted.items():
@@ -144,7 +145,7 @@ def _filled(
                 TextSample(
                     id=f"{own}-{numbers[own]:04d}",
                     domain=own,
-                    language=asked["domains"][own]["language"],
+                    language=languages[own],
                     script=document.script,
                     source=f"{name} document {document.number}",
                     licence=licence,

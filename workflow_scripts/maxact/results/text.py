@@ -50,7 +50,7 @@ def to_latex(frame: pd.DataFrame) -> str:
     XeLaTeX or LuaLaTeX and a font with that script are needed. Columns of long text are paragraphs.
     """
     lines = [
-        "% \\usepackage{booktabs}",
+        "% Needs \\usepackage{booktabs}. LuaLaTeX reads tokens in any script; pdfLaTeX needs \\usepackage[T1]{fontenc}.",
         f"\\begin{{tabular}}{{{''.join(_alignment(frame[name]) for name in frame.columns)}}}",
         "\\toprule",
         " & ".join(_latex(_heading(name)) for name in frame.columns) + r" \\",

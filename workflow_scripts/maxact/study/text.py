@@ -59,9 +59,10 @@ class Columns(Section):
 class Domain(Section):
     """Which documents are of a domain: by their subset, by their script, or both.
 
-    A document's script is that of most of its letters; Japanese and Korean are not Chinese.
+    Domains are a list, as a document belongs to the first whose rule it meets. A document's script is that of most of its letters; Japanese and Korean are not Chinese.
     """
 
+    name: Name
     subsets: list[str] = []
     """Any, where none is named."""
     scripts: list[Annotated[str, Field(pattern=r"^(not )?[A-Z][a-z]{3}$")]] = []
@@ -76,8 +77,8 @@ class SampledDataset(Section):
     recipe: Literal["sampled_dataset"]
     source: DatasetSource
     columns: Columns = Columns()
-    domains: dict[Name, Domain]
-    """A document belongs to the first domain here whose rule it meets."""
+    domains: list[Domain]
+    """A document belongs to the first of them whose rule it meets."""
     fill: Name
     """The domain that makes up for what others lack when the documents are read."""
     documents: Positive
@@ -100,9 +101,12 @@ class SampledDataset(Section):
 
     @model_validator(mode="after")
     def known_domains(self) -> SampledDataset:
+        names = [domain.name for domain in self.domains]
+        if len(set(names)) < len(names):
+            raise ValueError("domains: a name is given twice")
         for domain in [*self.proportions, self.fill]:
-            if domain not in self.domains:
-                raise ValueError(f"{domain!r} is not under corpus.domains{meant(domain, self.domains)}")
+            if domain not in names:
+                raise ValueError(f"{domain!r} is not under corpus.domains{meant(domain, names)}")
         if self.fill not in self.proportions:
             raise ValueError(f"fill: {self.fill!r} is not under corpus.proportions")
         return self
