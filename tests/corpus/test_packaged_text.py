@@ -113,7 +113,9 @@ from tokenizers import Tokenizer
 from maxact.corpus.packaged_text import build
 from maxact.study import load_study
 asked = load_study(Path(sys.argv[1])).corpus
-samples = build(asked.samples, asked.seed, dict(sorted(asked.proportions.items())), asked.lengths, asked.wheels, Tokenizer.from_file(sys.argv[2]))
+proportions = dict(sorted(asked.proportions.items()))
+tokenizer = Tokenizer.from_file(sys.argv[2])
+samples = build(asked.samples, asked.seed, proportions, asked.lengths, asked.wheels, tokenizer)
 print(hashlib.sha256(repr(samples).encode()).hexdigest())
 """
 

@@ -59,7 +59,8 @@ class Columns(Section):
 class Domain(Section):
     """Which documents are of a domain: by their subset, by their script, or both.
 
-    Domains are a list, as a document belongs to the first whose rule it meets. A document's script is that of most of its letters; Japanese and Korean are not Chinese.
+    Domains are a list, as a document belongs to the first whose rule it meets. A document's script is that of most of its
+    letters; Japanese and Korean are not Chinese.
     """
 
     name: Name
