@@ -26,6 +26,8 @@ def take(job: Job, source: dict[str, Any]) -> tuple[Path, dict[str, Any]]:
     folder = job.store.root / "downloads" / f"{source['repository'].replace('/', '--')}@{pin.commit}"
     folder.mkdir(parents=True, exist_ok=True)
     for name, file in pin.files.items():
+        if (folder / name).is_symlink():  # of an earlier time: what it leads to may be damaged since, or gone
+            (folder / name).unlink()
         kept = job.store.find(file.digest.removeprefix("sha256:"), Path(name).suffix)
         if kept is not None and not (folder / name).exists():
             (folder / name).symlink_to(kept.resolve())
