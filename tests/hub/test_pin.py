@@ -179,3 +179,23 @@ def test_code_at_the_top_of_a_repository_is_pinned_like_its_other_files(
     assert main(["pin", str(study)]) == 0
     files = pinned(study)["models"]["owner/model-1B@v1"]["files"]
     assert set(files) == {"config.json", "model.safetensors", "modeling.py", "tokenizer.json"}
+
+
+@pytest.mark.parametrize("later", [False, True])
+def test_a_checkpoint_and_a_tokenizer_of_one_revision_share_a_pin_that_serves_both(
+    later: bool, study: Path, commits: dict[str, str]
+) -> None:
+    config = yaml.safe_load(study.read_text(encoding="utf-8"))
+    checkpoint = config["checkpoints"].pop()
+    config["tokenizers"]["counting"] |= {"repository": "owner/model-1B", "revision": "v1"}
+    family = config["families"].pop("model")
+    if later:  # pinned for the tokenizer alone
+        study.write_text(yaml.safe_dump(config), encoding="utf-8")
+        assert main(["pin", str(study)]) == 0
+        assert set(pinned(study)["models"]["owner/model-1B@v1"]["files"]) == {"tokenizer.json"}
+    config["checkpoints"].append(checkpoint)
+    config["families"]["model"] = family
+    study.write_text(yaml.safe_dump(config), encoding="utf-8")
+    assert main(["pin", str(study)]) == 0
+    wanted = {"config.json", "model.safetensors", "tokenizer.json"}
+    assert set(pinned(study)["models"]["owner/model-1B@v1"]["files"]) == wanted

@@ -35,17 +35,25 @@ def pin_study(study: Study, file: Path, again: bool = False) -> Path:
     target = lock_file(file)
     before = read_lock(target)
     pins: dict[str, dict[str, Any]] = {"models": {}, "datasets": {}}
-    for key, source in study.from_hub():
+    # Checkpoints first: what one needs of a repository has what a tokenizer needs of it.
+    for key, source in sorted(study.from_hub(), key=lambda named: isinstance(named[1], HubTokenizer)):
         kind = "datasets" if isinstance(source, HubFiles) else "models"
         name = pin_name(source.repository, source.revision)
-        if name in before[kind] and not again:
+        if name in pins[kind]:
+            continue
+        if name in before[kind] and not again and _serves(before[kind][name], source):
             pins[kind][name] = before[kind][name]
-        elif name not in pins[kind]:
+        else:
             pins[kind][name] = pin_of(source)
             print(f"{key}: {name} is {pins[kind][name]['commit']}", file=sys.stderr)
     text = json.dumps({kind: dict(sorted(found.items())) for kind, found in pins.items()}, indent=2, ensure_ascii=False)
     write_atomically(target, text + "\n")
     return target
+
+
+def _serves(pin: dict[str, Any], source: Hub | HubFiles | HubTokenizer) -> bool:
+    """Whether a pin is enough for a source: that of a tokenizer alone has no weights."""
+    return not isinstance(source, Hub) or "config.json" in pin["files"]
 
 
 def pin_of(source: Hub | HubFiles | HubTokenizer) -> dict[str, Any]:

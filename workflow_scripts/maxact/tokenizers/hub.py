@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from maxact.checkpoints.folder import TOKENIZER_FILES
 from maxact.errors import UserError
 from maxact.hub.download import download
 from maxact.store.job import Job, Product
@@ -17,8 +18,10 @@ def make(job: Job) -> Product:
     source = HubTokenizer(**job.parameters)
     if source.pin is None:
         raise UserError(f"tokenizer {job.name}: {source.repository} is not pinned; run `maxact pin`")
+    # A checkpoint of the same revision has weights in that pin.
+    wanted = {name: pin for name, pin in source.pin.files.items() if name in TOKENIZER_FILES}
     folder = job.scratch / "tokenizer"
-    download(source.repository, source.pin.commit, source.pin.files, folder)
+    download(source.repository, source.pin.commit, wanted, folder)
     named = f"{source.repository}@{source.pin.commit}"
-    files = {name: folder / name for name in source.pin.files}
+    files = {name: folder / name for name in wanted}
     return Product(files=files, summary={"source": named, "licence": source.pin.licence})
