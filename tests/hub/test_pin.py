@@ -32,9 +32,9 @@ def study(tmp_path: Path) -> Path:
     config["corpus"] = {
         "recipe": "ready_dataset",
         "source": {"kind": "hub", "repository": "owner/text"},
-        "samples": 120,
+        "samples": 240,
         "maximum_tokens": 512,
-        "proportions": {"knowledge": 60, "web": 60},
+        "proportions": {"knowledge": 120, "web": 120},
         "length_tokenizer": "counting",
     }
     config["tokenizers"]["counting"] = {"kind": "hub", "repository": "owner/tokenizer"}
