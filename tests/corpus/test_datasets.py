@@ -15,10 +15,12 @@ import pytest
 import zstandard
 from tokenizers import Tokenizer, models, pre_tokenizers
 
-from maxact.corpus import ready_dataset, sampled_dataset
+from maxact.corpus import ready_dataset, sampled_dataset, stage
 from maxact.corpus.choosing import TextSample
 from maxact.corpus.scripts import meets, script_of
 from maxact.errors import UserError
+from maxact.store.job import Job
+from maxact.store.objects import Manifest, Store
 
 LETTERS = {
     "Latn": "a quick brown fox jumps over lazy dogs ",
@@ -328,3 +330,18 @@ def test_an_empty_ready_sample_is_refused(characters: Tokenizer, tmp_path: Path)
     rows = [READY[0], {"text": "", "domain": "math"}]
     with pytest.raises(UserError, match="row 1: the text is empty"):
         ready_dataset.samples_of(ready(shards(tmp_path, rows, count=1)), characters)
+
+
+def test_a_tokenizer_that_truncates_cuts_nothing(characters: Tokenizer, tmp_path: Path) -> None:
+    tokenizer = Tokenizer.from_str(characters.to_str())
+    tokenizer.enable_truncation(8)
+    tokenizer.enable_padding(length=100)
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    parameters = ready(shards(tmp_path, READY, count=1))
+    store = Store(tmp_path / "store")
+    manifest = Manifest("tokenizer", "t", "", {}, {"tokenizer.json": store.put(tmp_path / "tokenizer.json")}, {})
+    uses = {"tokenizer": ("tokenizer.json",)}
+    job = Job("corpus", "corpus", parameters, {"tokenizer": manifest}, uses, store, tmp_path)
+    made = stage.compute(job)
+    expected = ready_dataset.samples_of(parameters, characters)[0]
+    assert made.summary["tokens"] == sum(sample.length_bucket for sample in expected)

@@ -32,6 +32,9 @@ def compute(job: Job) -> Product:
     """samples.parquet, in the order in which samples are numbered from here on."""
     asked = job.parameters
     tokenizer = Tokenizer.from_file(str(job.path("tokenizer", "tokenizer.json")))
+    # Settings that some tokenizers are released with, which would cut every text.
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
     samples, shortfall = importlib.import_module(RECIPES[asked["recipe"]].module).samples_of(asked, tokenizer)
     for domain, count in shortfall.items():
         print(
