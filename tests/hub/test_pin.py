@@ -199,3 +199,23 @@ def test_a_checkpoint_and_a_tokenizer_of_one_revision_share_a_pin_that_serves_bo
     assert main(["pin", str(study)]) == 0
     wanted = {"config.json", "model.safetensors", "tokenizer.json"}
     assert set(pinned(study)["models"]["owner/model-1B@v1"]["files"]) == wanted
+
+
+@pytest.mark.parametrize("repository", ["owner/a--b", "owner/.git", "owner/m.", "owner/-x"])
+def test_a_name_that_no_hub_has_is_one_line(
+    repository: str, study: Path, hub: Hub, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = yaml.safe_load(study.read_text(encoding="utf-8"))
+    config["checkpoints"][-1]["source"]["repository"] = repository
+    study.write_text(yaml.safe_dump(config), encoding="utf-8")
+    hub.repository("owner/text", "datasets").commit({"data.parquet": b"x"})
+    hub.repository("owner/tokenizer").commit({"tokenizer.json": b"{}"})
+    assert "not a name that a hub can have" in refused(capsys, study)
+
+
+def test_a_file_whose_name_cannot_be_pinned_is_refused_before_it_is_in_the_lock_file(
+    study: Path, commits: dict[str, str], hub: Hub, capsys: pytest.CaptureFixture[str]
+) -> None:
+    hub.repository("owner/model-1B").commit(FILES | {"my code.py": b"1"}, branch="v1")
+    assert "'my code.py', a name that cannot be pinned" in refused(capsys, study)
+    assert not lock_file(study).exists()

@@ -6,6 +6,7 @@ download, and its files do not survive the process.
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import time
@@ -18,6 +19,7 @@ from huggingface_hub.errors import (
     EntryNotFoundError,
     GatedRepoError,
     HfHubHTTPError,
+    HFValidationError,
     OfflineModeIsEnabled,
     RepositoryNotFoundError,
     RevisionNotFoundError,
@@ -64,6 +66,10 @@ def ask(what: str, request: Callable[[], Answer]) -> Answer:
             if status not in BUSY:
                 raise _refusal(what, error) from None
             reason, asked = f"HTTP {status}", _retry_after(error)
+        except HFValidationError as error:
+            raise UserError(f"{what}: not a name that a hub can have ({' '.join(str(error).split())})") from None
+        except json.JSONDecodeError:
+            raise UserError(f"{what}: {endpoint()} does not answer as a hub does; mend HF_ENDPOINT") from None
         except httpx2.TransportError as error:
             reason, asked = type(error).__name__, None
         if attempt < TRIES:

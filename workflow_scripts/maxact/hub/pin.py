@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 import tempfile
 from pathlib import Path
@@ -13,7 +14,7 @@ from maxact.errors import UserError
 from maxact.hub.client import information, licence_of
 from maxact.hub.download import download
 from maxact.store.objects import write_atomically
-from maxact.study.hub import FilePin, Hub, HubFiles, HubTokenizer
+from maxact.study.hub import FILE_NAME, FilePin, Hub, HubFiles, HubTokenizer
 from maxact.study.pins import lock_file, pin_name, read_lock
 
 if TYPE_CHECKING:
@@ -72,6 +73,15 @@ def pin_of(source: Hub | HubFiles | HubTokenizer) -> dict[str, Any]:
         if TOKENIZER_FILES[0] not in listed:
             raise UserError(f"{where}: has no {TOKENIZER_FILES[0]}; name another repository")
         return pin | {"files": _dumped({name: listed[name] for name in TOKENIZER_FILES if name in listed})}
+    odd = [
+        name
+        for name in listed
+        if name.endswith((".py", ".safetensors")) and "/" not in name and not re.match(FILE_NAME, name)
+    ]
+    if odd:
+        raise UserError(
+            f"{where}: has a file {odd[0]!r}, a name that cannot be pinned; name another revision or repository"
+        )
     if "config.json" not in listed:
         raise UserError(f"{where}: has no config.json; name a repository in the format of transformers")
     weights = _weights(source, told.sha, listed, where)

@@ -18,6 +18,9 @@ Commit = Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")]
 FileDigest = Annotated[str, Field(pattern=r"^(sha256:[0-9a-f]{64}|git:[0-9a-f]{40})$")]
 """`sha256:` of the bytes, or `git:`, the SHA-1 that git gives to a file of that content; the hub knows one or the other."""
 
+FILE_NAME = r"^\w[\w.-]*$"
+"""No folder, and nothing that leads out of one."""
+
 
 class FilePin(Section):
     """One file of a repository: its size in bytes and its digest."""
@@ -31,7 +34,7 @@ class Pin(Section):
 
     commit: Commit
     licence: str
-    files: dict[Annotated[str, Field(pattern=r"^\w[\w.-]*$")], FilePin]
+    files: dict[Annotated[str, Field(pattern=FILE_NAME)], FilePin]
     """The files that count: configuration, weights, their index, tokenizer, and code that it brings."""
 
 
