@@ -76,3 +76,16 @@ def test_what_another_study_names_stays(store: Store) -> None:
     run(store, "second", "a", {"first": first}, "y")
     drop(first, "out.*", output(store, "second", "a"), store)
     assert store.is_whole(first.objects["out.txt"])
+
+
+def test_what_two_studies_do_not_keep_goes_when_the_last_has_read_it(store: Store) -> None:
+    for study in ("study", "another"):
+        write_atomically(store.root / study / "study.yaml", "keep_weights: false\n")
+    first = run(store, "first", "a", {}, "x")
+    run(store, "first", "a", {}, "x", study="another")
+    run(store, "second", "a", {"first": first}, "y")
+    drop(first, "out.*", output(store, "second", "a"), store)
+    assert store.is_whole(first.objects["out.txt"])  # the other study has not read it yet
+    run(store, "second", "a", {"first": first}, "z", study="another")
+    drop(first, "out.*", output(store, "second", "a", "another"), store)
+    assert not store.path(first.objects["out.txt"]).exists()

@@ -22,6 +22,8 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from maxact import devices
 from maxact.errors import UnavailableError, UserError
 from maxact.stages import uses_of
@@ -120,8 +122,8 @@ def publish(manifest: Manifest, targets: Mapping[str, Path], store: Store) -> No
 def drop(manifest: Manifest, pattern: str, output: Path, store: Store) -> None:
     """Delete the objects of `manifest` whose name matches, but for those that others still need.
 
-    Others are all manifests of other studies in the store, and in this study those of the same stage for which the job of
-    `output`'s stage is still to be done.
+    Others are all manifests of other studies in the store that keep their weights; and in this study and those that do not
+    keep them, the manifests of the same stage for which the job of `output`'s stage is still to be done.
 
     Args:
         output: the manifest of the last job that reads them; its study is the one that does not keep them.
@@ -129,12 +131,21 @@ def drop(manifest: Manifest, pattern: str, output: Path, store: Store) -> None:
     stage, study = output.parent, output.parents[1]
     needed: set[str] = set()
     for path, kept in store.manifests():
+        theirs = path.parents[1]
         waiting = kept.stage == manifest.stage and path.name != output.name and not (stage / path.name).exists()
-        if path.parents[1] != study or waiting:
+        if theirs != study:
+            waiting = keeps_weights(theirs) or not (theirs / stage.name / path.name).exists()
+        if waiting:
             needed |= {item.sha256 for item in kept.objects.values()}
     for name, item in manifest.objects.items():
         if fnmatch(name, pattern) and item.sha256 not in needed:
             store.drop(item)
+
+
+def keeps_weights(study: Path) -> bool:
+    """Whether the study with that folder of manifests says, by its `study.yaml`, that it keeps weights."""
+    file = study / "study.yaml"
+    return not file.exists() or bool(yaml.safe_load(file.read_text(encoding="utf-8")).get("keep_weights", True))
 
 
 def run_rule(rule: Any) -> None:
