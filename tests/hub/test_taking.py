@@ -10,7 +10,10 @@ from typing import Any
 import pytest
 
 from hub.server import Hub
+from maxact.checkpoints import stage
+from maxact.checkpoints.folder import folder_digest
 from maxact.checkpoints.sources import hub as source_of_hub
+from maxact.errors import UserError
 from maxact.hub.pin import pin_of
 from maxact.store.job import Job
 from maxact.store.objects import Store
@@ -61,3 +64,14 @@ def test_a_store_that_was_moved_is_read_where_it_is(hub: Hub, source: dict[str, 
     moved = Store((tmp_path / "store").rename(tmp_path / "moved"))
     assert taken(moved, source, tmp_path / "third") == WEIGHTS
     assert not any("/resolve/" in path for path, _ in hub.requests if path.endswith(".safetensors"))
+
+
+@pytest.mark.parametrize("config", [{"model_type": "foo"}, {"model_type": "llama", "hidden_size": "abc"}])
+def test_a_configuration_that_transformers_refuses_is_one_line(config: dict[str, Any], tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    (tmp_path / "folder" / "model.safetensors").write_bytes(WEIGHTS)
+    source = {"kind": "folder", "path": str(tmp_path / "folder"), "sha256": folder_digest(tmp_path / "folder")}
+    asked = {"source": source, "model_type": config["model_type"]}
+    with pytest.raises(UserError, match="transformers cannot read it"):
+        stage.compute(Job("checkpoint", "m", asked, {}, {}, Store(tmp_path / "store"), tmp_path))

@@ -9,6 +9,7 @@ from typing import Any
 
 from maxact.checkpoints.folder import TOKENIZER_FILES, check_model_type, checkpoint_files
 from maxact.checkpoints.sources.registry import KINDS
+from maxact.errors import UserError
 from maxact.store.job import Job, Product
 
 
@@ -25,7 +26,11 @@ def _described(folder: Path, files: dict[str, Path]) -> dict[str, Any]:
     """Sizes as transformers understands config.json, which may leave defaults out; of a wrapper, its text decoder's."""
     from transformers import AutoConfig
 
-    config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    try:
+        config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    except Exception as error:  # transformers has no common class for what it finds wrong
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(f"{folder / 'config.json'}: transformers cannot read it ({reason})") from None
     text = config.get_text_config()
     weights = [file for name, file in files.items() if name.endswith(".safetensors")]
     return {
