@@ -100,6 +100,9 @@ def _from_hub(source: str) -> tuple[str, Path]:
         ) from None
     pin = Pin(**pin_of(asked))
     folder = cache_folder() / "hub" / f"{repository.replace('/', '--')}@{pin.commit}"
+    # The configuration alone first, as the weights may be many gigabytes.
+    download(repository, pin.commit, {"config.json": pin.files["config.json"]}, folder)
+    _refuse_own_code(source, folder)
     download(repository, pin.commit, pin.files, folder)
     return f"{repository}@{pin.commit}", folder
 
