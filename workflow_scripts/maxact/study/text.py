@@ -17,9 +17,9 @@ class PackagedText(Section):
     recipe: Literal["packaged_text"]
     samples: Positive
     seed: int
-    proportions: dict[str, Positive]
+    proportions: Annotated[dict[str, Positive], Field(min_length=1)]
     """Weight of each domain; samples are shared out by largest remainder."""
-    lengths: dict[Positive, Positive]
+    lengths: Annotated[dict[Positive, Positive], Field(min_length=1)]
     """Weight of each length in tokens of `length_tokenizer`."""
     length_tokenizer: Name
     """The checkpoint whose tokenizer counts the lengths, or one of `tokenizers` that is not trained."""
@@ -88,9 +88,9 @@ class SampledDataset(Section):
     """Documents from among which the next is drawn; their order follows from the seed."""
     samples: Positive
     seed: int
-    proportions: dict[str, Positive]
+    proportions: Annotated[dict[str, Positive], Field(min_length=1)]
     """Weight of each domain; samples are shared out by largest remainder."""
-    lengths: dict[Positive, Positive]
+    lengths: Annotated[dict[Positive, Positive], Field(min_length=1)]
     """Weight of each length in tokens of `length_tokenizer`."""
     length_tokenizer: Name
     """The checkpoint whose tokenizer counts the lengths, or one of `tokenizers` that is not trained."""
@@ -125,7 +125,7 @@ class ReadyDataset(Section):
     """A longer text is cut to its first so many tokens of `length_tokenizer`."""
     length_tokenizer: Name
     """The checkpoint whose tokenizer counts the lengths, or one of `tokenizers` that is not trained."""
-    proportions: dict[str, Positive]
+    proportions: Annotated[dict[str, Positive], Field(min_length=1)]
     """The domains that rows name in the column `subset`, with the number of samples expected of each."""
     language: str = "und"
     """BCP 47, as the data set's card states it; `und` where it is not known."""
