@@ -123,6 +123,7 @@ def test_the_verdicts_have_one_row_a_group_and_are_planted_where_a_member_is() -
         ("training_stages", (0.0, 8.0), "M rises at each step; M of b is 8, that of a 0"),
         ("training_stages", (8.0, 0.0), "M falls at each step; M of b is 0 x that of a"),
         ("training_stages", (8.0, None, 16.0), "M rises at each step; M of c is 2 x that of a (without b)"),
+        ("moe_vs_dense", (None, 8.0, 16.0), "cannot be compared: no finite M of a, with which the others are compared"),
         ("moe_vs_dense", (100.0, 4.0), "M of b is 0.04 x that of a"),
         ("moe_vs_dense", (100.0, 100.0), "M of b is that of a"),
         ("base_vs_instruct", (100.0, 100.4, 5.0), "M of b is 1.004 x that of a; M of c is 0.05 x that of a"),

@@ -27,6 +27,8 @@ def verdict(question: str, members: Sequence[tuple[str, float | None]]) -> str:
     without = f" (without {', '.join(left_out)})" if left_out else ""
     if len(known) < 2:
         return f"cannot be compared: {len(known)} of {len(members)} members with a finite M{without}"
+    if question in AGAINST_FIRST and known[0][0] != members[0][0]:
+        return f"cannot be compared: no finite M of {members[0][0]}, with which the others are compared"
     if question in ORDERED:
         return _steps(known) + without
     if question in AGAINST_FIRST:
