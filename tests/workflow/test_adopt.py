@@ -10,6 +10,8 @@ from collections.abc import Callable
 import pytest
 from workflow.harness import PROBED, Workspace
 
+from maxact.store.objects import Manifest, Store
+
 STATE = "workflow_scripts/maxact/measure/state.py"
 NAMES = ("SmolLM2-135M-Instruct", "planted-qwen2", "planted-qwen3-moe")
 
@@ -67,3 +69,19 @@ def test_what_has_changed_in_more_than_code_is_not_accepted(
             maxact(workspace, "adopt", "study.yaml")
     else:
         assert all(told in line for line in maxact(workspace, "adopt", "study.yaml").splitlines())
+
+
+def test_weights_that_are_not_kept_are_gone_again_after_the_probe(
+    workspace: Workspace, edit: Callable[[str, str, str], None]
+) -> None:
+    workspace.study["keep_weights"] = False
+    store = Store(workspace.folder / "artifacts")
+    weights = list(store.root.glob("objects/*/*.safetensors"))
+    planted = store.root / "small" / "checkpoint" / "planted-qwen2.json"
+    store.drop(Manifest.read(planted).objects["model.safetensors"])
+    kept = [file for file in weights if file.exists()]
+    assert len(kept) == len(weights) - 1
+    edit(STATE, "from __future__ import annotations\n", "from __future__ import annotations\n\nUNUSED = 1\n")
+    assert maxact(workspace, "adopt", "study.yaml").splitlines() == [f"{name}: adopted" for name in NAMES]
+    assert [line["stage"] for line in workspace.journal()].count("probe") == len(NAMES)
+    assert sorted(store.root.glob("objects/*/*.safetensors")) == sorted(kept)

@@ -7,6 +7,7 @@ under its new key as well, with what it was adopted from and on which evidence; 
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,8 @@ from maxact.errors import UserError
 from maxact.measurement import PROBE
 from maxact.recipes import recipes
 from maxact.store.objects import Manifest, Store
-from maxact.store.run import action_key, run_job, upstream
+from maxact.store.run import WEIGHTS, action_key, drop, run_job, upstream
+from maxact.store.workspace import hold_workspace
 from maxact.study import Study
 
 
@@ -35,22 +37,24 @@ def adopt(study: Study, store: Store, locks: Path) -> Iterator[Verdict]:
         locks: the folder with the locked requirements.
 
     Raises:
-        UserError: the store holds nothing of the study, or a probe cannot be measured.
+        UserError: the store holds nothing of the study, a run of it is at work, or a probe cannot be measured.
     """
     if not (store.root / study.study).is_dir():
         raise UserError(
             f"{store.root}: holds nothing of the study {study.study!r}; say --store with the folder of artifacts"
         )
+    hold_workspace(store.root / study.study)
     wanted = {job.name: recipe for job, recipe in recipes(study, locks) if job.stage == "measure"}
     for name, recipe in wanted.items():
         path = store.root / study.study / "measure" / f"{name}.json"
         if path.exists():
-            yield Verdict(name, _adopt(Manifest.read(path), recipe, study, store))
+            yield Verdict(name, _adopt(path, recipe, study, store))
         else:
             yield Verdict(name, "not measured yet")
 
 
-def _adopt(manifest: Manifest, recipe: Mapping[str, Any], study: Study, store: Store) -> str:
+def _adopt(path: Path, recipe: Mapping[str, Any], study: Study, store: Store) -> str:
+    manifest = Manifest.read(path)
     if not manifest.objects:
         return "not available"
     record = store.action(manifest.key)
@@ -69,7 +73,12 @@ def _adopt(manifest: Manifest, recipe: Mapping[str, Any], study: Study, store: S
         now = store.root / study.study / above.stage / f"{above.name}.json"
         if not now.exists() or Manifest.read(now).objects != above.objects:
             return f"its {source} has changed; it is measured again"
+    weights = inputs["checkpoint"]
+    there = {item for item in weights.objects.values() if store.path(item).exists()}
     probe, _ = run_job("probe", manifest.name, recipe, inputs, store, study.gpus(manifest.name))
+    if not study.keep_weights:  # what the probe had to have made again goes again
+        again = {name: item for name, item in weights.objects.items() if item not in there}
+        drop(dataclasses.replace(weights, objects=again), WEIGHTS, path, store)
     if probe.objects[PROBE].sha256 != manifest.objects[PROBE].sha256:
         return "differs on the probe; it is measured again"
     adopted = {"from": manifest.key, "code": manifest.recipe["code"], "probe": manifest.objects[PROBE].sha256}

@@ -76,7 +76,7 @@ def pin_of(source: Hub | HubFiles | HubTokenizer) -> dict[str, Any]:
     odd = [
         name
         for name in listed
-        if name.endswith((".py", ".safetensors")) and "/" not in name and not re.match(FILE_NAME, name)
+        if name.endswith((".py", ".safetensors")) and "/" not in name and not re.fullmatch(FILE_NAME, name)
     ]
     if odd:
         raise UserError(
