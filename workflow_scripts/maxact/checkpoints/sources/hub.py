@@ -24,7 +24,9 @@ def take(job: Job, source: dict[str, Any]) -> tuple[Path, dict[str, Any]]:
     if pin is None:
         raise UserError(f"checkpoint {job.name}: {source['repository']} is not pinned; run `maxact pin`")
     if "config.json" not in pin.files:
-        raise UserError(f"checkpoint {job.name}: the lock file has {source['repository']} without weights; run `maxact pin`")
+        raise UserError(
+            f"checkpoint {job.name}: the lock file has {source['repository']} without weights; run `maxact pin`"
+        )
     folder = job.store.root / "downloads" / f"{source['repository'].replace('/', '--')}@{pin.commit}"
     folder.mkdir(parents=True, exist_ok=True)
     for name, file in pin.files.items():
