@@ -60,7 +60,8 @@ def closure(entries: Iterable[str], root: Path = ROOT) -> set[str]:
     waiting = list(entries)
     while waiting:
         module = waiting.pop()
-        if module in reached or module.startswith(NOT_DECIDING):
+        # The package itself has its version only, and a release recomputes nothing.
+        if module in reached or module == PACKAGE or module.startswith(NOT_DECIDING):
             continue
         reached.add(module)
         waiting.extend(imports(module, root))
