@@ -63,6 +63,10 @@ MISTAKES: dict[str, tuple[Callable[[dict[str, Any]], Any], list[str]]] = {
         lambda s: s.update(comparisons={"scalling": {}}),
         ["comparisons.scalling", "did you mean 'scaling'"],
     ),
+    "no policy": (lambda s: s["quantize"].update(policies=[]), ["quantize.policies", "at least 1"]),
+    "policy twice": (lambda s: s["quantize"].update(policies=["max", "max"]), ["quantize", "named twice"]),
+    "no component": (lambda s: s["measure"].update(components=[]), ["measure.components", "at least 1"]),
+    "negative seed": (lambda s: s["corpus"].update(seed=-1), ["corpus.seed", "-1"]),
     "unknown component": (
         lambda s: s["measure"]["components"].append("gates"),
         ["measure", "unknown component 'gates'"],

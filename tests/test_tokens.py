@@ -113,3 +113,11 @@ def test_every_token_has_a_text_that_is_seen(smollm2: Path) -> None:
     assert set(texts) == ids
     assert all(text and "\ufffd" not in text for text in texts.values())
     assert {"Hello", " there"} <= set(texts.values())
+
+
+def test_a_file_that_is_no_tokenizer_is_one_line(tmp_path: Path) -> None:
+    file = tmp_path / "tokenizer.json"
+    file.write_text('{"model": 5}', encoding="utf-8")
+    with pytest.raises(UserError, match=r"tokenizer.json: not a tokenizer") as refused:
+        tokenize(["text"], file)
+    assert "\n" not in str(refused.value)

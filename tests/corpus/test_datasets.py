@@ -191,6 +191,16 @@ def test_short_documents_serve_short_samples(characters: Tokenizer, tmp_path: Pa
     assert Counter(sample.length_bucket for sample in samples) == {16: 10, 64: 20}
 
 
+def test_a_row_without_text_serves_nothing(characters: Tokenizer, tmp_path: Path) -> None:
+    source = shards(tmp_path, documents(ENOUGH))
+    rows = documents(ENOUGH)
+    with_nothing = [row for pair in zip(rows, [{**row, "text": None} for row in rows], strict=True) for row in pair]
+    (tmp_path / "more").mkdir()
+    samples, _ = sampled_dataset.samples_of(asked(shards(tmp_path / "more", with_nothing)), characters)
+    without, _ = sampled_dataset.samples_of(asked(source), characters)
+    assert Counter(sample.domain for sample in samples) == Counter(sample.domain for sample in without)
+
+
 def oracle_script(text: str) -> str:
     """By ranges of code points, for the few scripts of this module."""
     ranges = {"Latn": "az", "Cyrl": "\u0400\u04ff", "Arab": "\u0600\u06ff", "Hani": "\u4e00\u9fff"}

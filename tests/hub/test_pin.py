@@ -32,6 +32,7 @@ def study(tmp_path: Path) -> Path:
     config["corpus"] = {
         "recipe": "ready_dataset",
         "source": {"kind": "hub", "repository": "owner/text"},
+        "columns": {"text": "text", "subset": "domain"},
         "samples": 240,
         "maximum_tokens": 512,
         "proportions": {"knowledge": 120, "web": 120},

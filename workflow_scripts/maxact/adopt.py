@@ -45,7 +45,8 @@ def adopt(study: Study, store: Store, locks: Path) -> Iterator[Verdict]:
         )
     hold_workspace(store.root / study.study)
     wanted = {job.name: recipe for job, recipe in recipes(study, locks) if job.stage == "measure"}
-    for name, recipe in wanted.items():
+    # What needs most devices first: this process keeps those that it has taken.
+    for name, recipe in sorted(wanted.items(), key=lambda item: -study.gpus(item[0])):
         path = store.root / study.study / "measure" / f"{name}.json"
         if path.exists():
             yield Verdict(name, _adopt(path, recipe, study, store))

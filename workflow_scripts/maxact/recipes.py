@@ -48,7 +48,7 @@ def recipes(study: Study, locks: Path) -> Iterator[tuple[JobRecipe, dict[str, An
         versions = locked[environment]
         recipe = {
             "parameters": job.parameters,
-            "code": code_digest([stage.module, *job.modules]),
+            "code": code_digest(job.decides if job.decides is not None else [stage.module, *job.modules]),
             "packages": {package: versions[package] for package in (*stage.packages, *job.packages)},
             **({"environment": environment} if environment else {}),
         }
@@ -57,13 +57,17 @@ def recipes(study: Study, locks: Path) -> Iterator[tuple[JobRecipe, dict[str, An
 
 @dataclass(frozen=True)
 class JobRecipe:
-    """What decides a job beside its inputs: parameters, and modules and packages beyond those of its stage."""
+    """What decides a job beside its inputs: parameters, and modules and packages beyond those of its stage.
+
+    Where `decides` is given, those modules alone are its code.
+    """
 
     stage: str
     name: str
     parameters: dict[str, Any]
     modules: tuple[str, ...] = ()
     packages: tuple[str, ...] = ()
+    decides: tuple[str, ...] | None = None
 
 
 def jobs(study: Study) -> Iterator[JobRecipe]:
@@ -112,7 +116,7 @@ def _jobs_of_checkpoint(study: Study, checkpoint: Checkpoint) -> Iterator[JobRec
         source["optional"] = True
     code = {"remote_code": checkpoint.remote_code.model_dump()} if checkpoint.remote_code else {}
     opening = [OWN_CODE] if code else []
-    yield JobRecipe("checkpoint", checkpoint.name, source | code, (*modules, *opening), kind.packages)
+    yield JobRecipe("checkpoint", checkpoint.name, source | code, (*modules, *opening), kind.packages, kind.decides)
     if not checkpoint.planted:
         check = {**study.loading_check.model_dump(), "ceiling": checkpoint.perplexity_ceiling, **loading, **code}
         yield JobRecipe("loading_check", checkpoint.name, check, tuple(opening))

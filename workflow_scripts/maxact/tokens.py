@@ -11,11 +11,11 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from tokenizers import Tokenizer
 
 from maxact.corpus.choosing import largest_remainder
 from maxact.errors import UserError
 from maxact.store.job import Job, Product
+from maxact.tokenizers.opened import open_tokenizer
 
 SCHEMA = pa.schema(
     [
@@ -40,7 +40,7 @@ def compute(job: Job) -> Product:
     first = first_tokens(asked["special_tokens"], tokenizer_file, job.path("tokenizer", "tokenizer_config.json"))
     ids = tokenize([row["text"] for row in rows], tokenizer_file, first)
     if asked["marker"]:
-        place_marker(ids, asked["marker"], Tokenizer.from_file(str(tokenizer_file)).get_vocab_size())
+        place_marker(ids, asked["marker"], open_tokenizer(tokenizer_file).get_vocab_size())
     splits = split([(row["id"], row["domain"]) for row in rows], asked["splits"], asked["seed"])
     kept = ("id", "domain", "language", "script", "length_bucket")
     table = [
@@ -78,7 +78,7 @@ def first_tokens(policy: str, tokenizer_file: Path, config_file: Path) -> list[i
         return []
     token = json.loads(config_file.read_text(encoding="utf-8")).get("bos_token")
     name = token["content"] if isinstance(token, dict) else token
-    number = Tokenizer.from_file(str(tokenizer_file)).token_to_id(name) if name else None
+    number = open_tokenizer(tokenizer_file).token_to_id(name) if name else None
     if number is None:
         raise UserError("tokens.special_tokens: bos, but the tokenizer has no BOS token; use none")
     return [number]
@@ -90,9 +90,7 @@ def tokenize(texts: Sequence[str], tokenizer_file: Path, first: Sequence[int] = 
     Raises:
         UserError: a text has no token.
     """
-    tokenizer = Tokenizer.from_file(str(tokenizer_file))
-    tokenizer.no_truncation()
-    tokenizer.no_padding()
+    tokenizer = open_tokenizer(tokenizer_file)
     ids = [list(encoding.ids) for encoding in tokenizer.encode_batch(list(texts), add_special_tokens=False)]
     for number, sample in enumerate(ids):
         if not sample:
@@ -148,7 +146,7 @@ def split(samples: Sequence[tuple[str, str]], sizes: Mapping[str, int], seed: in
 
 def token_texts(tokenizer_file: Path, ids: Iterable[int]) -> dict[int, str]:
     """Text by token id. A token that is only part of a character is shown as the tokenizer's own piece of bytes."""
-    tokenizer = Tokenizer.from_file(str(tokenizer_file))
+    tokenizer = open_tokenizer(tokenizer_file)
     texts = {}
     for token in ids:
         text = tokenizer.decode([token], skip_special_tokens=False)

@@ -67,12 +67,14 @@ def column(row: Mapping[str, Any], path: str, name: str) -> Any:
 
 
 def text_of(row: Mapping[str, Any], path: str, name: str) -> str:
-    """The text of a row.
+    """The text of a row; a missing one (null) is empty.
 
     Raises:
-        UserError: it has none.
+        UserError: there is something else than text.
     """
     text = column(row, path, name)
+    if text is None:
+        return ""
     if not isinstance(text, str):
         raise UserError(f"corpus: {name}: column {path!r} holds {type(text).__name__}, not text; mend corpus.columns")
     return text

@@ -9,10 +9,10 @@ from dataclasses import asdict
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from tokenizers import Tokenizer
 
 from maxact.corpus.registry import RECIPES
 from maxact.store.job import Job, Product
+from maxact.tokenizers.opened import open_tokenizer
 
 SCHEMA = pa.schema(
     [
@@ -31,10 +31,7 @@ SCHEMA = pa.schema(
 def compute(job: Job) -> Product:
     """samples.parquet, in the order in which samples are numbered from here on."""
     asked = job.parameters
-    tokenizer = Tokenizer.from_file(str(job.path("tokenizer", "tokenizer.json")))
-    # Settings that some tokenizers are released with, which would cut every text.
-    tokenizer.no_truncation()
-    tokenizer.no_padding()
+    tokenizer = open_tokenizer(job.path("tokenizer", "tokenizer.json"))
     samples, shortfall = importlib.import_module(RECIPES[asked["recipe"]].module).samples_of(asked, tokenizer)
     for domain, count in shortfall.items():
         print(

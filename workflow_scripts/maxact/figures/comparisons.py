@@ -48,6 +48,8 @@ def draw(frames: Mapping[str, pd.DataFrame], style: Mapping[str, float]) -> Figu
         axes.spines["left"].set_bounds(-0.5, len(group) - 0.5)
     for axes in grid.flat[len(groups) :]:
         axes.axis("off")
+    for axes in grid.flat[max(0, len(groups) - COLUMNS) : len(groups)]:  # the lowest of each column
+        axes.tick_params(labelbottom=True)
     logarithmic(grid[0][0].xaxis)
     grid[0][0].xaxis.set_major_locator(LogLocator(numticks=3))
     _legend(figure, data)

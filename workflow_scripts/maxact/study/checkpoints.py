@@ -101,7 +101,7 @@ class Checkpoint(Section):
     source: Source
     role: Literal["main", "instruct", "stage"] = "main"
     """A main checkpoint, one tuned from it, or a stage of its training."""
-    perplexity_ceiling: Annotated[float, Field(gt=1)] | None = None
+    perplexity_ceiling: Annotated[float, Field(gt=1, allow_inf_nan=False)] | None = None
     """Above it the study stops: the weights were not loaded rightly. Required for every real checkpoint."""
     optional: bool = False
     """Whether the study goes on without it where its source cannot be had."""

@@ -20,7 +20,7 @@ class Measure(Section):
     threads: Positive
     """Of a job that runs a model on CPU. They are part of the recipe, as the last bits of a product of matrices can depend
     on how many share it; so they are the same whatever `--cores` says. On a GPU they decide nothing."""
-    components: list[str]
+    components: Annotated[list[str], Field(min_length=1)]
 
     def running(self) -> dict[str, Any]:
         """What decides how a model runs; a study on CPU says nothing of devices."""
@@ -38,8 +38,14 @@ class Measure(Section):
 
 class Quantize(Section):
     bits: Annotated[int, Field(ge=2, le=8)]
-    policies: list[Literal["max"] | Annotated[str, Field(pattern=r"^quantile_0\.\d+$")]]
+    policies: Annotated[list[Literal["max"] | Annotated[str, Field(pattern=r"^quantile_0\.\d+$")]], Field(min_length=1)]
     """`max`, or `quantile_0.999`: the clipping threshold is that quantile of |x| on the calibration split."""
+
+    @model_validator(mode="after")
+    def each_policy_once(self) -> Quantize:
+        if len(set(self.policies)) < len(self.policies):
+            raise ValueError("a policy is named twice")
+        return self
 
 
 class FigureStyle(Section):

@@ -16,9 +16,9 @@ class PackagedText(Section):
 
     recipe: Literal["packaged_text"]
     samples: Positive
-    seed: int
+    seed: NotNegative
     proportions: Annotated[dict[str, Positive], Field(min_length=1)]
-    """Weight of each domain; samples are shared out by largest remainder."""
+    """Weight of each domain; samples are shared out by largest remainder, ties in order of name."""
     lengths: Annotated[dict[Positive, Positive], Field(min_length=1)]
     """Weight of each length in tokens of `length_tokenizer`."""
     length_tokenizer: Name
@@ -87,9 +87,9 @@ class SampledDataset(Section):
     shuffle_buffer: Positive
     """Documents from among which the next is drawn; their order follows from the seed."""
     samples: Positive
-    seed: int
+    seed: NotNegative
     proportions: Annotated[dict[str, Positive], Field(min_length=1)]
-    """Weight of each domain; samples are shared out by largest remainder."""
+    """Weight of each domain; samples are shared out by largest remainder, ties in order of name."""
     lengths: Annotated[dict[Positive, Positive], Field(min_length=1)]
     """Weight of each length in tokens of `length_tokenizer`."""
     length_tokenizer: Name
@@ -135,6 +135,12 @@ class ReadyDataset(Section):
         """Of a sample, in tokens of `length_tokenizer`."""
         return self.maximum_tokens
 
+    @model_validator(mode="after")
+    def domain_without_column(self) -> ReadyDataset:
+        if self.columns.subset is None and len(self.proportions) > 1:
+            raise ValueError("columns.subset is missing: rows are of several domains; name the column that says which")
+        return self
+
 
 Corpus = Annotated[PackagedText | SampledDataset | ReadyDataset, Field(discriminator="recipe")]
 
@@ -149,13 +155,13 @@ class Splits(Section):
 class Tokens(Section):
     special_tokens: Literal["none", "bos"]
     splits: Splits
-    seed: int
+    seed: NotNegative
 
 
 class LoadingCheck(Section):
     """The text on which the perplexity of every real checkpoint is computed."""
 
-    domains: list[str]
+    domains: Annotated[list[str], Field(min_length=1)]
     language: str
     tokens: Positive
     """At least this many predicted tokens are pooled."""

@@ -9,17 +9,26 @@ _FOLDER = "maxact.checkpoints.sources"
 
 @dataclass(frozen=True)
 class Kind:
-    """Attributes: module (has `take`) and packages, whose locked versions are in the recipe."""
+    """Where weights come from.
+
+    Attributes:
+        module: has `take`.
+        packages: distributions whose locked versions are in the recipe.
+        decides: the modules whose code is in the recipe, where the source's pins fix every byte; else None, and the stage's
+            and the module's code is.
+    """
 
     module: str
     packages: tuple[str, ...]
+    decides: tuple[str, ...] | None = None
 
 
 KINDS: dict[str, Kind] = {
     "gguf_wheel": Kind(f"{_FOLDER}.gguf_wheels", ("torch", "transformers", "gguf")),
     "gguf_parts": Kind(f"{_FOLDER}.gguf_wheels", ("torch", "transformers", "gguf")),
     "folder": Kind(f"{_FOLDER}.folder", ()),
-    "hub": Kind(f"{_FOLDER}.hub", ()),  # files as they are: a new transformers downloads nothing again
+    # Files as they are: neither a new transformers nor other code that moves them downloads hundreds of gigabytes again.
+    "hub": Kind(f"{_FOLDER}.hub", (), ("maxact.checkpoints.described",)),
     "planted": Kind(f"{_FOLDER}.planted", ("torch", "transformers")),
 }
 """By the `kind` of a checkpoint's source."""

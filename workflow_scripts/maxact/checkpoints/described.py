@@ -1,0 +1,49 @@
+"""What a checkpoint is, from its configuration and the headers of its weights."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+from safetensors import safe_open
+from transformers import AutoConfig
+
+from maxact.checkpoints.folder import TOKENIZER_FILES
+from maxact.errors import UserError
+
+
+def described(folder: Path, files: dict[str, Path]) -> dict[str, Any]:
+    """Sizes as transformers understands config.json, which may leave defaults out; of a wrapper, its text decoder's."""
+    try:
+        config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    except Exception as error:  # transformers has no common class for what it finds wrong
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(f"{folder / 'config.json'}: transformers cannot read it ({reason})") from None
+    text = config.get_text_config()
+    weights = [file for name, file in files.items() if name.endswith(".safetensors")]
+    return {
+        "model_type": config.model_type,
+        "layers": text.num_hidden_layers,
+        "hidden_size": text.hidden_size,
+        "vocab_size": text.vocab_size,
+        "context": text.max_position_embeddings,
+        "parameters": sum(_parameters(file) for file in weights),
+        "has_tokenizer": all(name in files for name in TOKENIZER_FILES),
+    }
+
+
+def _parameters(file: Path) -> int:
+    """Elements of all tensors in a safetensors file, from its header.
+
+    A byte of MXFP4 holds two elements; its scales are no parameters (OCP Microscaling Formats 1.0).
+    """
+    total = 0
+    with safe_open(file, framework="numpy") as archive:
+        for name in archive.keys():  # noqa: SIM118
+            elements = math.prod(archive.get_slice(name).get_shape())
+            packed = archive.get_slice(name).get_dtype() == "U8"
+            if packed and name.endswith("_scales"):
+                continue
+            total += 2 * elements if packed and name.endswith("_blocks") else elements
+    return total
