@@ -12,7 +12,6 @@ rule weights:
         log_file("checkpoint"),
     conda:
         ENVIRONMENT
-    threads: THREADS
     params:
         stage="checkpoint",
     script:
