@@ -73,6 +73,18 @@ class _Handler(BaseHTTPRequestHandler):
             return self._file(*found.groups())
         return self._refuse(404)
 
+    def do_HEAD(self) -> None:
+        """What `datasets` asks before it reads: is the repository there, and may it be read?"""
+        path = unquote(urlsplit(self.path).path)
+        self.hub.requests.append((path, None))
+        found = re.fullmatch(r"/datasets/([^/]+/[^/]+)/resolve/([^/]+)/(.+)", path)
+        repository = self.hub.repositories.get(f"datasets/{found[1]}") if found else None
+        if repository is None:
+            return self._refuse(404, X_Error_Code="RepoNotFound")
+        if repository.gated and self._token() not in self.hub.tokens:
+            return self._refuse(403 if self._token() else 401, X_Error_Code="GatedRepo")
+        return self._refuse(404, X_Error_Code="EntryNotFound")
+
     def _information(self, kind: str, name: str, revision: str) -> None:
         repository = self.hub.repositories.get(f"{kind}/{name}")
         if repository is None:

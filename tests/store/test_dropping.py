@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
 
 from maxact.stages import STAGES, Stage
+from maxact.store.garbage import DAY, delete, garbage
 from maxact.store.objects import Manifest, Store, write_atomically
 from maxact.store.run import drop, run_job
 from maxact.store.show import show
@@ -89,3 +91,21 @@ def test_what_two_studies_do_not_keep_goes_when_the_last_has_read_it(store: Stor
     run(store, "second", "a", {"first": first}, "z", study="another")
     drop(first, "out.*", output(store, "second", "a", "another"), store)
     assert not store.path(first.objects["out.txt"]).exists()
+
+
+def test_weights_that_are_no_longer_kept_are_garbage_once_they_are_measured(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when `keep_weights` was changed after the run."""
+    monkeypatch.setattr("maxact.store.garbage.WEIGHTS", "out.*")
+    first = run(store, "first", "a", {}, "x")
+    later = time.time() + 100 * DAY
+    write_atomically(store.root / "study" / "study.yaml", "keep_weights: false\n")
+    assert garbage(store, 14, later) == []
+    measured = Manifest("measure", "a", first.key, first.recipe, {}, {})
+    write_atomically(output(store, "measure", "a"), measured.to_json())
+    found = garbage(store, 14, later)
+    assert [(item.kind, item.path) for item in found] == [("weight", store.path(first.objects["out.txt"]))]
+    delete(store, found)
+    assert not store.path(first.objects["out.txt"]).exists()
+    assert list(faults(store)) == []

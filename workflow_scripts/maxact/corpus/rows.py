@@ -12,6 +12,7 @@ import pyarrow as pa
 from huggingface_hub.errors import HfHubHTTPError
 
 from maxact.errors import UnavailableError, UserError
+from maxact.hub.client import endpoint
 from maxact.store.objects import digest_file
 
 datasets.disable_progress_bars()
@@ -43,8 +44,16 @@ def rows(
         if seed is not None:
             stream = stream.shuffle(seed=seed, buffer_size=shuffle_buffer)
         yield from stream
+    except datasets.exceptions.DatasetNotFoundError:
+        raise UserError(
+            f"corpus: {name}: no such data set, or access is refused; mend `repository`, or accept its terms at "
+            f"{endpoint()}/datasets/{source['repository']} and put an access token of yours into HF_TOKEN"
+        ) from None
     except (HfHubHTTPError, httpx2.TransportError, ConnectionError) as error:
         raise UnavailableError(f"corpus: {name} cannot be read ({_first_line(error)}); run again later") from None
+    except FileNotFoundError as error:
+        # `datasets` looks for a folder of that name where it cannot reach the hub, and says that there is none.
+        raise UnavailableError(f"corpus: {name}: {endpoint()} cannot be reached ({_first_line(error)})") from None
     except (datasets.exceptions.DatasetsError, pa.ArrowException, ValueError, TypeError, OSError) as error:
         raise UserError(
             f"corpus: {name}: a shard cannot be read, or its columns are not those of the others ({_first_line(error)})"

@@ -5,18 +5,23 @@ from __future__ import annotations
 import json
 import time
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
 from maxact.errors import UserError
-from maxact.store.objects import Manifest, Store
+from maxact.store.objects import Manifest, Store, StoredObject
+from maxact.store.run import WEIGHTS, keeps_weights
 
 DAY = 86_400.0
 
 
 @dataclass(frozen=True)
 class Garbage:
-    """A file that may be deleted, its size in bytes, and what it was ("object", "action", "scratch file" or "download")."""
+    """A file that may be deleted, its size in bytes, and what it was.
+
+    That is "object", "weight", "action", "scratch file" or "download".
+    """
 
     path: Path
     size: int
@@ -26,21 +31,32 @@ class Garbage:
 def garbage(store: Store, grace_days: float, now: float | None = None) -> list[Garbage]:
     """Files of the store that nothing needs and that are older than the grace period, in order of path.
 
-    Needed is what a manifest of any study in the store names; what an action record has made whose recipe is the key
-    stamp of a job (so that a change that is taken back computes nothing); and the records, not the objects, of all that
-    these were made from, since a lost object is made again by way of them.
+    The weights of a study that does not keep them are not needed once they are measured, as when `keep_weights` was changed
+    afterwards. Else needed is what a manifest of any study in the store names; what an action record has made whose recipe
+    is the key stamp of a job (so that a change that is taken back computes nothing); and the records, not the objects, of
+    all that these were made from, since a lost object is made again by way of them.
 
     Raises:
         UserError: an action record cannot be read.
     """
     records = {path: _read(path) for path in sorted(store.root.glob("actions/*.json"))}
     kept = _kept_keys(store, {record["key"]: record for record in records.values()})
-    named = {store.path(item) for _, manifest in store.manifests() for item in manifest.objects.values()}
+    named = set()
+    unkept: dict[Path, str] = {}
+    for path, manifest in store.manifests():
+        for name, item in manifest.objects.items():
+            if fnmatch(name, WEIGHTS) and not keeps_weights(path.parents[1]) and _is_measured(path):
+                unkept[store.path(item)] = "weight"
+            else:
+                named.add(store.path(item))
     for record in records.values():
         if record["key"] in kept.with_objects:
-            named |= {store.path(item) for item in Manifest.from_fields(_fields(record)).objects.values()}
+            made = {store.path(item) for item in Manifest.from_fields(_fields(record)).objects.values()}
+            named |= made - set(unkept)
     found = [
-        Garbage(path, path.stat().st_size, "object") for path in store.root.glob("objects/*/*") if path not in named
+        Garbage(path, path.stat().st_size, unkept.get(path, "object"))
+        for path in store.root.glob("objects/*/*")
+        if path not in named
     ]
     found += [
         Garbage(path, path.stat().st_size, "action")
@@ -82,6 +98,8 @@ def _kept_keys(store: Store, records: dict[str, dict[str, Any]]) -> _Kept:
 def delete(store: Store, files: list[Garbage]) -> None:
     """Delete them, and folders that are empty then."""
     for item in files:
+        if item.kind == "weight":
+            store.drop(StoredObject(item.path.name.partition(".")[0], item.size, item.path.suffix))
         item.path.unlink(missing_ok=True)
     folders = [
         folder
@@ -92,6 +110,11 @@ def delete(store: Store, files: list[Garbage]) -> None:
     for folder in sorted(folders, reverse=True):
         if folder.parent != store.root and not any(folder.iterdir()):
             folder.rmdir()
+
+
+def _is_measured(checkpoint: Path) -> bool:
+    """Whether the checkpoint with that manifest has been measured in its study."""
+    return (checkpoint.parents[1] / "measure" / checkpoint.name).exists()
 
 
 def _fields(record: dict[str, Any]) -> dict[str, Any]:
