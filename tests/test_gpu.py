@@ -19,7 +19,7 @@ from maxact.loading_check import perplexity
 from maxact.measure.headline import headline
 from maxact.measure.run import Sample, measure
 from maxact.measurement import Measurement
-from maxact.sites.components import COMPONENTS
+from maxact.sites.components import PAPER
 from maxact.study import Planted, Study
 
 pytestmark = [
@@ -60,7 +60,7 @@ def test_a_tensor_on_cuda_has_the_statistics_of_the_same_on_cpu(
 @pytest.mark.parametrize("name", MODELS)
 def test_a_measurement_on_cuda_has_the_same_bytes_twice(name: str, tmp_path: Path) -> None:
     first, second = (
-        table_bytes(measure(tiny(name).cuda(), SAMPLES, list(COMPONENTS)), tmp_path / folder) for folder in "ab"
+        table_bytes(measure(tiny(name).cuda(), SAMPLES, list(PAPER)), tmp_path / folder) for folder in "ab"
     )
     assert first == second
 
@@ -73,7 +73,7 @@ def test_a_planted_peak_is_exact_on_cuda(pocket: Study, tmp_path: Path) -> None:
             peak, folder = checkpoint.source.peak, tmp_path / checkpoint.name
             build(model_type, checkpoint.source.layers, checkpoint.source.seed, peak, MARKER, 300, 200, folder)
             model = load_model(folder, device="cuda")
-            M = headline(measure(model, SAMPLES, list(COMPONENTS)))["M"]
+            M = headline(measure(model, SAMPLES, list(PAPER)))["M"]
             assert SAMPLES[0].token_ids.index(MARKER) == 2
             assert (M["signed"], M["component"], M["layer"], M["channel"], M["sample"], M["position"]) == (
                 peak.value, peak.component, peak.layer, peak.channel, 0, 2,
@@ -85,7 +85,7 @@ def test_a_planted_peak_is_exact_on_cuda(pocket: Study, tmp_path: Path) -> None:
 def test_a_trained_checkpoint_peaks_where_it_does_on_cpu(smollm2: Path) -> None:
     ids = Sample(0, "rest", tuple(range(1000, 1200)))
     found = {device: load_model(smollm2, device=device) for device in ("cpu", "cuda")}
-    M = {device: headline(measure(model, [ids], list(COMPONENTS)))["M"] for device, model in found.items()}
+    M = {device: headline(measure(model, [ids], list(PAPER)))["M"] for device, model in found.items()}
     place = ("component", "layer", "channel", "sample", "position")
     assert [M["cuda"][key] for key in place] == [M["cpu"][key] for key in place]
     assert M["cuda"]["signed"] == pytest.approx(M["cpu"]["signed"], rel=0.02)

@@ -15,7 +15,7 @@ from measure.models import tiny
 
 from maxact.measure.run import Sample, measure
 from maxact.measurement import SCHEMAS, Measurement, read_table
-from maxact.sites.components import COMPONENTS
+from maxact.sites.components import PAPER
 
 TABLES = list(SCHEMAS)
 
@@ -26,7 +26,7 @@ def measurement() -> Measurement:
     with torch.no_grad():
         model.get_decoder().embed_tokens.weight[5] = torch.inf
     given = [Sample(0, "calibration", (1, 2, 3)), Sample(1, "rest", (5, 5)), Sample(2, "evaluation", (4,))]
-    return measure(model, given, list(COMPONENTS), {1: "one", 2: 'a "b"\n<c>|'})
+    return measure(model, given, list(PAPER), {1: "one", 2: 'a "b"\n<c>|'})
 
 
 @pytest.mark.parametrize("table", TABLES)

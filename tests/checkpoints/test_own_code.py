@@ -19,7 +19,7 @@ from maxact.checkpoints.own_code import code_digest, register
 from maxact.cli import main
 from maxact.errors import UserError
 from maxact.recipes import write_stamps
-from maxact.sites.components import COMPONENTS
+from maxact.sites.components import PAPER
 from maxact.store.objects import Manifest, Store
 from maxact.store.run import run_job
 from maxact.study import Study, load_study
@@ -39,7 +39,7 @@ def store(tmp_path: Path) -> Store:
 
 def recipe(stage: str, folder: Path, sha256: str | None = None) -> dict[str, Any]:
     """A job on the checkpoint, in this process: the layout's code runs under transformers 5 too."""
-    opening = {"dtype": "bfloat16", "attention": "sdpa", "components": list(COMPONENTS)}
+    opening = {"dtype": "bfloat16", "attention": "sdpa", "components": list(PAPER)}
     source = {"source": {"kind": "folder", "path": str(folder), "sha256": folder_digest(folder)}}
     parameters = {"model_type": "bailing_moe", "remote_code": {"sha256": sha256 or code_digest(folder)}}
     return {"parameters": parameters | (source if stage == "checkpoint" else opening), "code": "c", "packages": {}}

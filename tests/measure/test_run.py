@@ -18,9 +18,9 @@ from maxact.errors import UserError
 from maxact.measure.headline import headline
 from maxact.measure.run import Sample, measure
 from maxact.measurement import Measurement
-from maxact.sites.components import COMPONENTS
+from maxact.sites.components import PAPER
 
-ALL = list(COMPONENTS)
+ALL = list(PAPER)
 DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
 
 

@@ -17,7 +17,7 @@ from maxact.measure.probe import probe_samples
 from maxact.measure.run import Sample, measure
 from maxact.measure.stage import compute
 from maxact.measurement import PROBE, Measurement
-from maxact.sites.components import COMPONENTS
+from maxact.sites.components import PAPER
 from maxact.stages import STAGES
 from maxact.store.job import Job
 from maxact.store.objects import Manifest, Store
@@ -45,7 +45,7 @@ def job(tmp_path: Path) -> Any:
             ]
             objects = {file.name: store.put(file) for file in kept}
             inputs[source] = Manifest(source, source, "", {}, objects, {})
-        parameters = {"dtype": "bfloat16", "attention": "sdpa", "model_type": "qwen2", "components": list(COMPONENTS)}
+        parameters = {"dtype": "bfloat16", "attention": "sdpa", "model_type": "qwen2", "components": list(PAPER)}
         scratch = tmp_path / "scratch" / name
         scratch.mkdir(parents=True)
         return Job("measure", "tiny", parameters | changed, inputs, STAGES["measure"].uses, store, scratch)
@@ -59,7 +59,7 @@ def test_tables_summary_and_costs(job: Any) -> None:
     assert json.loads(product.files[PROBE].read_text())["samples"] == [
         sample.sample for sample in probe_samples(SAMPLES)
     ]
-    expected = measure(tiny("qwen2"), SAMPLES, list(COMPONENTS), {5: "five"})
+    expected = measure(tiny("qwen2"), SAMPLES, list(PAPER), {5: "five"})
     assert headline(found) == headline(expected)
     assert product.summary == {
         **headline(expected), "attention": "sdpa", "nonfinite": 0, "sites": 3 * 4 + 2, "not_applicable": 3, "samples": 3,

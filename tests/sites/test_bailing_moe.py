@@ -18,7 +18,7 @@ from maxact.checkpoints.own_code import code_digest, register
 from maxact.measure.headline import headline
 from maxact.measure.run import Sample, measure
 from maxact.measurement import Measurement
-from maxact.sites.components import COMPONENTS
+from maxact.sites.components import PAPER
 from maxact.sites.find import find_sites
 from maxact.study import Peak
 
@@ -88,7 +88,7 @@ def by_place(found: Measurement) -> dict[tuple[str, int | None], dict[str, Any]]
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16", "float32"])
 def test_every_site_equals_the_oracle_on_what_wrappers_see(dtype: str, folder: Path) -> None:
-    found = measure(opened(folder, dtype), SAMPLES, list(COMPONENTS))
+    found = measure(opened(folder, dtype), SAMPLES, list(PAPER))
     seen, rows = wrapped(opened(folder, dtype)), by_place(found)
     assert set(rows) == set(seen)
     for place, tensors in seen.items():
@@ -99,7 +99,7 @@ def test_every_site_equals_the_oracle_on_what_wrappers_see(dtype: str, folder: P
 def test_a_dense_block_has_no_router_and_experts_without_a_shared_one_have_no_gate(folder: Path) -> None:
     decoder = opened(folder).get_decoder()
     del decoder.layers[2].mlp.shared_experts
-    absent = [(site.component, site.layer) for site in find_sites(decoder, list(COMPONENTS)) if site.place is None]
+    absent = [(site.component, site.layer) for site in find_sites(decoder, list(PAPER)) if site.place is None]
     assert absent == [("router_logits", 0), ("gate", 2)]
 
 
@@ -128,7 +128,7 @@ PEAKS = {
 @pytest.mark.parametrize("name", PEAKS)
 def test_a_planted_peak_is_measured_where_and_as_it_was_planted(name: str, tmp_path: Path) -> None:
     peak, token = PEAKS[name], 80  # sample 2, position 2
-    found = measure(opened(write_layout(tmp_path / "planted", peak, token)), SAMPLES, list(COMPONENTS))
+    found = measure(opened(write_layout(tmp_path / "planted", peak, token)), SAMPLES, list(PAPER))
     M = headline(found)["M_with_gate" if peak.component == "gate" else "M"]
     place = {"component": peak.component, "layer": peak.layer, "channel": peak.channel, "sample": 2, "position": 2}
     assert {key: M[key] for key in place} == place

@@ -11,7 +11,7 @@ import torch
 from measure.models import MODELS, tiny
 
 from maxact.errors import UserError
-from maxact.sites.components import COMPONENTS
+from maxact.sites.components import PAPER
 from maxact.sites.find import find_sites
 from maxact.sites.registry import ADAPTERS, OWN_CODE
 
@@ -25,7 +25,7 @@ def test_every_adapter_is_tried_here() -> None:
 
 @pytest.mark.parametrize("name", MODELS)
 def test_sites_are_numbered_in_forward_order(name: str) -> None:
-    sites = find_sites(tiny(name).get_decoder(), list(COMPONENTS))
+    sites = find_sites(tiny(name).get_decoder(), list(PAPER))
     expected: list[tuple[str, int | None]] = [("embedding", None)]
     expected += [(component, layer) for layer in range(3) for component in LAYERED]
     expected += [("final_norm", None)]
@@ -45,14 +45,14 @@ def test_sites_are_numbered_in_forward_order(name: str) -> None:
     ],
 )
 def test_what_an_architecture_lacks_is_not_applicable(name: str, absent: list[Any]) -> None:
-    sites = find_sites(tiny(name).get_decoder(), list(COMPONENTS))
+    sites = find_sites(tiny(name).get_decoder(), list(PAPER))
     assert [(site.component, site.layer) for site in sites if site.place is None] == absent
 
 
 def test_modules_run_in_the_order_of_the_sites() -> None:
     """Within a block, a site's number is lower where its tensor exists earlier; the gate runs inside the MLP."""
     decoder = tiny("qwen3_moe:dense_layer").get_decoder()
-    sites = find_sites(decoder, list(COMPONENTS))
+    sites = find_sites(decoder, list(PAPER))
     fired: list[int] = []
     for site in sites:
         if site.place is not None and site.place.before:

@@ -22,7 +22,7 @@ from maxact.checkpoints.folder import folder_digest
 from maxact.checkpoints.load import load_model
 from maxact.checkpoints.own_code import code_digest, register
 from maxact.measure.run import Sample, measure
-from maxact.sites.components import COMPONENTS
+from maxact.sites.components import PAPER
 from maxact.store.objects import Manifest, Store
 from maxact.study import Peak
 
@@ -87,7 +87,7 @@ def test_they_are_measured_there_to_the_same_bytes_and_then_found_without_it(
     # The layout's code runs under transformers 5 too: here, compared with the oracle in test_bailing_moe.py.
     register(tmp_path / "layout", code_digest(tmp_path / "layout"))
     samples = [Sample(row["sample"], row["split"], tuple(row["token_ids"])) for row in token_rows(workspace)]
-    here = measure(load_model(tmp_path / "layout"), samples, list(COMPONENTS)).write(tmp_path / "here")
+    here = measure(load_model(tmp_path / "layout"), samples, list(PAPER)).write(tmp_path / "here")
     store, objects = Store(workspace.folder / "artifacts"), manifests["layout"].objects
     for name in set(here) - {"top.parquet"}:  # which has text of tokens beside what was measured
         assert store.path(objects[name]).read_bytes() == here[name].read_bytes(), name

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from tqdm import tqdm
 
 from maxact.errors import UserError
@@ -26,6 +26,7 @@ from maxact.measure.state import SiteState
 from maxact.measure.tables import tables
 from maxact.measurement import SPLITS, Measurement
 from maxact.sites.find import Site, find_sites
+from maxact.sites.taps import Routing, tapped
 
 Bits = npt.NDArray[np.unsignedinteger]
 
@@ -53,17 +54,14 @@ class Watch:
         self._kernel = KERNELS[kernel]()
         self._sample = Sample(-1, SPLITS[0], ())
         self._fired: dict[int, int] = {}
-        self._handles: list[Any] = []
 
     def __enter__(self) -> Watch:
-        for site in self.sites:
-            if site.place is not None:
-                self._handles.append(self._hook(site, site.place.module))
+        self._taps = tapped(self.sites, self._see)
+        self._taps.__enter__()
         return self
 
-    def __exit__(self, *_: object) -> None:
-        while self._handles:
-            self._handles.pop().remove()
+    def __exit__(self, *error: Any) -> None:
+        self._taps.__exit__(*error)
 
     def begin(self, sample: Sample) -> None:
         """The next forward pass is this sample's. Counts are moved to their split when the split changes."""
@@ -88,21 +86,7 @@ class Watch:
         for number, state in self.states.items():
             state.add_counts(self._sample.split, self._kernel.collect(number))
 
-    def _hook(self, site: Site, module: nn.Module) -> Any:
-        place = site.place
-        assert place is not None
-
-        def before(_: nn.Module, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> None:
-            self._see(site, arguments[0] if arguments else keywords["hidden_states"])
-
-        def after(_: nn.Module, __: Any, output: Any) -> None:
-            self._see(site, place.take(output))
-
-        if place.before:
-            return module.register_forward_pre_hook(before, with_kwargs=True)
-        return module.register_forward_hook(after)
-
-    def _see(self, site: Site, x: Tensor) -> None:
+    def _see(self, site: Site, x: Tensor, routing: Routing | None) -> None:
         """One tensor at one site: [1, tokens, channels] or [tokens, channels]."""
         x_TC = x.detach().reshape(-1, x.shape[-1]).cpu()  # the kernels are for CPU
         if len(x_TC) != len(self._sample.token_ids):

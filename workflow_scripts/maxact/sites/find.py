@@ -1,7 +1,7 @@
 """Every site of a model, in forward order, from its family's adapter.
 
-An adapter has `block(layer)`: for one decoder block, the components that it has and where each is. What it leaves out
-is not applicable there, and is listed as such: nothing is silently absent.
+An adapter has `block(layer)`: for one decoder block, the components that it has and where each is, or why not. What it
+leaves out is not applicable there, and is listed as such: nothing is silently absent.
 """
 
 from __future__ import annotations
@@ -41,15 +41,28 @@ class Place:
 
 @dataclass(frozen=True)
 class Site:
-    """A component at a layer. `number` counts in forward order; `place` is None where it is not applicable."""
+    """A component at a layer.
+
+    Attributes:
+        number: counts in forward order.
+        place: where it is; None where it is not applicable.
+        reason: why not, where it is not.
+    """
 
     number: int
     component: str
     layer: int | None
     place: Place | None
+    reason: str | None = None
 
 
-Block = Callable[["nn.Module"], dict[str, Place]]
+Found = Place | str
+"""Where a component of a block is, or why it is not applicable."""
+
+Block = Callable[["nn.Module"], dict[str, Found]]
+
+ABSENT = "not in this architecture"
+"""Why a component that an adapter leaves out is not applicable."""
 
 
 def find_sites(decoder: Any, components: Collection[str]) -> list[Site]:
@@ -63,10 +76,16 @@ def find_sites(decoder: Any, components: Collection[str]) -> list[Site]:
     if adapter is None:
         raise UserError(f"model_type {model_type!r}: no adapter knows where to look; known: {', '.join(ADAPTERS)}")
     block: Block = importlib.import_module(adapter).block
-    found: list[tuple[str, int | None, Place | None]] = [("embedding", None, Place(decoder.layers[0], before=True))]
+    found: list[tuple[str, int | None, Found]] = [("embedding", None, Place(decoder.layers[0], before=True))]
     for layer, module in enumerate(decoder.layers):
         places = block(module)
-        found += [(name, layer, places.get(name)) for name, component in COMPONENTS.items() if component.per_layer]
+        found += [(name, layer, places.get(name, ABSENT)) for name, entry in COMPONENTS.items() if entry.per_layer]
     found.append(("final_norm", None, Place(decoder.norm)))
     wanted = [site for site in found if site[0] in components]
-    return [Site(number, *site) for number, site in enumerate(wanted)]
+    return [_site(number, *site) for number, site in enumerate(wanted)]
+
+
+def _site(number: int, component: str, layer: int | None, found: Found) -> Site:
+    if isinstance(found, str):
+        return Site(number, component, layer, None, found)
+    return Site(number, component, layer, found)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from maxact.sites.find import Place
+from maxact.sites.find import Found, Place
 
 
-def block(layer: Any) -> dict[str, Place]:
+def block(layer: Any) -> dict[str, Found]:
     """The MLP returns (output, scores of the experts chosen); the router (logits, scores, indices)."""
     return {
         "attention_output": Place(layer.self_attn, index=0),

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from maxact.sites.find import Place
+from maxact.sites.find import Found, Place
 
 
-def block(layer: Any) -> dict[str, Place]:
+def block(layer: Any) -> dict[str, Found]:
     """Linear attention returns its output, softmax attention a tuple of output and weights.
 
     In a block of experts, `gate` is that of the expert that all tokens share.
     """
     linear = hasattr(layer, "linear_attn")
-    places = {
+    places: dict[str, Found] = {
         "attention_output": Place(layer.linear_attn) if linear else Place(layer.self_attn, index=0),
         "mlp_output": Place(layer.mlp),
         "residual": Place(layer),

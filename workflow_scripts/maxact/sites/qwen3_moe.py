@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from maxact.sites.find import Place
+from maxact.sites.find import Found, Place
 
 
-def block(layer: Any) -> dict[str, Place]:
+def block(layer: Any) -> dict[str, Found]:
     """Attention, then either a block of experts or, where the configuration says so, a gated MLP as in dense Qwen3.
 
     The router returns (logits, scores, indices); the logits are before the softmax. Routed experts are fused and have
     no gate projection of their own to hook, so `gate` is not applicable in a block of experts.
     """
-    places = {
+    places: dict[str, Found] = {
         "attention_output": Place(layer.self_attn, index=0),
         "mlp_output": Place(layer.mlp),
         "residual": Place(layer),
