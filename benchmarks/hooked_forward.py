@@ -18,7 +18,7 @@ import torch
 
 from maxact.checkpoints.load import load_model
 from maxact.measure.run import KERNELS, Sample, Watch
-from maxact.sites.components import COMPONENTS
+from maxact.sites.components import PAPER
 from maxact.sites.find import find_sites
 
 
@@ -34,7 +34,7 @@ def main() -> None:
     options = parser.parse_args()
 
     decoder = load_model(options.folder, dtype=options.dtype, attention=options.attention).get_decoder()
-    watch = Watch(find_sites(decoder, list(COMPONENTS)), options.kernel)
+    watch = Watch(find_sites(decoder, list(PAPER)), options.kernel)
     generator = torch.Generator().manual_seed(0)
 
     def bare(sample: Sample) -> float:

@@ -29,14 +29,13 @@ def watched(samples: Iterable[Sampled], kernel: str) -> tuple[list[Site], dict[i
             watch.begin(Sample(sample, split, (TOKEN,) * len(x_TC)))
             module(x_TC[None])
             watch.end()
-        watch.collect()
     return sites, watch.states
 
 
 def measured(samples: Sequence[Sampled], kernel: str) -> Measurement:
     """The tables of one site that returned these tensors."""
     sites, states = watched(samples, kernel)
-    return tables(sites, states, {sample: [TOKEN] * len(x) for sample, _, x in samples}, {TOKEN: "seven"})
+    return tables(sites, states, {TOKEN: "seven"})
 
 
 def same(found: Any, expected: Any, relative: float = 0.0, absolute: float = 0.0) -> bool:
@@ -48,9 +47,12 @@ def same(found: Any, expected: Any, relative: float = 0.0, absolute: float = 0.0
     return bool(found == expected)
 
 
-def assert_agrees(found: Measurement, samples: Sequence[Sampled], site: int = 0) -> None:
-    """Every table of one site says what the oracle says."""
-    expected = site_statistics(list(samples), QUANTILES)
+def assert_agrees(
+    found: Measurement, samples: Sequence[Sampled], site: int = 0, classes: dict[int, list[str]] | None = None
+) -> None:
+    """Every table of one site says what the oracle says; `classes` are those of the tokens, by default first and others."""
+    by_position = {sample: ["first", *["other"] * (len(x) - 1)] for sample, _, x in samples}
+    expected = site_statistics(list(samples), QUANTILES, classes or by_position)
     _assert_summary(found.sites.set_index("site").loc[site].to_dict(), expected)
     histogram = found.histograms[found.histograms.site == site]
     assert {
@@ -68,6 +70,7 @@ def assert_agrees(found: Measurement, samples: Sequence[Sampled], site: int = 0)
         assert same(row["abs_max_calibration"], expected.channel_max_calibration[row["channel"]])
     assert len(channels) == len(expected.channel_max)
     _assert_top(found.top[found.top.site == site], expected)
+    _assert_classes(found.classes[found.classes.site == site], expected)
 
 
 def _assert_summary(row: dict[str, Any], expected: SiteStatistics) -> None:
@@ -76,6 +79,8 @@ def _assert_summary(row: dict[str, Any], expected: SiteStatistics) -> None:
         # Moments differ by float64 rounding from fractions; all else is exact.
         moment = name in ("mean", "std", "abs_mean", "rms")
         close = {"relative": 1e-12, "absolute": 1e-12 * scale} if moment else {}
+        if name == "massive_std_ratio" and value is not None:  # from sums of the ratio and of its square
+            close = {"relative": 1e-9, "absolute": 1e-7 * expected.summary["massive_mean_ratio"]}
         assert same(row[name], value, **close), (name, row[name], value)
 
 
@@ -84,3 +89,14 @@ def _assert_top(top: pd.DataFrame, expected: SiteStatistics) -> None:
     for row, (value, place), ranks in zip(top.to_dict("records"), expected.top, token_ranks(expected.top), strict=True):
         assert (row["value"], (row["sample"], row["position"], row["channel"])) == (value, place)
         assert (row["token_rank"], row["rank_in_token"]) == ranks
+
+
+def _assert_classes(classes: pd.DataFrame, expected: SiteStatistics) -> None:
+    for row in classes.to_dict("records"):
+        tokens, signed, place = expected.classes.get(row["token_class"], (0, None, None))
+        assert row["tokens"] == tokens
+        assert same(row["signed"], signed)
+        assert same(row["abs_max"], None if signed is None else abs(signed))
+        for name, number in zip(("sample", "position", "channel"), place or (None,) * 3, strict=True):
+            assert same(row[name], number)
+    assert set(expected.classes) <= set(classes.token_class)

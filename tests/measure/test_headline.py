@@ -27,7 +27,7 @@ def of(rows: list[tuple[str, int | None, float | None]]) -> Measurement:
             for number, (component, layer, peak) in enumerate(rows)
         ]
     )
-    return Measurement(sites, EMPTY, EMPTY, EMPTY, EMPTY)
+    return Measurement(sites, EMPTY, EMPTY, EMPTY, EMPTY, EMPTY, EMPTY)
 
 
 def test_ties_go_to_the_first_site_and_the_others_are_told() -> None:

@@ -34,6 +34,15 @@ def drawn(seed: int = 0, number: int = 4) -> list[Sample]:
     ]
 
 
+def classes(samples: list[Sample]) -> dict[int, list[str]]:
+    """Of every token, where id 0 is BOS and no text is known."""
+
+    def name(position: int, token: int) -> str:
+        return "bos" if token == 0 else "other" if position else "first"
+
+    return {sample.sample: [name(*item) for item in enumerate(sample.token_ids)] for sample in samples}
+
+
 def wrapped(model: Any, samples: list[Sample]) -> dict[tuple[str, int | None], list[Sampled]]:
     """Every site's tensors, by replacing the `forward` of modules."""
     seen: dict[tuple[str, int | None], list[Sampled]] = defaultdict(list)
@@ -97,7 +106,7 @@ def test_every_site_equals_the_oracle_on_what_wrappers_see(name: str, dtype: str
     by_place = numbers(found)
     assert set(by_place) == set(seen)
     for place, tensors in seen.items():
-        assert_agrees(found, tensors, by_place[place])
+        assert_agrees(found, tensors, by_place[place], classes(samples))
         assert found.sites.set_index("site").dtype[by_place[place]] == dtype
     assert list(found.sites[found.sites.status == "measured"].rounded.unique()) == [dtype == "float32"]
 
@@ -118,7 +127,7 @@ def test_sites_equal_what_the_model_reports(name: str, attention: str) -> None:
     expected = {("embedding", None): hidden[0], ("final_norm", None): hidden[-1]}
     expected |= {("residual", layer): state for layer, state in enumerate(hidden[1:-1])}
     for place, x_TC in expected.items():
-        assert_agrees(found, [(sample.sample, sample.split, x_TC)], by_place[place])
+        assert_agrees(found, [(sample.sample, sample.split, x_TC)], by_place[place], classes([sample]))
 
 
 def test_router_logits_are_those_before_the_softmax() -> None:
@@ -128,7 +137,7 @@ def test_router_logits_are_those_before_the_softmax() -> None:
         reported = model(input_ids=torch.tensor([sample.token_ids]), output_router_logits=True, use_cache=False)
     found = measure(model, [sample], ["router_logits"])
     for layer, logits in enumerate(reported.router_logits):
-        assert_agrees(found, [(sample.sample, sample.split, logits)], layer)
+        assert_agrees(found, [(sample.sample, sample.split, logits)], layer, classes([sample]))
     assert found.sites["max"].max() > 1  # no probability is
 
 
@@ -199,7 +208,7 @@ def test_infinities_and_nan_are_counted_and_the_rest_is_measured() -> None:
     first = (row.nonfinite_sample, row.nonfinite_position, row.nonfinite_channel)
     assert (row.positive_infinity, row["nan"], first) == (1, 0, (1, 1, 3))
     for place, tensors in wrapped(models[1], samples).items():
-        assert_agrees(found, tensors, numbers(found)[place])
+        assert_agrees(found, tensors, numbers(found)[place], classes(samples))
     finite = measure(models[0], samples[:1], ALL)
     assert headline(finite)["M"]["value"] > 0
     assert not finite.sites[["nan", "positive_infinity", "negative_infinity"]].sum().any()
@@ -229,6 +238,5 @@ def test_a_float32_site_among_16_bit_ones_is_marked_and_exact() -> None:
     norm.forward = forward
     found = measure(model, samples, ["residual", "final_norm"])
     assert list(found.sites.rounded) == [False, False, False, True]
-    in_order = sorted(samples, key=lambda sample: (sample.split, sample.sample))
-    captured = [(sample.sample, sample.split, x[0]) for sample, x in zip(in_order, seen, strict=True)]
-    assert_agrees(found, captured, 3)
+    captured = [(sample.sample, sample.split, x[0]) for sample, x in zip(samples, seen, strict=True)]
+    assert_agrees(found, captured, 3, classes(samples))

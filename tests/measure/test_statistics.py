@@ -13,7 +13,6 @@ from measure.captured import TOKEN, assert_agrees, measured, watched
 from measure.hostile import DTYPES, KINDS, samples, tensor
 from oracles.statistics import Sampled
 
-from maxact.measure import numba_kernel
 from maxact.measure.numba_kernel import NumbaKernel
 from maxact.measure.reference import ReferenceKernel
 from maxact.measure.tables import tables
@@ -55,14 +54,13 @@ def test_mixtures_of_hostile_samples_equal_the_oracle(seed: int, tmp_path: Path)
 )
 def test_shards_in_any_order_end_in_the_same_bytes(kind: str, tmp_path: Path) -> None:
     seen = samples(kind, "bfloat16", (30, 9), number=3, seed=5)
-    token_ids = {sample: [TOKEN] * len(x) for sample, _, x in seen}
     expected = table_bytes(measured(seen, "numba"), tmp_path / "whole")
     for number, order in enumerate(itertools.permutations(seen)):
         shards = [watched([sample], "numba") for sample in order]
         (sites, states), *others = shards
         for _, other in others:
             states[0].merge(other[0])
-        merged = tables(sites, states, token_ids, {TOKEN: "seven"})
+        merged = tables(sites, states, {TOKEN: "seven"})
         assert table_bytes(merged, tmp_path / f"merged{number}") == expected
         assert table_bytes(measured(order, "numba"), tmp_path / f"order{number}") == expected
 
@@ -74,26 +72,18 @@ def test_shards_of_different_sites_are_not_merged() -> None:
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3])
-def test_the_number_of_threads_changes_nothing(threads: int) -> None:
-    (_, _, x), = samples("normal", "bfloat16", (7, 33), 1, 0)  # fmt: skip
+@pytest.mark.parametrize("kind", ["normal", "few values", "no positive", "no negative", "massive"])
+def test_the_number_of_threads_changes_nothing(kind: str, threads: int) -> None:
+    (_, _, x), = samples(kind, "bfloat16", (37, 33), 1, 0)  # fmt: skip
+    counts = np.zeros((2, 65536), np.int64)
     kernel, plain = NumbaKernel(threads), ReferenceKernel()
-    found, expected = kernel.scan(0, x), plain.scan(0, x)
-    assert (found.medians_T == expected.medians_T).all()
-    assert (found.row_max_T == expected.row_max_T).all()
-    assert (found.channel_max_C == expected.channel_max_C).all()
-    assert (found.largest, found.smallest) == (expected.largest, expected.smallest)
-    assert (kernel.collect(0) == plain.collect(0)).all()
-
-
-def test_counts_are_moved_before_32_bits_overflow(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(numba_kernel, "_FLUSH", 100)
-    kernel, plain = NumbaKernel(), ReferenceKernel()
-    for _, _, x in samples("few values", "bfloat16", (6, 11), number=9, seed=1):
-        for each in (kernel, plain):
-            each.scan(0, x)
-        assert kernel._private[0].sum() <= 100
-    assert (kernel.collect(0) == plain.collect(0)).all()
-    assert not kernel.collect(0).any()
+    for least in (0, 0x3F80, 0x4200):
+        found, expected = kernel.scan(x, counts[0], least), plain.scan(x, counts[1], least)
+        for name in ("row_max_T", "medians_T", "channel_max_C", "top_N"):
+            assert (getattr(found, name) == getattr(expected, name)).all()
+        assert (found.largest, found.smallest) == (expected.largest, expected.smallest)
+        assert [found.peak_of(row) for row in range(37)] == [expected.peak_of(row) for row in range(37)]
+        assert (counts[0] == counts[1]).all()
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -33,10 +33,13 @@ class SiteStatistics:
     channel_max: dict[int, float | None] = field(default_factory=dict)
     channel_max_calibration: dict[int, float | None] = field(default_factory=dict)
     top: list[tuple[float, Place]] = field(default_factory=list)
+    classes: dict[str, tuple[int, float | None, Place | None]] = field(default_factory=dict)
 
 
-def site_statistics(samples: list[Sampled], quantiles: tuple[str, ...]) -> SiteStatistics:
-    """Everything about one site that was seen in `samples`."""
+def site_statistics(
+    samples: list[Sampled], quantiles: tuple[str, ...], classes: dict[int, list[str]] | None = None
+) -> SiteStatistics:
+    """Everything about one site that was seen in `samples`; `classes` are those of each sample's tokens."""
     found = SiteStatistics()
     everything = [
         (value, (sample, position, channel))
@@ -75,6 +78,10 @@ def site_statistics(samples: list[Sampled], quantiles: tuple[str, ...]) -> SiteS
         smallest = min(rows, key=lambda item: (item[0], item[1], item[2]), default=(None, None, None))
         found.extremes[sample] = (*largest, *smallest)
         assert x.dim() == 2
+    for name in {name for names in (classes or {}).values() for name in names}:
+        mine = [item for item in ranked if classes and classes[item[1][0]][item[1][1]] == name]
+        tokens = sum(names.count(name) for names in (classes or {}).values())
+        found.classes[name] = (tokens, *((mine[0][0], mine[0][1]) if mine else (None, None)))
     calibration = {sample for sample, split, _ in samples if split == "calibration"}
     channels = samples[0][2].shape[1]
     found.channel_max = largest_by_channel(finite, channels)
@@ -138,6 +145,7 @@ def root(value: Fraction) -> float:
 def massive_tokens(samples: list[Sampled], peak: Place | None) -> dict[str, Any]:
     """The test of massive activations per token."""
     ratios: dict[tuple[int, int], float] = {}
+    pairs: dict[Any, tuple[float, float]] = {}
     passed = 0
     for sample, _, x in samples:
         for position, row in enumerate(x.double().tolist()):
@@ -146,16 +154,25 @@ def massive_tokens(samples: list[Sampled], peak: Place | None) -> dict[str, Any]
                 continue
             median, largest = magnitudes[(len(magnitudes) - 1) // 2], magnitudes[-1]
             ratios[sample, position] = largest / median if median else math.inf
+            pairs[sample, position] = largest, median
             passed += largest > 100 and largest > 1000 * median
     highest = max(ratios.values(), default=None)
     where = min((place for place, ratio in ratios.items() if ratio == highest), default=(None, None))
+    finite = [Fraction(ratio) for ratio in ratios.values() if math.isfinite(ratio)]
+    mean = sum(finite, Fraction(0)) / len(finite) if finite else None
     return {
         "massive_tokens": len(ratios),
         "massive_tokens_passed": passed,
+        "massive_zero_median_tokens": len(ratios) - len(finite),
+        "massive_mean_ratio": None if mean is None else float(mean),
+        "massive_std_ratio": None if mean is None else root(sum((r - mean) ** 2 for r in finite) / len(finite)),
         "massive_max_ratio": highest,
         "massive_max_ratio_sample": where[0],
         "massive_max_ratio_position": where[1],
+        "massive_max_ratio_abs": pairs[where][0] if highest is not None else None,
+        "massive_max_ratio_median": pairs[where][1] if highest is not None else None,
         "massive_peak_ratio": ratios[peak[:2]] if peak else None,
+        "massive_peak_median": pairs[peak[:2]][1] if peak else None,
     }
 
 

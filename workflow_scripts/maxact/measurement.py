@@ -1,4 +1,4 @@
-"""The stored measurement: five tables, readable with pandas alone, free of any number format.
+"""The stored measurement: seven tables, readable with pandas alone, free of any number format.
 
 Everything that a later question needs is here, so that no later question needs the model:
 
@@ -7,9 +7,12 @@ Everything that a later question needs is here, so that no later question needs 
 * `samples`     one row per site and sample: largest and smallest finite value, each with position and channel
 * `channels`    one row per site and channel: largest finite |x|, over all samples and on the calibration split
 * `top`         the 100 largest finite |x| of each site, each with sample, position, channel and token
+* `classes`     one row per site and class of tokens: first, BOS, delimiters, others; the largest |x| on each
+* `experts`     one row per layer with routed experts, expert and component inside experts: tokens seen, largest |x|
 
-Rows are sorted by their key columns. A place is (sample, position, channel), counted from 0; among equal values the
-first place counts. A code is the bit pattern of a value in the site's own 16-bit dtype; a float32 site has exact
+Rows are sorted by their key columns. A place is (sample, position, channel), counted from 0; inside routed experts, which
+work on a row for each token and expert chosen for it, the expert stands before the channel. Among equal values the first
+place counts. A code is the bit pattern of a value in the site's own 16-bit dtype; a float32 site has exact
 extremes, a histogram of its values rounded to bfloat16, and `rounded` set.
 """
 
@@ -30,6 +33,9 @@ QUANTILES = ("0.25", "0.75", "0.9", "0.99", "0.999", "0.9999", "0.99999")
 
 TOP = 100
 
+TOKEN_CLASSES = ("first", "bos", "delimiter", "other")
+"""Of the table `classes` (`measure/rows.py` defines them)."""
+
 PROBE = "probe.json"
 """Kept beside the tables: digests of the tables of a few samples measured alone (`measure/probe.py`)."""
 
@@ -42,10 +48,11 @@ SCHEMAS: dict[str, pa.Schema] = {
             ("component", pa.string()),
             ("layer", pa.int16()),  # null: exists once in a model
             ("status", pa.string()),  # "measured" or "not applicable" (then the rest is null)
+            ("reason", pa.string()),  # why it is not applicable
             ("dtype", pa.string()),  # of the tensor: bfloat16, float16, float32
             ("rounded", pa.bool_()),  # the histogram is of values rounded to bfloat16
             ("channels", pa.int32()),
-            ("tokens", pa.int64()),
+            ("tokens", pa.int64()),  # inside routed experts: pairs of token and expert
             ("count", pa.int64()),  # elements, finite or not
             ("nan", pa.int64()),
             ("positive_infinity", pa.int64()),
@@ -67,13 +74,20 @@ SCHEMAS: dict[str, pa.Schema] = {
             ("peak_sample", pa.int32()),
             ("peak_position", pa.int32()),
             ("peak_channel", pa.int32()),
+            ("peak_expert", pa.int32()),  # null outside routed experts
             # massive-activation test per token (|x| > 100 and |x| > 1000 x the token's lower median of |x|)
             ("massive_tokens", pa.int64()),  # tokens with at least one finite value
             ("massive_tokens_passed", pa.int64()),
             ("massive_max_ratio", pa.float64()),  # largest |x| / median over tokens; infinite where a median is 0
             ("massive_max_ratio_sample", pa.int32()),
             ("massive_max_ratio_position", pa.int32()),
+            ("massive_max_ratio_abs", pa.float64()),  # the |x| and the median of that token
+            ("massive_max_ratio_median", pa.float64()),
+            ("massive_mean_ratio", pa.float64()),  # over tokens whose median is not 0
+            ("massive_std_ratio", pa.float64()),  # population
+            ("massive_zero_median_tokens", pa.int64()),
             ("massive_peak_ratio", pa.float64()),  # at the token of the peak
+            ("massive_peak_median", pa.float64()),
             # the same test against the median of the whole site (Sun et al. 2024): elements that pass
             ("massive_elements_by_site_median", pa.int64()),
         ]
@@ -105,10 +119,32 @@ SCHEMAS: dict[str, pa.Schema] = {
             ("rank", pa.int16()),  # 0 is the largest |x|; ties in order of place
             ("value", pa.float32()),  # signed
             *_PLACE,
+            ("expert", pa.int32()),  # null outside routed experts
             ("token_id", pa.int32()),
             ("token", pa.string()),  # text of the token; null where no tokenizer is known
             ("token_rank", pa.int16()),  # rank of the (sample, position) among those in the table
             ("rank_in_token", pa.int16()),  # rank within that (sample, position)
+        ]
+    ),
+    "classes": pa.schema(
+        [
+            ("site", pa.int16()),
+            ("token_class", pa.string()),
+            ("tokens", pa.int64()),
+            ("abs_max", pa.float32()),  # null where the class has no finite value
+            ("signed", pa.float32()),
+            *_PLACE,
+        ]
+    ),
+    "experts": pa.schema(
+        [
+            ("layer", pa.int16()),
+            ("expert", pa.int32()),
+            ("component", pa.string()),  # null where no component inside the experts is measured
+            ("tokens", pa.int64()),  # that chose the expert
+            ("abs_max", pa.float32()),
+            ("signed", pa.float32()),
+            *_PLACE,
         ]
     ),
 }
@@ -123,6 +159,8 @@ class Measurement:
     samples: pd.DataFrame
     channels: pd.DataFrame
     top: pd.DataFrame
+    classes: pd.DataFrame
+    experts: pd.DataFrame
 
     def write(self, folder: Path) -> dict[str, Path]:
         """Write one Parquet file per table; equal tables give equal bytes. Returns object name -> file."""

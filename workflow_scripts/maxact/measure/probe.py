@@ -1,4 +1,4 @@
-"""The probe of a measurement: a few of its samples measured alone, kept as digests of the five tables.
+"""The probe of a measurement: a few of its samples measured alone, kept as digests of the tables.
 
 When the measuring code is rewritten and means the same, the probe tells so in a few forward passes (`maxact adopt`). It is
 also a stage of its own, which no rule names.

@@ -6,6 +6,8 @@ tensors with NaN or infinities.
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,35 +16,39 @@ import torch
 from torch import Tensor
 
 from maxact.histogram import INFINITY_KEY, MAGNITUDE_MASK
+from maxact.measurement import TOP
 
 Keys = npt.NDArray[np.int64]
 Extreme = tuple[int, int, int]
-"""Signed key, position, channel."""
+"""Signed key, row, channel."""
 
 DTYPES = {torch.bfloat16: "bfloat16", torch.float16: "float16", torch.float32: "float32"}
 
 
 @dataclass(frozen=True)
 class Nonfinite:
-    """Counts of NaN, +infinity and -infinity, and the first place (position, channel) of any."""
+    """Counts of NaN, +infinity and -infinity, and the first place (row, channel) of any."""
 
     nan: int
     positive_infinity: int
     negative_infinity: int
-    position: int
+    row: int
     channel: int
 
 
 @dataclass(frozen=True)
 class Scan:
-    """One sample at one site; all over finite values.
+    """One sample at one site; all over finite values. A row is a token, or a token in one of its experts.
 
     Attributes:
-        row_max_T: key of each token's largest |x|.
-        medians_T: key of each token's lower median of |x|.
+        row_max_T: key of each row's largest |x|.
+        medians_T: key of each row's lower median of |x|.
         channel_max_C: key of each channel's largest |x|.
         largest, smallest: extreme value and the first place where it stands (-0.0 equals 0.0); None if there is none.
+        top_N: key, row, channel and signed key of the largest |x| whose key is at least that asked for, at most `TOP`
+            of them; int64 [N, 4]. The largest is first, ties are in order of place.
         nonfinite: None if every value is finite.
+        peak_of: channel and signed key of the first element of a row that has the row's largest |x|.
     """
 
     row_max_T: Keys
@@ -50,7 +56,9 @@ class Scan:
     channel_max_C: Keys
     largest: Extreme | None
     smallest: Extreme | None
+    top_N: Keys
     nonfinite: Nonfinite | None
+    peak_of: Callable[[int], tuple[int, int]]
 
 
 def bits_of(x_TC: Tensor) -> Tensor:
@@ -72,11 +80,12 @@ def histogram_codes(x_TC: Tensor) -> Tensor:
     return bits_of(torch.where(torch.isfinite(x_TC), rounded.clamp(-largest, largest), rounded))
 
 
-def scan(x_TC: Tensor) -> Scan:
+def scan(x_TC: Tensor, least: int = 0) -> Scan:
     """The statistics of one sample at one site.
 
     Args:
-        x_TC: [tokens, channels], bfloat16, float16 or float32, at least one token.
+        x_TC: [rows, channels], bfloat16, float16 or float32, at least one row.
+        least: the smallest key that is of interest for the top.
     """
     dtype = DTYPES[x_TC.dtype]
     bits_TC = bits_of(x_TC)
@@ -95,7 +104,9 @@ def scan(x_TC: Tensor) -> Scan:
         channel_max_C=kept_TC.amax(dim=0).numpy(force=True),
         largest=_largest(signed_TC, finite_TC),
         smallest=_negated(_largest(-signed_TC, finite_TC)),
+        top_N=_top(kept_TC, signed_TC, least),
         nonfinite=_nonfinite(bits_TC, finite_TC, dtype),
+        peak_of=functools.partial(_peak_of, kept_TC, signed_TC),
     )
 
 
@@ -107,6 +118,18 @@ def _largest(signed_TC: Tensor, finite_TC: Tensor) -> Extreme | None:
     largest = int(signed_TC.masked_fill(~finite_TC, below_all).amax())
     first = int(((signed_TC == largest) & finite_TC).flatten().nonzero()[0])
     return largest, *divmod(first, signed_TC.shape[1])
+
+
+def _peak_of(kept_TC: Tensor, signed_TC: Tensor, row: int) -> tuple[int, int]:
+    channel = int((kept_TC[row] == kept_TC[row].max()).nonzero()[0])
+    return channel, int(signed_TC[row, channel])
+
+
+def _top(kept_TC: Tensor, signed_TC: Tensor, least: int) -> Keys:
+    row_N, channel_N = (kept_TC >= least).nonzero(as_tuple=True)  # in order of place
+    key_N, signed_N = kept_TC[row_N, channel_N], signed_TC[row_N, channel_N]
+    first = torch.sort(key_N, descending=True, stable=True).indices[:TOP]
+    return torch.stack([key_N, row_N, channel_N, signed_N], dim=1)[first].numpy(force=True)
 
 
 def _negated(extreme: Extreme | None) -> Extreme | None:
@@ -125,17 +148,9 @@ def _nonfinite(bits_TC: Tensor, finite_TC: Tensor, dtype: str) -> Nonfinite | No
 
 
 class ReferenceKernel:
-    """Scans tensors and counts their codes; counts are collected site by site."""
+    """Scans tensors and counts their codes by the plainest means."""
 
-    def __init__(self) -> None:
-        self._counts: dict[int, npt.NDArray[np.int64]] = {}
-
-    def scan(self, site: int, x_TC: Tensor) -> Scan:
-        """The statistics of one sample at one site; its codes are added to the site's counts."""
-        counts = torch.bincount(histogram_codes(x_TC).flatten(), minlength=65536).numpy(force=True)
-        self._counts[site] = self._counts.get(site, 0) + counts
-        return scan(x_TC)
-
-    def collect(self, site: int) -> npt.NDArray[np.int64]:
-        """The counts of each of the 65,536 codes since the last call, non-finite codes included; int64 [65536]."""
-        return self._counts.pop(site, np.zeros(65536, dtype=np.int64))
+    def scan(self, x_TC: Tensor, counts: npt.NDArray[np.int64], least: int = 0) -> Scan:
+        """The statistics of one sample at one site; its codes, non-finite ones included, are added to `counts` [65536]."""
+        counts += torch.bincount(histogram_codes(x_TC).flatten(), minlength=65536).numpy(force=True)
+        return scan(x_TC, least)

@@ -1,106 +1,50 @@
-"""Measure a model: one sample a forward pass, unpadded, every site of every pass.
+"""Measure a model: every site of every forward pass over the samples.
 
-One sample a pass means that padding cannot count, and that a sample gives the same bits alone as among others. Each
-hook works off its tensor before the forward pass goes on, so a module that later writes into it in place does no
-harm, and nothing is kept but the state.
+By default a pass has one sample, unpadded: padding cannot count, and a sample gives the same bits alone as among others.
+With a budget of tokens a pass has several samples, filled up on the right; what is fill is not looked at, but a sample's
+last bits may depend on what it was batched with.
 """
 
 from __future__ import annotations
 
+import hashlib
 import sys
+import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import torch
-from torch import Tensor
 from tqdm import tqdm
 
 from maxact.errors import UserError
-from maxact.measure.numba_kernel import NumbaKernel
-from maxact.measure.reference import DTYPES, ReferenceKernel
-from maxact.measure.state import SiteState
+from maxact.measure.parts import Part, read_part
+from maxact.measure.rows import TokenClasses
 from maxact.measure.tables import tables
-from maxact.measurement import SPLITS, Measurement
+from maxact.measure.watch import KERNELS, Sample, Watch
+from maxact.measurement import Measurement
+from maxact.sites.components import INSIDE_EXPERTS
 from maxact.sites.find import Site, find_sites
-from maxact.sites.taps import Routing, tapped
 
-Bits = npt.NDArray[np.unsignedinteger]
+__all__ = ["KERNELS", "Sample", "Watch", "check_samples", "measure", "observe"]
 
-KERNELS = {"numba": NumbaKernel, "reference": ReferenceKernel}
+SAVE_SECONDS = 30.0
+"""How much of a measurement an interruption can cost, beside one forward pass."""
 
 
 @dataclass(frozen=True)
-class Sample:
-    """Token ids of one sample: its number in the corpus, and the split that its counts go to."""
+class Observed:
+    """Attributes: sites in forward order, what was seen there, and the forward passes that it took here."""
 
-    sample: int
-    split: str
-    token_ids: tuple[int, ...]
+    sites: list[Site]
+    part: Part
+    passes: int
 
-
-class Watch:
-    """Hooks on every site of a decoder, and the states that they fill.
-
-    Use as a context manager: the hooks are there inside it only. `begin` says which sample comes next.
-    """
-
-    def __init__(self, sites: Sequence[Site], kernel: str = "numba") -> None:
-        self.sites = sites
-        self.states: dict[int, SiteState] = {}
-        self._kernel = KERNELS[kernel]()
-        self._sample = Sample(-1, SPLITS[0], ())
-        self._fired: dict[int, int] = {}
-
-    def __enter__(self) -> Watch:
-        self._taps = tapped(self.sites, self._see)
-        self._taps.__enter__()
-        return self
-
-    def __exit__(self, *error: Any) -> None:
-        self._taps.__exit__(*error)
-
-    def begin(self, sample: Sample) -> None:
-        """The next forward pass is this sample's. Counts are moved to their split when the split changes."""
-        if sample.split != self._sample.split:
-            self.collect()
-        self._sample = sample
-        self._fired = {}
-
-    def end(self) -> None:
-        """The forward pass is over.
-
-        Raises:
-            RuntimeError: a site did not fire exactly once, so what was measured is not what the table says.
-        """
-        for site in self.sites:
-            times = self._fired.get(site.number, 0)
-            if times != (site.place is not None):
-                raise RuntimeError(f"{site.component} at layer {site.layer} fired {times} times in one forward pass")
-
-    def collect(self) -> None:
-        """Move the kernel's counts into the states."""
-        for number, state in self.states.items():
-            state.add_counts(self._sample.split, self._kernel.collect(number))
-
-    def _see(self, site: Site, x: Tensor, routing: Routing | None) -> None:
-        """One tensor at one site: [1, tokens, channels] or [tokens, channels]."""
-        x_TC = x.detach().reshape(-1, x.shape[-1]).cpu()  # the kernels are for CPU
-        if len(x_TC) != len(self._sample.token_ids):
-            raise RuntimeError(
-                f"{site.component} at layer {site.layer}: {len(x_TC)} rows for {len(self._sample.token_ids)} tokens"
-            )
-        state = self.states.get(site.number)
-        if state is None:
-            state = self.states[site.number] = SiteState(DTYPES[x.dtype], x.shape[-1])
-        x_TC = x_TC.contiguous()
-        signed, unsigned = (torch.int32, np.uint32) if x.dtype == torch.float32 else (torch.int16, np.uint16)
-        bits_TC: Bits = x_TC.view(signed).numpy(force=True).view(unsigned)
-        state.update(self._sample.sample, self._sample.split, self._kernel.scan(site.number, x_TC), bits_TC)
-        self._fired[site.number] = self._fired.get(site.number, 0) + 1
+    def tables(self, vocabulary: Mapping[int, str] | None = None) -> Measurement:
+        """The measurement."""
+        return tables(self.sites, self.part.states, vocabulary, self.part.expert_tokens)
 
 
 def measure(
@@ -111,35 +55,141 @@ def measure(
     kernel: str = "numba",
     title: str | None = None,
 ) -> Measurement:
+    """The tables of what `observe` sees."""
+    return observe(model, samples, components, vocabulary, kernel, title).tables(vocabulary)
+
+
+def observe(
+    model: Any,
+    samples: Sequence[Sample],
+    components: Collection[str],
+    vocabulary: Mapping[int, str] | None = None,
+    kernel: str = "numba",
+    title: str | None = None,
+    batch_tokens: int | None = None,
+    about: Mapping[str, Any] | None = None,
+    unfinished: Path | None = None,
+) -> Observed:
     """Run every sample through the model's decoder and keep the statistics of every site.
 
     Args:
         model: a transformers causal language model on any device, in evaluation mode; its head is not run.
         samples: in any order; the result does not depend on it.
         components: which to measure.
-        vocabulary: text by token id, for the table `top`.
+        vocabulary: text by token id, which tells delimiters.
         kernel: "numba", or "reference" for the plain one; both give the same bytes.
         title: named before a progress bar on standard error; no bar without it.
+        batch_tokens: tokens of a pass, fill included; without it a pass has one sample.
+        about: what decides the measurement, for parts that are to be merged; by default sites, dtype and samples.
+        unfinished: a file in which what has been seen is saved as it goes; one that is there is gone on from, if it is of
+            the same measurement.
 
     Raises:
         UserError: no samples, an empty one, one too long, or a token id that the model has not.
+        RuntimeError: a site did not see every token.
     """
     decoder = model.get_decoder()
     check_samples(samples, decoder.config.vocab_size, decoder.config.max_position_embeddings)
     sites = find_sites(decoder, components)
-    total = sum(len(sample.token_ids) for sample in samples)
+    told: dict[str, Any] = {
+        "sites": [[site.component, site.layer, site.reason] for site in sites],
+        "dtype": str(decoder.dtype),
+    }
+    told |= about if about is not None else {"samples": _digest(samples), "batch_tokens": batch_tokens}
+    part = _begun(unfinished, told)
+    batches = [batch for batch in plan(samples, batch_tokens) if batch[0].sample not in set(part.samples)]
     bar = tqdm(
-        total=total, unit="tok", unit_scale=True, desc=title, disable=title is None, file=sys.stderr, mininterval=1
-    )
-    with Watch(sites, kernel) as watch, bar, _deterministic(), torch.inference_mode():
-        # By split, so that counts are moved seldom; the results are the same in any order.
-        for sample in sorted(samples, key=lambda item: (item.split, item.sample)):
-            watch.begin(sample)
-            decoder(input_ids=torch.tensor([sample.token_ids], device=model.device), use_cache=False)
+        total=sum(len(sample.token_ids) for sample in samples),
+        initial=sum(len(sample.token_ids) for sample in samples if sample.sample in set(part.samples)),
+        unit="tok", unit_scale=True, desc=title, disable=title is None, file=sys.stderr, mininterval=1,
+    )  # fmt: skip
+    watch = Watch(sites, kernel, TokenClasses(vocabulary, bos_ids(decoder.config)))
+    watch.states, watch.expert_tokens = part.states, part.expert_tokens
+    saved = time.monotonic()
+    with watch, bar, _deterministic(), torch.inference_mode():
+        for batch in batches:
+            watch.begin(*batch)
+            decoder(**_inputs(batch, model.device), use_cache=False)
             watch.end()
-            bar.update(len(sample.token_ids))
-        watch.collect()
-    return tables(sites, watch.states, {sample.sample: sample.token_ids for sample in samples}, vocabulary)
+            part.samples += [sample.sample for sample in batch]
+            bar.update(sum(len(sample.token_ids) for sample in batch))
+            if unfinished is not None and time.monotonic() - saved > SAVE_SECONDS:
+                part.write(unfinished)
+                saved = time.monotonic()
+    part.samples.sort()
+    check_coverage(sites, part, {sample.sample: len(sample.token_ids) for sample in samples})
+    return Observed(sites, part, len(batches))
+
+
+def plan(samples: Sequence[Sample], batch_tokens: int | None) -> list[list[Sample]]:
+    """The samples of each pass: one, or as many as fit into the budget, of like length."""
+    if batch_tokens is None:
+        return [[sample] for sample in sorted(samples, key=lambda item: item.sample)]
+    batches: list[list[Sample]] = []
+    for sample in sorted(samples, key=lambda item: (-len(item.token_ids), item.sample)):
+        # The first of a batch is its longest.
+        if batches and len(batches[-1][0].token_ids) * (len(batches[-1]) + 1) <= batch_tokens:
+            batches[-1].append(sample)
+        else:
+            batches.append([sample])
+    return batches
+
+
+def check_coverage(sites: Sequence[Site], part: Part, tokens: Mapping[int, int]) -> None:
+    """Refuse what did not see every token of every sample.
+
+    Args:
+        tokens: how many each sample of the part has.
+
+    Raises:
+        RuntimeError: names the site.
+    """
+    expected = sum(tokens[sample] for sample in part.samples)
+    for site in sites:
+        if site.place is None:
+            continue
+        state = part.states.get(site.number)
+        rows = 0 if state is None else state.rows
+        if site.component in INSIDE_EXPERTS and site.layer is not None:
+            should = int(part.expert_tokens[site.layer].sum())
+        else:
+            should = expected
+        if rows != should:
+            raise RuntimeError(f"{site.component} at layer {site.layer} saw {rows} of {should} tokens")
+
+
+def bos_ids(config: Any) -> list[int]:
+    """The ids of the tokens that begin a text, as the model's configuration says."""
+    found = getattr(config, "bos_token_id", None)
+    return [] if found is None else list(found) if isinstance(found, list | tuple) else [found]
+
+
+def _begun(unfinished: Path | None, about: Mapping[str, Any]) -> Part:
+    """What is saved of this very measurement, or nothing."""
+    if unfinished is not None and unfinished.exists():
+        try:
+            part = read_part(unfinished)
+        except UserError:
+            return Part(about, [], {}, {})
+        if part.about == about:
+            return part
+    return Part(about, [], {}, {})
+
+
+def _digest(samples: Sequence[Sample]) -> str:
+    text = repr(sorted((sample.sample, sample.split, sample.token_ids) for sample in samples))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _inputs(batch: Sequence[Sample], device: Any) -> dict[str, torch.Tensor]:
+    """Token ids, filled up on the right with id 0, and a mask where there is fill."""
+    width = max(len(sample.token_ids) for sample in batch)
+    ids = [[*sample.token_ids, *[0] * (width - len(sample.token_ids))] for sample in batch]
+    inputs = {"input_ids": torch.tensor(ids, device=device)}
+    if len(batch) > 1:
+        mask = [[1] * len(sample.token_ids) + [0] * (width - len(sample.token_ids)) for sample in batch]
+        inputs["attention_mask"] = torch.tensor(mask, device=device)
+    return inputs
 
 
 def check_samples(samples: Sequence[Sample], vocabulary_size: int, context: int) -> None:

@@ -7,18 +7,26 @@ import time
 from maxact.measure.headline import headline
 from maxact.measure.prepare import prepare
 from maxact.measure.probe import probe, probe_samples
-from maxact.measure.run import measure
+from maxact.measure.run import observe
 from maxact.measurement import PROBE
 from maxact.store.job import Job, Product
 
 
 def compute(job: Job) -> Product:
-    """The five tables of a measurement, and its probe; the summary has M, its place, and how many values were not finite."""
+    """The tables of a measurement, and its probe; the summary has M, its place, and how many values were not finite."""
     prepared = prepare(job)
     samples = prepared.samples
     started = time.perf_counter()
-    found = measure(prepared.model, samples, job.parameters["components"], prepared.vocabulary, title=job.name)
+    observed = observe(
+        prepared.model,
+        samples,
+        job.parameters["components"],
+        prepared.vocabulary,
+        title=job.name,
+        unfinished=None if job.unfinished is None else job.unfinished / "part.npz",
+    )
     seconds = time.perf_counter() - started
+    found = observed.tables(prepared.vocabulary)
     nonfinite = found.sites[["nan", "positive_infinity", "negative_infinity"]].sum().sum()
     extent = {
         "attention": prepared.model.get_decoder().config._attn_implementation,
@@ -31,7 +39,7 @@ def compute(job: Job) -> Product:
         files={**found.write(job.scratch / "tables"), PROBE: probe(prepared, job.parameters, job.scratch)},
         summary={**headline(found), "nonfinite": int(nonfinite), **extent},
         costs={
-            "forward_passes": len(samples) + len(probe_samples(samples)),
+            "forward_passes": observed.passes + len(probe_samples(samples)),
             "tokens": extent["tokens"],
             "measuring_seconds": round(seconds, 3),
             "gpus": prepared.gpus,

@@ -1,126 +1,123 @@
 """What is kept of a site while samples go by: counts, maxima and places, nothing that depends on order.
 
-`update` adds one sample, `merge` another shard's state of the same site. All is integers, maxima, or one quotient of
-the same two integers, and ties go to the first place (sample, position, channel), so shards in any order end in the
-same state.
+`update` adds one sample, `merge` another shard's state of the same site. All is integers, maxima, exact sums, or one
+quotient of the same two integers, and ties go to the first place (sample, position, expert, channel), so shards in any order
+end in the same state.
 """
 
 from __future__ import annotations
 
 from array import array
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
+import numba
 import numpy as np
 import numpy.typing as npt
 
-from maxact.histogram import INFINITY_KEY, MAGNITUDE_MASK, code_values
-from maxact.measure.reference import Keys, Nonfinite, Scan
-from maxact.measurement import SPLITS, TOP
-
-MASSIVE_MINIMUM = 100.0
-MASSIVE_RATIO = 1000.0
-"""A token passes if its |x| > 100 and > 1000 x the median |x| of its channels, as in the paper's code; compare Sun et
-al. 2024, "Massive Activations in Large Language Models", where the median is that of the whole hidden state."""
-
-MASSIVE_KEYS = {"bfloat16": 0x42C8, "float16": 0x5640, "float32": 0x42C80000}
-"""Bit pattern of 100 in each dtype: no token of a sample whose largest key is below can pass."""
+from maxact.measure.massive import Massive
+from maxact.measure.reference import Nonfinite, Scan
+from maxact.measure.rows import Integers, Rows
+from maxact.measurement import SPLITS, TOKEN_CLASSES, TOP
 
 EXTREMES = 7
 """Numbers kept of a sample: sample, then signed key, position and channel of its largest and of its smallest value."""
 
-NONE = 1 << 40
+NONE = -(1 << 31)
 """In place of a signed key, where a sample has no finite value."""
 
+TOP_COLUMNS = ("key", "sample", "position", "expert", "channel", "signed", "token")
 
-def key_values(keys: Keys, dtype: str) -> npt.NDArray[np.float64]:
-    """The values of |x| whose bit patterns are `keys`."""
-    if dtype == "float32":
-        return keys.astype(np.uint32).view(np.float32).astype(np.float64)
-    return code_values(dtype)[keys]
+Place = tuple[int, int, int, int]
+"""Sample, position, expert, channel."""
 
 
-def signed_value(signed_key: int, dtype: str) -> float:
-    """The value that a signed key stands for; zero has no sign."""
-    value = float(key_values(np.array([abs(signed_key)]), dtype)[0])
-    return -value if signed_key < 0 else value
-
-
-@dataclass(frozen=True)
-class Peak:
-    """The largest |x|: key, first place, value with its sign as a signed key, and the ratio of its token."""
+class Peak(NamedTuple):
+    """A largest |x|: its key, first place, the value with its sign as a signed key, and the median of its row as a key."""
 
     key: int
-    place: tuple[int, int, int]
+    place: Place
     signed_key: int
-    ratio: float
+    median_key: int
 
     def beats(self, other: Peak | None) -> bool:
         return other is None or (-self.key, self.place) < (-other.key, other.place)
 
 
-@dataclass(frozen=True)
-class Ratio:
-    """The largest ratio of a token's |x| to its median, and the first place of such a token."""
-
-    value: float
-    place: tuple[int, int]
-
-    def beats(self, other: Ratio | None) -> bool:
-        return other is None or (-self.value, self.place) < (-other.value, other.place)
-
-
-def _no_rows() -> npt.NDArray[np.int64]:
-    return np.empty((0, 5), np.int64)
-
-
 @dataclass
 class SiteState:
-    """The statistics of one site. `top` has rows of key, sample, position, channel, signed key."""
+    """The statistics of one site.
+
+    Attributes:
+        counts: of each code and split, int64 [splits, 65536].
+        rows: how many there were; tokens, or pairs of token and expert.
+        extremes: `EXTREMES` numbers of each sample.
+        top: rows of `TOP_COLUMNS`, the largest first.
+        class_tokens, class_peaks: of each of `TOKEN_CLASSES`.
+        expert_peaks: of each expert, where rows went through experts.
+        nonfinite: counts of NaN, +infinity, -infinity; the first place of any.
+    """
 
     dtype: str
     channels: int
     counts: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros((len(SPLITS), 65536), np.int64))
-    tokens: int = 0
-    channel_max_C: Keys = field(init=False)
-    channel_max_calibration_C: Keys = field(init=False)
-    extremes: array[int] = field(default_factory=lambda: array("q"))
-    top: npt.NDArray[np.int64] = field(default_factory=_no_rows)
+    rows: int = 0
+    channel_max_C: Integers = field(init=False)
+    channel_max_calibration_C: Integers = field(init=False)
+    extremes: array[int] = field(default_factory=lambda: array("i"))
+    top: Integers = field(default_factory=lambda: np.empty((0, len(TOP_COLUMNS)), np.int64))
     peak: Peak | None = None
-    ratio: Ratio | None = None
-    massive_tokens: int = 0
-    massive_tokens_passed: int = 0
+    massive: Massive = field(default_factory=Massive)
+    class_tokens: Integers = field(default_factory=lambda: np.zeros(len(TOKEN_CLASSES), np.int64))
+    class_peaks: list[Peak | None] = field(default_factory=lambda: [None] * len(TOKEN_CLASSES))
+    expert_peaks: dict[int, Peak] = field(default_factory=dict)
     nonfinite: tuple[int, int, int] = (0, 0, 0)
-    nonfinite_place: tuple[int, int, int] | None = None
+    nonfinite_place: Place | None = None
 
     def __post_init__(self) -> None:
-        self._massive_key = MASSIVE_KEYS[self.dtype]
         self.channel_max_C = np.full(self.channels, -1, np.int64)
         self.channel_max_calibration_C = np.full(self.channels, -1, np.int64)
 
-    def update(self, sample: int, split: str, scan: Scan, bits_TC: npt.NDArray[np.unsignedinteger]) -> None:
-        """Add one sample. Its codes are counted apart (`add_counts`), as kernels gather them over many samples."""
-        self.tokens += len(bits_TC)
+    def least(self, sample: int) -> int:
+        """The smallest key with which an element of that sample can get into the top."""
+        if len(self.top) < TOP:
+            return 0
+        # An element as large as the last gets in only if it stands before it.
+        return int(self.top[-1, 0]) + (int(self.top[-1, 1]) < sample)
+
+    def split_counts(self, split: str) -> npt.NDArray[np.int64]:
+        """The counts of one split, to add to."""
+        counts: npt.NDArray[np.int64] = self.counts[SPLITS.index(split)]
+        return counts
+
+    def update(self, rows: Rows, scan: Scan) -> None:
+        """Add one sample, whose codes have been added to the counts already."""
+        self.rows += len(rows.position_R)
         np.maximum(self.channel_max_C, scan.channel_max_C, out=self.channel_max_C)
-        if split == "calibration":
+        if rows.split == "calibration":
             np.maximum(self.channel_max_calibration_C, scan.channel_max_C, out=self.channel_max_calibration_C)
-        none = (NONE, -1, -1)
-        self.extremes.extend((sample, *(scan.largest or none), *(scan.smallest or none)))
+        self.extremes.append(rows.sample)
+        for extreme in (scan.largest, scan.smallest):
+            if extreme is None:
+                self.extremes.extend((NONE, -1, -1))
+            else:
+                self.extremes.extend((extreme[0], int(rows.position_R[extreme[1]]), extreme[2]))
         if scan.nonfinite is not None:
-            self._add_nonfinite(sample, scan.nonfinite)
+            self._add_nonfinite(rows, scan.nonfinite)
+        self.class_tokens += np.bincount(rows.class_R, minlength=len(TOKEN_CLASSES))
         if scan.largest is None:
             return
-        ratios_T = self._massive(sample, scan)
-        self._add_top(sample, scan, bits_TC)
-        position = int(scan.row_max_T.argmax())
-        key = int(scan.row_max_T[position])
-        keys_C = bits_TC[position] & MAGNITUDE_MASK[self.dtype]
-        channel = int((keys_C == key).argmax())
-        signed = -key if bits_TC[position, channel] > MAGNITUDE_MASK[self.dtype] else key
-        self._offer_peak(Peak(key, (sample, position, channel), signed, float(ratios_T[position])))
-
-    def add_counts(self, split: str, counts: npt.NDArray[np.int64]) -> None:
-        """Add counts of codes, int64 [65536]."""
-        self.counts[SPLITS.index(split)] += counts
+        found = self.massive.update(scan.row_max_T, scan.medians_T, rows, self.dtype)
+        self.peak = self._better(self.peak, found.peak, rows, scan)
+        for number, row in enumerate(found.best_K.tolist()):
+            if row >= 0:
+                self.class_peaks[number] = self._better(self.class_peaks[number], row, rows, scan)
+        if rows.expert_R is not None:
+            for expert, row in enumerate(_best_rows(scan.row_max_T, rows.expert_R).tolist()):
+                better = None if row < 0 else self._better(self.expert_peaks.get(expert), row, rows, scan)
+                if better is not None:
+                    self.expert_peaks[expert] = better
+        self._add_top(rows, scan.top_N)
 
     def merge(self, other: SiteState) -> None:
         """Add what another shard has seen of this site; a sample is in one shard only.
@@ -131,82 +128,67 @@ class SiteState:
         if (self.dtype, self.channels) != (other.dtype, other.channels):
             raise ValueError(f"shards differ: {self.dtype} x {self.channels} and {other.dtype} x {other.channels}")
         self.counts += other.counts
-        self.tokens += other.tokens
+        self.rows += other.rows
         np.maximum(self.channel_max_C, other.channel_max_C, out=self.channel_max_C)
         calibration = self.channel_max_calibration_C
         np.maximum(calibration, other.channel_max_calibration_C, out=calibration)
         self.extremes.extend(other.extremes)
         self._keep_top(other.top)
-        if other.peak is not None:
-            self._offer_peak(other.peak)
-        if other.ratio is not None and other.ratio.beats(self.ratio):
-            self.ratio = other.ratio
-        self.massive_tokens += other.massive_tokens
-        self.massive_tokens_passed += other.massive_tokens_passed
-        mine, theirs = self.nonfinite, other.nonfinite
-        self.nonfinite = (mine[0] + theirs[0], mine[1] + theirs[1], mine[2] + theirs[2])
+        self.peak = _first(self.peak, other.peak)
+        self.massive.merge(other.massive)
+        self.class_tokens += other.class_tokens
+        self.class_peaks = [
+            _first(mine, theirs) for mine, theirs in zip(self.class_peaks, other.class_peaks, strict=True)
+        ]
+        for expert, peak in other.expert_peaks.items():
+            mine = self.expert_peaks.get(expert)
+            self.expert_peaks[expert] = peak if peak.beats(mine) or mine is None else mine
+        nan, positive, negative = (sum(pair) for pair in zip(self.nonfinite, other.nonfinite, strict=True))
+        self.nonfinite = (nan, positive, negative)
         self._offer_nonfinite_place(other.nonfinite_place)
 
-    def _massive(self, sample: int, scan: Scan) -> npt.NDArray[np.float64]:
-        """Count the tokens that pass; returns the ratio of each token (-1 where a token has no finite value)."""
-        all_seen = scan.nonfinite is None
-        seen_T = scan.row_max_T >= 0
-        largest_T = key_values(scan.row_max_T if all_seen else np.maximum(scan.row_max_T, 0), self.dtype)
-        medians_T = key_values(scan.medians_T if all_seen else np.maximum(scan.medians_T, 0), self.dtype)
-        if scan.medians_T.min() > 0:
-            ratios_T = largest_T / medians_T
-        else:
-            zero_T = medians_T == 0
-            ratios_T = np.where(zero_T, np.inf, largest_T / np.where(zero_T, 1.0, medians_T))
-        if not all_seen:
-            ratios_T = np.where(seen_T, ratios_T, -1.0)
-        if scan.row_max_T.max() >= self._massive_key:
-            passed_T = seen_T & (largest_T > MASSIVE_MINIMUM) & (largest_T > MASSIVE_RATIO * medians_T)
-            self.massive_tokens_passed += int(passed_T.sum())
-        self.massive_tokens += int(seen_T.sum())
-        position = int(ratios_T.argmax())
-        offered = Ratio(float(ratios_T[position]), (sample, position))
-        if offered.beats(self.ratio):
-            self.ratio = offered
-        return ratios_T
+    def _better(self, known: Peak | None, row: int, rows: Rows, scan: Scan) -> Peak | None:
+        """The peak of that row, if it beats the one that is known."""
+        key = int(scan.row_max_T[row])
+        if known is not None and key < known.key:
+            return known
+        channel, signed_key = scan.peak_of(row)
+        return _first(known, Peak(key, (*rows.place(row), channel), signed_key, int(scan.medians_T[row])))
 
-    def _add_top(self, sample: int, scan: Scan, bits_TC: npt.NDArray[np.unsignedinteger]) -> None:
-        """Offer the elements that can reach the top: only rows whose maximum can are looked at."""
-        tokens, largest = len(scan.row_max_T), int(scan.row_max_T.max())
-        least = 0
-        if len(self.top) == TOP:
-            # An element as large as the last of the top gets in only if it stands before it.
-            least = int(self.top[-1, 0]) + (int(self.top[-1, 1]) < sample)
-            if largest < least:
-                return
-        rows = np.flatnonzero(scan.row_max_T >= least)
-        if len(rows) > TOP:  # the hundredth of the tokens' maxima bounds what is among the hundred of this sample
-            least = int(np.partition(scan.row_max_T, tokens - TOP)[tokens - TOP])
-            rows = np.flatnonzero(scan.row_max_T >= least)
-        if len(rows):
-            bits_RC = bits_TC[rows]
-            keys_RC = (bits_RC & MAGNITUDE_MASK[self.dtype]).astype(np.int64)
-            row, channel = np.nonzero((keys_RC >= least) & (keys_RC < INFINITY_KEY[self.dtype]))
-            keys = keys_RC[row, channel]
-            first = np.argsort(-keys, kind="stable")[:TOP]  # elements come in order of place
-            row, channel, keys = row[first], channel[first], keys[first]
-            signed = np.where(bits_RC[row, channel] > MAGNITUDE_MASK[self.dtype], -keys, keys)
-            self._keep_top(np.stack([keys, np.full(len(keys), sample), rows[row], channel, signed], axis=1))
+    def _add_top(self, rows: Rows, top_N: Integers) -> None:
+        if not len(top_N):
+            return
+        key_N, row_N, channel_N, signed_N = top_N.T
+        expert_N = np.full(len(row_N), -1) if rows.expert_R is None else rows.expert_R[row_N]
+        sample_N = np.full(len(row_N), rows.sample)
+        columns = (key_N, sample_N, rows.position_R[row_N], expert_N, channel_N, signed_N, rows.token_R[row_N])
+        self._keep_top(np.stack(columns, axis=1))
 
-    def _keep_top(self, offered: npt.NDArray[np.int64]) -> None:
+    def _keep_top(self, offered: Integers) -> None:
         joined = np.concatenate([self.top, offered])
-        key, sample, position, channel, _ = joined.T
-        self.top = joined[np.lexsort((channel, position, sample, -key))[:TOP]]
+        key, sample, position, expert, channel = joined.T[:5]
+        self.top = joined[np.lexsort((channel, expert, position, sample, -key))[:TOP]]
 
-    def _offer_peak(self, offered: Peak) -> None:
-        if offered.beats(self.peak):
-            self.peak = offered
-
-    def _add_nonfinite(self, sample: int, found: Nonfinite) -> None:
+    def _add_nonfinite(self, rows: Rows, found: Nonfinite) -> None:
         nan, positive, negative = self.nonfinite
         self.nonfinite = (nan + found.nan, positive + found.positive_infinity, negative + found.negative_infinity)
-        self._offer_nonfinite_place((sample, found.position, found.channel))
+        self._offer_nonfinite_place((*rows.place(found.row), found.channel))
 
-    def _offer_nonfinite_place(self, place: tuple[int, int, int] | None) -> None:
+    def _offer_nonfinite_place(self, place: Place | None) -> None:
         if place is not None and (self.nonfinite_place is None or place < self.nonfinite_place):
             self.nonfinite_place = place
+
+
+def _first(mine: Peak | None, theirs: Peak | None) -> Peak | None:
+    return theirs if theirs is not None and theirs.beats(mine) else mine
+
+
+@numba.njit(nogil=True, cache=True)
+def _best_rows(row_max_R, expert_R):  # type: ignore[no-untyped-def]  # numba infers
+    """By expert, the first row with the largest |x|; -1 where there is none."""
+    best = np.full(expert_R.max() + 1, -1)
+    for r in range(row_max_R.shape[0]):
+        expert, key = expert_R[r], row_max_R[r]
+        if key >= 0 and (best[expert] < 0 or key > row_max_R[best[expert]]):
+            best[expert] = r
+    return best

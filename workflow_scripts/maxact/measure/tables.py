@@ -2,34 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from maxact.histogram import abs_quantiles, code_values, finite_codes, fold_sign, moments
-from maxact.measure.state import EXTREMES, MASSIVE_MINIMUM, MASSIVE_RATIO, NONE, SiteState, key_values, signed_value
-from maxact.measurement import QUANTILES, SCHEMAS, Measurement
+from maxact.measure.massive import MASSIVE_MINIMUM, MASSIVE_RATIO, key_values, signed_value
+from maxact.measure.state import EXTREMES, NONE, Peak, SiteState
+from maxact.measurement import QUANTILES, SCHEMAS, TOKEN_CLASSES, Measurement
+from maxact.sites.components import INSIDE_EXPERTS
 from maxact.sites.find import Site
 
-TokenText = Mapping[tuple[int, int], tuple[int, str | None]]
-"""(sample, position) -> token id and its text."""
+ExpertTokens = Mapping[int, "np.ndarray[Any, np.dtype[np.int64]]"]
+"""By layer: how many tokens chose each expert."""
 
 
 def tables(
     sites: Sequence[Site],
     states: Mapping[int, SiteState],
-    tokens: Mapping[int, Sequence[int]],
     vocabulary: Mapping[int, str] | None,
+    expert_tokens: ExpertTokens | None = None,
 ) -> Measurement:
     """The measurement.
 
     Args:
         sites: all of them, in forward order.
         states: by site number; sites that are not applicable have none.
-        tokens: token ids by sample.
         vocabulary: text by token id, if it is known.
+        expert_tokens: of the layers with routed experts.
     """
     ordered = [(site.number, states[site.number]) for site in sites if site.number in states]
     return Measurement(
@@ -37,7 +39,9 @@ def tables(
         histograms=_join("histograms", [_histogram(*item) for item in ordered]),
         samples=_join("samples", [_samples(*item) for item in ordered]),
         channels=_join("channels", [_channels(*item) for item in ordered]),
-        top=_join("top", [_top(*item, tokens, vocabulary) for item in ordered]),
+        top=_join("top", [_top(*item, vocabulary) for item in ordered]),
+        classes=_frame("classes", [row for item in ordered for row in _classes(*item, vocabulary is not None)]),
+        experts=_frame("experts", list(_experts(sites, states, expert_tokens or {}))),
     )
 
 
@@ -65,15 +69,20 @@ def _join(table: str, columns: list[dict[str, Any]]) -> pd.DataFrame:
 def _site_row(site: Site, state: SiteState | None) -> dict[str, Any]:
     row: dict[str, Any] = {"site": site.number, "component": site.component, "layer": site.layer}
     if state is None:
-        return row | {"status": "not applicable"}
+        return row | {"status": "not applicable", "reason": site.reason}
     row |= {"status": "measured", "dtype": state.dtype, "rounded": state.dtype == "float32", "channels": state.channels}
-    row |= {"tokens": state.tokens, "count": state.tokens * state.channels}
+    row |= {"tokens": state.rows, "count": state.rows * state.channels}
     row |= dict(zip(("nan", "positive_infinity", "negative_infinity"), state.nonfinite, strict=True))
     if state.nonfinite_place is not None:
-        names = ("nonfinite_sample", "nonfinite_position", "nonfinite_channel")
-        row |= dict(zip(names, state.nonfinite_place, strict=True))
-    row |= {"massive_tokens": state.massive_tokens, "massive_tokens_passed": state.massive_tokens_passed}
-    return row | _distribution(state) | _peaks(state)
+        row |= {
+            f"nonfinite_{name}": number for name, number in _place(state.nonfinite_place).items() if name != "expert"
+        }
+    return row | _distribution(state) | state.massive.columns(state.dtype) | _peak(state)
+
+
+def _place(place: tuple[int, int, int, int]) -> dict[str, int | None]:
+    sample, position, expert, channel = place
+    return {"sample": sample, "position": position, "expert": None if expert < 0 else expert, "channel": channel}
 
 
 def _distribution(state: SiteState) -> dict[str, Any]:
@@ -100,14 +109,45 @@ def _distribution(state: SiteState) -> dict[str, Any]:
     return found
 
 
-def _peaks(state: SiteState) -> dict[str, Any]:
-    if state.peak is None or state.ratio is None:
+def _peak(state: SiteState) -> dict[str, Any]:
+    peak = state.peak
+    if peak is None:
         return {}
-    row = {"peak": abs(signed_value(state.peak.key, state.dtype))}
-    row |= {"peak_signed": signed_value(state.peak.signed_key, state.dtype), "massive_peak_ratio": state.peak.ratio}
-    row |= dict(zip(("peak_sample", "peak_position", "peak_channel"), state.peak.place, strict=True))
-    row |= {"massive_max_ratio": state.ratio.value}
-    return row | dict(zip(("massive_max_ratio_sample", "massive_max_ratio_position"), state.ratio.place, strict=True))
+    key, median = (signed_value(key, state.dtype) for key in (peak.key, peak.median_key))
+    row: dict[str, Any] = {f"peak_{name}": number for name, number in _place(peak.place).items()}
+    row |= {"peak": key, "peak_signed": signed_value(peak.signed_key, state.dtype)}
+    return row | {"massive_peak_median": median, "massive_peak_ratio": key / median if median else np.inf}
+
+
+def _largest(peak: Peak | None, dtype: str) -> dict[str, Any]:
+    """Columns that tell the largest |x| of a part of a site; none where there is no finite value."""
+    if peak is None:
+        return {}
+    place = {name: number for name, number in _place(peak.place).items() if name != "expert"}
+    return {"abs_max": signed_value(peak.key, dtype), "signed": signed_value(peak.signed_key, dtype), **place}
+
+
+def _classes(number: int, state: SiteState, delimiters_known: bool) -> list[dict[str, Any]]:
+    rows = []
+    for name, tokens, peak in zip(TOKEN_CLASSES, state.class_tokens.tolist(), state.class_peaks, strict=True):
+        if name != "delimiter" or delimiters_known:
+            rows.append({"site": number, "token_class": name, "tokens": tokens, **_largest(peak, state.dtype)})
+    return rows
+
+
+def _experts(
+    sites: Sequence[Site], states: Mapping[int, SiteState], expert_tokens: ExpertTokens
+) -> Iterator[dict[str, Any]]:
+    inside = {
+        (site.layer, site.component): states.get(site.number) for site in sites if site.component in INSIDE_EXPERTS
+    }
+    for layer, tokens_E in sorted(expert_tokens.items()):
+        measured: list[tuple[str | None, SiteState | None]]
+        measured = [(name, inside[layer, name]) for name in INSIDE_EXPERTS if inside.get((layer, name)) is not None]
+        for expert, tokens in enumerate(tokens_E.tolist()):
+            for component, state in measured or [(None, None)]:
+                peak = _largest(state.expert_peaks.get(expert), state.dtype) if state else {}
+                yield {"layer": layer, "expert": expert, "component": component, "tokens": tokens, **peak}
 
 
 def _histogram(number: int, state: SiteState) -> dict[str, Any]:
@@ -136,18 +176,15 @@ def _channels(number: int, state: SiteState) -> dict[str, Any]:
     return columns
 
 
-def _top(
-    number: int, state: SiteState, tokens: Mapping[int, Sequence[int]], vocabulary: Mapping[int, str] | None
-) -> dict[str, Any]:
-    keys, sample, position, channel, signed = state.top.T
+def _top(number: int, state: SiteState, vocabulary: Mapping[int, str] | None) -> dict[str, Any]:
+    keys, sample, position, expert, channel, signed, tokens = state.top.T
     ranks: dict[tuple[int, int], tuple[int, int]] = {}
-    token_rank, rank_in_token, ids = [], [], []
+    token_rank, rank_in_token = [], []
     for place in zip(sample.tolist(), position.tolist(), strict=True):
         rank, within = ranks.get(place, (len(ranks), 0))
         ranks[place] = (rank, within + 1)
         token_rank.append(rank)
         rank_in_token.append(within)
-        ids.append(tokens[place[0]][place[1]])
     return {
         "site": np.full(len(keys), number),
         "rank": np.arange(len(keys)),
@@ -155,8 +192,9 @@ def _top(
         "sample": sample,
         "position": position,
         "channel": channel,
-        "token_id": np.array(ids, np.int64),
-        "token": np.array([vocabulary.get(token) if vocabulary else None for token in ids], dtype=object),
+        "expert": np.where(expert < 0, np.nan, expert),
+        "token_id": tokens,
+        "token": np.array([vocabulary.get(token) if vocabulary else None for token in tokens.tolist()], dtype=object),
         "token_rank": np.array(token_rank, np.int64),
         "rank_in_token": np.array(rank_in_token, np.int64),
     }

@@ -49,3 +49,6 @@ COMPONENTS: dict[str, Component] = {
 
 PAPER = ("embedding", "attention_output", "router_logits", "gate", "mlp_output", "residual", "final_norm")
 """Those that the paper measures."""
+
+INSIDE_EXPERTS = ("expert_gate", "expert_down_input")
+"""Those with a row for each token and expert chosen for it."""

@@ -16,14 +16,20 @@ from maxact.store.objects import Manifest, Store
 
 
 def compute(
-    stage: str, name: str, recipe: Mapping[str, Any], inputs: Mapping[str, Manifest], store: Store, scratch: Path
+    stage: str,
+    name: str,
+    recipe: Mapping[str, Any],
+    inputs: Mapping[str, Manifest],
+    store: Store,
+    scratch: Path,
+    unfinished: Path | None = None,
 ) -> Product:
     """The product of one job, its files in `scratch`.
 
     Raises:
         UserError: from the stage, or the environment or its packages are not those of the recipe.
     """
-    job = Job(stage, name, recipe["parameters"], inputs, uses_of(stage, name), store, scratch)
+    job = Job(stage, name, recipe["parameters"], inputs, uses_of(stage, name), store, scratch, unfinished)
     module, packages = module_of(stage, recipe["parameters"]), recipe.get("packages", {})
     if "environment" in recipe:
         return compute_in(recipe["environment"], module, job, packages)

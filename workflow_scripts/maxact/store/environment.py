@@ -54,6 +54,7 @@ def compute_in(environment: str, module: str, job: Job, packages: Mapping[str, s
     fields = {name: getattr(job, name) for name in ("stage", "name", "parameters", "uses")}
     fields |= {"inputs": {source: json.loads(manifest.to_json()) for source, manifest in job.inputs.items()}}
     fields |= {"store": str(job.store.root.resolve()), "scratch": str(job.scratch.resolve())}
+    fields |= {"unfinished": str(job.unfinished.resolve()) if job.unfinished else None}
     mend = f"delete {folder_of(environment)}, which is then made again"
     asked = {"module": module, "job": fields, "packages": packages, "mend": mend, "answer": str(answer.resolve())}
     request.write_text(json.dumps(asked), encoding="utf-8")

@@ -20,7 +20,7 @@ DAY = 86_400.0
 class Garbage:
     """A file that may be deleted, its size in bytes, and what it was.
 
-    That is "object", "weight", "action", "scratch file" or "download".
+    That is "object", "weight", "action", "scratch file", "download" or "unfinished part".
     """
 
     path: Path
@@ -63,7 +63,7 @@ def garbage(store: Store, grace_days: float, now: float | None = None) -> list[G
         for path, record in records.items()
         if record["key"] not in kept.records
     ]
-    for folder, kind in (("scratch", "scratch file"), ("downloads", "download")):
+    for folder, kind in (("scratch", "scratch file"), ("downloads", "download"), ("unfinished", "unfinished part")):
         left = [path for path in store.root.glob(f"{folder}/**/*") if path.is_file()]
         found += [Garbage(path, path.stat().st_size, kind) for path in left]
     limit = (time.time() if now is None else now) - grace_days * DAY
@@ -103,7 +103,7 @@ def delete(store: Store, files: list[Garbage]) -> None:
         item.path.unlink(missing_ok=True)
     folders = [
         folder
-        for part in ("objects", "scratch", "downloads")
+        for part in ("objects", "scratch", "downloads", "unfinished")
         for folder in store.root.glob(f"{part}/**/")
         if folder.is_dir()
     ]

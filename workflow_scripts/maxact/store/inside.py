@@ -25,6 +25,7 @@ def main(request: Path) -> None:
     fields = asked["job"]
     fields |= {"inputs": {source: Manifest.from_fields(found) for source, found in fields["inputs"].items()}}
     fields |= {"store": Store(Path(fields["store"])), "scratch": Path(fields["scratch"])}
+    fields |= {"unfinished": Path(fields["unfinished"]) if fields["unfinished"] else None}
     told: dict[str, Any]
     try:
         product = compute_here(asked["module"], Job(**fields), asked["packages"], asked["mend"])

@@ -25,6 +25,7 @@ class Job:
         inputs: manifests of the stages above. Several of one kind have keys such as `measure/SmolLM2`.
         uses: object names that may be read, by input key or by its part before the slash.
         scratch: an empty folder, removed afterwards.
+        unfinished: a folder that outlives a process that is killed, for this very computation, removed when it is done.
     """
 
     stage: str
@@ -34,6 +35,7 @@ class Job:
     uses: Uses
     store: Store
     scratch: Path
+    unfinished: Path | None = None
 
     def objects(self, source: str) -> dict[str, StoredObject]:
         """The objects of one input that the stage has declared to use, by name."""

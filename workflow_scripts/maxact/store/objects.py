@@ -57,7 +57,7 @@ def write_if_changed(path: Path, text: str) -> None:
         write_atomically(path, text)
 
 
-RESERVED = ("objects", "actions", "locks", "scratch", "downloads", "dropped")
+RESERVED = ("objects", "actions", "locks", "scratch", "downloads", "dropped", "unfinished")
 """Folders of a store; every other one is a study's."""
 
 
@@ -203,3 +203,19 @@ class Store:
             yield folder
         finally:
             shutil.rmtree(folder, ignore_errors=True)
+
+    @contextmanager
+    def unfinished(self, key: str) -> Iterator[Path]:
+        """A folder for what one computation has done so far: removed when it ends, kept where it fails or is killed."""
+        folder = self.root / "unfinished" / key
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(f"{folder}: cannot be written ({error.strerror}); free space or mend permissions") from None
+        try:
+            yield folder
+        except BaseException:
+            if not any(folder.iterdir()):
+                folder.rmdir()
+            raise
+        shutil.rmtree(folder, ignore_errors=True)

@@ -217,7 +217,8 @@ def _compute(
         devices.take(taken)
     started = time.time()
     with store.scratch() as scratch:
-        product = compute(stage, name, recipe, inputs, store, scratch)
+        with store.unfinished(key) as unfinished:
+            product = compute(stage, name, recipe, inputs, store, scratch, unfinished)
         objects = {item: vars(store.put(file)) for item, file in sorted(product.files.items())}
     processes = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
     peak = max(resource.getrusage(process).ru_maxrss for process in processes)
