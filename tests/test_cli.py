@@ -268,3 +268,50 @@ def test_a_gpu_that_is_not_there_is_one_line(
     code, output, errors = told(capsys, checkpoint, "--tokens", tokens, "--device", "cuda")
     assert (code, output) == (2, "")
     assert errors == "error: CUDA_VISIBLE_DEVICES is '', which hides every GPU; unset it or name devices in it\n"
+
+
+@pytest.fixture
+def shards(checkpoint: Path, tokens: Path, tmp_path: Path) -> list[Path]:
+    files = [tmp_path / f"{number}.npz" for number in (1, 2, 3)]
+    for number, file in enumerate(files, 1):
+        assert (
+            main(["measure", str(checkpoint), "--tokens", str(tokens), "--shard", f"{number}/3", "--out", str(file)])
+            == 0
+        )
+    return files
+
+
+def test_shards_in_any_order_give_the_tables_of_one_run(
+    checkpoint: Path, tokens: Path, shards: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    capsys.readouterr()
+    assert (
+        main(["measure", str(checkpoint), "--tokens", str(tokens), "--json", "--tables", str(tmp_path / "whole")]) == 0
+    )
+    whole = capsys.readouterr().out
+    assert main(["merge", *map(str, shards[::-1]), "--json", "--tables", str(tmp_path / "merged")]) == 0
+    assert capsys.readouterr().out == whole
+    tables = {file.name: file.read_bytes() for file in (tmp_path / "whole").iterdir()}
+    assert len(tables) == 7
+    assert {file.name: file.read_bytes() for file in (tmp_path / "merged").iterdir()} == tables
+
+
+def test_shards_that_are_missing_or_of_other_settings_are_one_line(
+    checkpoint: Path, tokens: Path, shards: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = tmp_path / "other.npz"
+    settings = ["--dtype", "float16", "--shard", "3/3", "--out", str(other)]
+    assert main(["measure", str(checkpoint), "--tokens", str(tokens), *settings]) == 0
+    capsys.readouterr()
+    for arguments, told in [
+        ([*shards[:2]], "1 samples are in none of them, such as 2"),
+        ([*shards[:2], other], "shards differ in dtype: torch.bfloat16 and torch.float16"),
+        ([*shards, shards[0]], "sample 0 is in two of them"),
+    ]:
+        assert main(["merge", *map(str, arguments)]) == 2
+        error = capsys.readouterr().err
+        assert told in error
+        assert error.count("\n") == 1
+    for wrong in (["--shard", "4/3", "--out", "x"], ["--shard", "1/3"], ["--shard", "1/3", "--out", "x", "--json"]):
+        assert main(["measure", str(checkpoint), "--tokens", str(tokens), *wrong]) == 2
+        assert capsys.readouterr().err.count("\n") == 1

@@ -43,7 +43,9 @@ def test_errors_are_stored_by_site_and_policy(tmp_path: Path) -> None:
         made["residual", layer] = {"calibration": [x], "evaluation": [x[:20]]}
     made["final_norm", None] = made["residual", 0]
     sites, histograms = tables(made)
-    product = compute(job_on(Measurement(sites, histograms, **empty("samples", "channels", "top", "classes", "experts")), tmp_path))
+    product = compute(
+        job_on(Measurement(sites, histograms, **empty("samples", "channels", "top", "classes", "experts")), tmp_path)
+    )
     stored = pq.read_table(product.files["errors.parquet"])
     assert stored.schema.remove_metadata().equals(SCHEMA)
     assert stored["policy"].to_pylist() == POLICIES * 3

@@ -9,10 +9,14 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from maxact import __version__
 from maxact.devices import take
 from maxact.errors import UserError
+
+if TYPE_CHECKING:
+    from maxact.measure.parts import Part
 
 NONFINITE = 3
 """Exit code of `maxact measure` when an activation was NaN or infinite: a result, but one that must be noticed."""
@@ -49,7 +53,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"maxact {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    measure = commands.add_parser("measure", help="measure one checkpoint: M and where it is")
+    told = argparse.ArgumentParser(add_help=False)
+    told.add_argument("--json", action="store_true", help="print one JSON object with every site")
+    told.add_argument(
+        "--tables", type=Path, metavar="FOLDER", help="write the tables of the measurement there, as Parquet"
+    )
+
+    measure = commands.add_parser("measure", parents=[told], help="measure one checkpoint: M and where it is")
     measure.add_argument(
         "source", metavar="SOURCE", help="a checkpoint folder, a .gguf file, or hf:REPOSITORY[@REVISION] on the hub"
     )
@@ -58,12 +68,17 @@ def _parser() -> argparse.ArgumentParser:
     samples.add_argument(
         "--text", type=Path, metavar="FILE", help='one {"text": "..."} a line; if not .jsonl, one plain text a line'
     )
-    measure.add_argument("--json", action="store_true", help="print one JSON object with every site")
     measure.add_argument("--dtype", choices=["bfloat16", "float16", "float32"], default="bfloat16")
     measure.add_argument("--attention", choices=["sdpa", "eager"], default="sdpa")
     measure.add_argument("--device", choices=["cpu", "cuda"], default="cpu", help="default: %(default)s")
     measure.add_argument("--gpus", type=_positive, default=1, metavar="N", help="GPUs to take with cuda (default: 1)")
+    measure.add_argument("--shard", metavar="K/N", help="run only every Nth sample, and save what was seen with --out")
+    measure.add_argument("--out", type=Path, metavar="FILE.npz", help="where to save a shard")
     measure.set_defaults(run=_measure)
+
+    merge = commands.add_parser("merge", parents=[told], help="join the shards of one measurement")
+    merge.add_argument("shards", type=Path, nargs="+", metavar="FILE.npz", help="what `maxact measure --shard` saved")
+    merge.set_defaults(run=_merge)
 
     pin = commands.add_parser(
         "pin", help="resolve what a study takes from the hub to commits and digests, in a lock file"
@@ -118,13 +133,40 @@ def _positive(text: str) -> int:
 
 
 def _measure(options: argparse.Namespace) -> int:
+    if (options.shard is None) != (options.out is None):
+        raise UserError("measure: --shard and --out go together; give both or neither")
+    if options.shard and (options.json or options.tables):
+        raise UserError("measure: a shard alone has no result; give --json and --tables to `maxact merge`")
     if options.device == "cuda":
         take(options.gpus)
-    from maxact.single import measure_source, nonfinite_total, to_json, to_text
+    from maxact.shards import Shard
+    from maxact.single import measure_source
 
-    checkpoint, measurement = measure_source(
-        options.source, options.tokens, options.text, options.dtype, options.attention, options.device
+    shard = Shard.parse(options.shard) if options.shard else None
+    checkpoint, part = measure_source(
+        options.source, options.tokens, options.text, options.dtype, options.attention, options.device, shard
     )
+    if options.out is None:
+        return _tell(checkpoint, part, options)
+    part.write(options.out)
+    print(f"{options.out}: {checkpoint}, {len(part.samples)} of {part.about['number of samples']} samples")
+    return 0
+
+
+def _merge(options: argparse.Namespace) -> int:
+    from maxact.shards import merge_shards
+
+    return _tell(*merge_shards(options.shards), options)
+
+
+def _tell(checkpoint: str, part: Part, options: argparse.Namespace) -> int:
+    """Print a measurement, and write its tables where that is asked for."""
+    from maxact.shards import tables_of
+    from maxact.single import nonfinite_total, to_json, to_text
+
+    measurement = tables_of(part)
+    if options.tables:
+        measurement.write(options.tables)
     print(to_json(checkpoint, measurement) if options.json else to_text(checkpoint, measurement))
     count = nonfinite_total(measurement)
     if count:

@@ -15,9 +15,12 @@ from maxact.checkpoints.gguf import convert
 from maxact.checkpoints.load import load_model
 from maxact.errors import UserError
 from maxact.measure.headline import headline
-from maxact.measure.run import Sample, measure
+from maxact.measure.parts import Part
+from maxact.measure.run import Sample, observe
 from maxact.measurement import QUANTILES, Measurement
 from maxact.sample_files import read_text_lines, read_token_lines
+from maxact.shards import Shard, deciding
+from maxact.sites.components import COMPONENTS
 from maxact.sites.legend import LEGEND
 from maxact.sites.registry import OWN_CODE
 from maxact.tokens import token_texts, tokenize
@@ -28,8 +31,14 @@ HUB = "hf:"
 
 
 def measure_source(
-    source: str, tokens: Path | None, text: Path | None, dtype: str, attention: str, device: str = "cpu"
-) -> tuple[str, Measurement]:
+    source: str,
+    tokens: Path | None,
+    text: Path | None,
+    dtype: str,
+    attention: str,
+    device: str = "cpu",
+    shard: Shard | None = None,
+) -> tuple[str, Part]:
     """Measure a checkpoint on the samples of a file.
 
     Args:
@@ -38,9 +47,11 @@ def measure_source(
         text: text (see `read_text_lines`) if `tokens` is None; the checkpoint's own tokenizer makes ids of it, without
             special tokens.
         dtype, attention, device: as in `load_model`.
+        shard: which of the samples are run; all without it.
 
     Returns:
-        The checkpoint's name, of the hub with its commit, and the measurement; all samples are in the split `rest`.
+        The checkpoint's name, of the hub with its commit, and what was seen, with the text of its tokens; all samples are
+        in the split `rest`.
 
     Raises:
         UserError: the source or the samples cannot be used.
@@ -57,7 +68,11 @@ def measure_source(
         samples = [Sample(number, "rest", tuple(ids)) for number, ids in enumerate(lines)]
         model = load_model(folder, dtype=dtype, attention=attention, device=device)
         vocabulary = token_texts(tokenizer, {token for line in lines for token in line}) if tokenizer.exists() else None
-        return name, measure(model, samples, list(LEGEND), vocabulary)
+        about = deciding(name, folder, attention, device, len(samples)) if shard else None
+        chosen = shard.of(len(samples)) if shard else None
+        part = observe(model, samples, list(COMPONENTS), vocabulary, about=about, chosen=chosen).part
+        part.vocabulary = vocabulary
+        return name, part
 
 
 def _from_path(source: Path, scratch: Path) -> tuple[str, Path]:

@@ -38,12 +38,14 @@ class Part:
         samples: numbers of the samples that are in it.
         states: by site number.
         expert_tokens: by layer, how many tokens chose each expert.
+        vocabulary: text by token id, where it is to go along.
     """
 
     about: Mapping[str, Any]
     samples: list[int]
     states: dict[int, SiteState]
     expert_tokens: dict[int, Integers]
+    vocabulary: Mapping[int, str] | None = None
 
     def merge(self, other: Part) -> None:
         """Add another part of the same measurement.
@@ -52,8 +54,10 @@ class Part:
             UserError: it is of another measurement, or has samples that are in this one already.
         """
         for name in sorted({*self.about, *other.about}):
-            if self.about.get(name) != other.about.get(name):
-                raise UserError(f"shards differ in {name}: {self.about.get(name)} and {other.about.get(name)}")
+            mine, theirs = (str(about.get(name)) for about in (self.about, other.about))
+            if mine != theirs:
+                told = f": {mine} and {theirs}" if len(mine + theirs) < 200 else ""
+                raise UserError(f"shards differ in {name}{told}; measure them with the same settings")
         twice = sorted({*self.samples} & {*other.samples})
         if twice:
             raise UserError(
@@ -67,10 +71,14 @@ class Part:
                 self.states[number] = state
         for layer, tokens in other.expert_tokens.items():
             self.expert_tokens[layer] = tokens + self.expert_tokens.get(layer, 0)
+        if other.vocabulary is not None:
+            self.vocabulary = {**(self.vocabulary or {}), **other.vocabulary}
 
     def write(self, file: Path) -> None:
         """Write the file anew; it is whole or as it was before."""
-        about = json.dumps({"about": self.about, "samples": self.samples}).encode()
+        told: dict[str, Any] = {"about": self.about, "samples": self.samples}
+        told |= {"vocabulary": None if self.vocabulary is None else list(self.vocabulary.items())}
+        about = json.dumps(told).encode()
         arrays: Arrays = {"about": np.frombuffer(about, np.uint8)}
         for number, state in self.states.items():
             arrays |= {f"{number}/{name}": values for name, values in _arrays(state).items()}
@@ -102,7 +110,8 @@ def read_part(file: Path) -> Part:
                 elif name:
                     sites.setdefault(int(owner), {})[name] = arrays[key]
         states = {number: _state(values) for number, values in sorted(sites.items())}
-        return Part(told["about"], told["samples"], states, experts)
+        vocabulary = None if told["vocabulary"] is None else dict(told["vocabulary"])
+        return Part(told["about"], told["samples"], states, experts, vocabulary)
     except FileNotFoundError:
         raise UserError(f"{file}: no such file; give what `maxact measure --shard` has written") from None
     except (OSError, ValueError, KeyError, EOFError, TypeError, zipfile.BadZipFile) as error:

@@ -68,6 +68,7 @@ def observe(
     title: str | None = None,
     batch_tokens: int | None = None,
     about: Mapping[str, Any] | None = None,
+    chosen: Collection[int] | None = None,
     unfinished: Path | None = None,
 ) -> Observed:
     """Run every sample through the model's decoder and keep the statistics of every site.
@@ -80,7 +81,9 @@ def observe(
         kernel: "numba", or "reference" for the plain one; both give the same bytes.
         title: named before a progress bar on standard error; no bar without it.
         batch_tokens: tokens of a pass, fill included; without it a pass has one sample.
-        about: what decides the measurement, for parts that are to be merged; by default sites, dtype and samples.
+        about: what else decides the measurement, beside sites, dtype, samples and batches: parts with another are not
+            merged.
+        chosen: numbers of the samples that are run, where the others are in other shards.
         unfinished: a file in which what has been seen is saved as it goes; one that is there is gone on from, if it is of
             the same measurement.
 
@@ -95,12 +98,15 @@ def observe(
         "sites": [[site.component, site.layer, site.reason] for site in sites],
         "dtype": str(decoder.dtype),
     }
-    told |= about if about is not None else {"samples": _digest(samples), "batch_tokens": batch_tokens}
+    told |= {"samples": _digest(samples), "batch_tokens": batch_tokens, **(about or {})}
+    if chosen is not None:
+        samples = [sample for sample in samples if sample.sample in set(chosen)]
     part = _begun(unfinished, told)
-    batches = [batch for batch in plan(samples, batch_tokens) if batch[0].sample not in set(part.samples)]
+    done = set(part.samples)
+    batches = [batch for batch in plan(samples, batch_tokens) if batch[0].sample not in done]
     bar = tqdm(
         total=sum(len(sample.token_ids) for sample in samples),
-        initial=sum(len(sample.token_ids) for sample in samples if sample.sample in set(part.samples)),
+        initial=sum(len(sample.token_ids) for sample in samples if sample.sample in done),
         unit="tok", unit_scale=True, desc=title, disable=title is None, file=sys.stderr, mininterval=1,
     )  # fmt: skip
     watch = Watch(sites, kernel, TokenClasses(vocabulary, bos_ids(decoder.config)))
