@@ -12,14 +12,16 @@ import torch
 from layout.checkpoint import write_layout
 from measure.captured import assert_agrees
 from oracles.statistics import Sampled
+from sites.recorded import Recorder, run, seen_by_taps
 
 from maxact.checkpoints.load import load_model
 from maxact.checkpoints.own_code import code_digest, register
 from maxact.measure.headline import headline
 from maxact.measure.run import Sample, measure
 from maxact.measurement import Measurement
-from maxact.sites.components import PAPER
+from maxact.sites.components import COMPONENTS, PAPER
 from maxact.sites.find import find_sites
+from maxact.sites.taps import tapped
 from maxact.study import Peak
 
 SAMPLES = [Sample(0, "rest", (5, 6, 7, 9, 11)), Sample(1, "calibration", (8,)), Sample(2, "evaluation", (9, 5, 80))]
@@ -101,6 +103,29 @@ def test_a_dense_block_has_no_router_and_experts_without_a_shared_one_have_no_ga
     del decoder.layers[2].mlp.shared_experts
     absent = [(site.component, site.layer) for site in find_sites(decoder, list(PAPER)) if site.place is None]
     assert absent == [("router_logits", 0), ("gate", 2)]
+
+
+def test_inputs_and_choices_are_taken_where_the_layout_has_them(folder: Path) -> None:
+    seen, _, _ = seen_by_taps(opened(folder).get_decoder())
+    decoder, recorder = opened(folder).get_decoder(), Recorder()
+    chosen: dict[int, torch.Tensor] = {}
+    for layer, block in enumerate(decoder.layers):
+        recorder.given(block.attention.query_key_value, "attention_input", layer)
+        recorder.given(block.attention.dense, "attention_context", layer)
+        recorder.given(block.mlp, "mlp_input", layer)
+        dense = block.mlp if layer == 0 else block.mlp.shared_experts
+        recorder.given(dense.down_proj, "down_input", layer)
+        if layer:
+            recorder.returned(block.mlp.gate, "chosen", layer)
+    sites = find_sites(decoder, ["residual"])
+    with tapped(sites, lambda *_: None, lambda layer, index_TK, experts: chosen.update({layer: index_TK})):
+        run(decoder)
+    for (component, layer), (x,) in recorder.seen.items():
+        assert torch.equal(x, chosen[layer or 0] if component == "chosen" else seen[component, layer][0])
+    absent = {
+        site.component for site in find_sites(decoder, list(COMPONENTS)) if site.layer == 1 and site.place is None
+    }
+    assert absent == {"query", "key", "value", "attention_update", "expert_gate", "expert_down_input", "mlp_update"}
 
 
 def test_the_logits_of_all_experts_are_recorded_not_the_choice(folder: Path) -> None:

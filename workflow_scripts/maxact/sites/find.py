@@ -1,7 +1,8 @@
 """Every site of a model, in forward order, from its family's adapter.
 
 An adapter has `block(layer)`: for one decoder block, the components that it has and where each is, or why not. What it
-leaves out is not applicable there, and is listed as such: nothing is silently absent.
+leaves out is not applicable there, and is listed as such: nothing is silently absent. An adapter that must look at the
+whole decoder has `layout(decoder)` instead.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from maxact.errors import UserError
 from maxact.sites.components import COMPONENTS
@@ -17,6 +18,8 @@ from maxact.sites.registry import ADAPTERS, adapter_of
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
+
+Inside = Literal["query", "key", "value", "chosen", "expert_gate", "expert_down_input"]
 
 
 @dataclass(frozen=True)
@@ -26,17 +29,29 @@ class Place:
     Attributes:
         module: the module to hook.
         index: which element, where the module returns a tuple.
-        before: take the module's first positional input instead of its output.
+        before: take the module's first input instead of its output.
+        keyword: the name of that input, where it is given by name.
+        part: which channels, where one matrix holds several projections.
+        inside: take what the module hands to the attention function, or works with inside its routed experts.
+        call: which call of the module, where it is called several times in a pass.
+        decoder: begins a pass, where `call` is given.
+        experts: how many experts there are, where the tensor is the choice of them.
     """
 
     module: nn.Module
     index: int | None = None
     before: bool = False
+    keyword: str = "hidden_states"
+    part: slice | None = None
+    inside: Inside | None = None
+    call: int | None = None
+    decoder: nn.Module | None = None
+    experts: int = 0
 
     def take(self, value: Any) -> Tensor:
-        """The tensor out of what the hook was given."""
+        """The tensor out of what the module returned or was given."""
         tensor: Tensor = value if self.index is None else value[self.index]
-        return tensor
+        return tensor if self.part is None else tensor[..., self.part]
 
 
 @dataclass(frozen=True)
@@ -47,6 +62,7 @@ class Site:
         number: counts in forward order.
         place: where it is; None where it is not applicable.
         reason: why not, where it is not.
+        chosen: where the choice of experts in its layer is; None where there is none.
     """
 
     number: int
@@ -54,6 +70,7 @@ class Site:
     layer: int | None
     place: Place | None
     reason: str | None = None
+    chosen: Place | None = None
 
 
 Found = Place | str
@@ -61,31 +78,56 @@ Found = Place | str
 
 Block = Callable[["nn.Module"], dict[str, Found]]
 
+CHOSEN = "chosen"
+"""The key, beside components, under which an adapter says where the choice of experts is."""
+
 ABSENT = "not in this architecture"
 """Why a component that an adapter leaves out is not applicable."""
 
 
+@dataclass(frozen=True)
+class Layout:
+    """Where everything is in a decoder.
+
+    Attributes:
+        blocks: what each block has, in the order in which they run.
+    """
+
+    embedding: Found
+    blocks: list[dict[str, Found]]
+    final_norm: Found
+
+
 def find_sites(decoder: Any, components: Collection[str]) -> list[Site]:
-    """The sites of `components` in `decoder` (embedding, list of blocks, last norm), in forward order.
+    """The sites of `components` in `decoder` (`model.get_decoder()`), in forward order.
 
     Raises:
-        UserError: no adapter knows the architecture.
+        UserError: no adapter can tell where they are.
     """
     model_type = decoder.config.model_type
-    adapter = adapter_of(model_type)
-    if adapter is None:
+    name = adapter_of(model_type)
+    if name is None:
         raise UserError(f"model_type {model_type!r}: no adapter knows where to look; known: {', '.join(ADAPTERS)}")
-    block: Block = importlib.import_module(adapter).block
-    found: list[tuple[str, int | None, Found]] = [("embedding", None, Place(decoder.layers[0], before=True))]
-    for layer, module in enumerate(decoder.layers):
-        places = block(module)
-        found += [(name, layer, places.get(name, ABSENT)) for name, entry in COMPONENTS.items() if entry.per_layer]
-    found.append(("final_norm", None, Place(decoder.norm)))
+    adapter = importlib.import_module(name)
+    layout = adapter.layout(decoder) if hasattr(adapter, "layout") else _of_blocks(decoder, adapter.block)
+    found: list[tuple[str, int | None, Found, Place | None]] = [("embedding", None, layout.embedding, None)]
+    for layer, places in enumerate(layout.blocks):
+        chosen = places.get(CHOSEN)
+        for name, entry in COMPONENTS.items():
+            if entry.per_layer:
+                found.append((name, layer, places.get(name, ABSENT), chosen if isinstance(chosen, Place) else None))
+    found.append(("final_norm", None, layout.final_norm, None))
     wanted = [site for site in found if site[0] in components]
     return [_site(number, *site) for number, site in enumerate(wanted)]
 
 
-def _site(number: int, component: str, layer: int | None, found: Found) -> Site:
+def _of_blocks(decoder: Any, block: Block) -> Layout:
+    return Layout(
+        Place(decoder.layers[0], before=True), [block(layer) for layer in decoder.layers], Place(decoder.norm)
+    )
+
+
+def _site(number: int, component: str, layer: int | None, found: Found, chosen: Place | None) -> Site:
     if isinstance(found, str):
-        return Site(number, component, layer, None, found)
-    return Site(number, component, layer, found)
+        return Site(number, component, layer, None, found, chosen)
+    return Site(number, component, layer, found, None, chosen)

@@ -1,17 +1,17 @@
-"""gpt-oss: experts in every block, whose gates are fused and interleaved, so that `gate` is not applicable."""
+"""gpt-oss: experts in every block. Their gates are interleaved with the up projections, and taken before the clamp."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from maxact.sites.find import Found, Place
+from maxact.sites.parts import moe_block, softmax_attention
 
 
 def block(layer: Any) -> dict[str, Found]:
     """The MLP returns (output, scores of the experts chosen); the router (logits, scores, indices)."""
     return {
-        "attention_output": Place(layer.self_attn, index=0),
-        "router_logits": Place(layer.mlp.router, index=0),
-        "mlp_output": Place(layer.mlp, index=0),
+        **softmax_attention(layer.self_attn),
+        **moe_block(layer.mlp, layer.mlp.router, index=0),
         "residual": Place(layer),
     }

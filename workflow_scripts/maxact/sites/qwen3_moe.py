@@ -5,19 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from maxact.sites.find import Found, Place
+from maxact.sites.parts import gated_mlp, moe_block, softmax_attention
 
 
 def block(layer: Any) -> dict[str, Found]:
     """Attention, then either a block of experts or, where the configuration says so, a gated MLP as in dense Qwen3.
 
-    The router returns (logits, scores, indices); the logits are before the softmax. Routed experts are fused and have
-    no gate projection of their own to hook, so `gate` is not applicable in a block of experts.
+    The router returns (logits, scores, indices); the logits are before the softmax. No expert is shared by all tokens.
     """
-    places: dict[str, Found] = {
-        "attention_output": Place(layer.self_attn, index=0),
-        "mlp_output": Place(layer.mlp),
-        "residual": Place(layer),
-    }
-    if hasattr(layer.mlp, "experts"):
-        return places | {"router_logits": Place(layer.mlp.gate, index=0)}
-    return places | {"gate": Place(layer.mlp.gate_proj)}
+    experts = hasattr(layer.mlp, "experts")
+    mlp = moe_block(layer.mlp, layer.mlp.gate) if experts else gated_mlp(layer.mlp)
+    return {**softmax_attention(layer.self_attn), **mlp, "residual": Place(layer)}

@@ -1,53 +1,131 @@
-"""How the tensor of a site is reached during a forward pass."""
+"""How the tensor of a site is reached during a forward pass.
+
+Outputs and inputs of modules: by hooks. Queries, keys and values: around the function that transformers' attention interface
+gives out, which then runs as it would, with its mask, sinks and soft caps. The inside of routed experts: `experts.py`.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from torch import Tensor
+
+from maxact.sites.experts import INSIDE_EXPERTS, ExpertTap, Routing, chosen_TK
 from maxact.sites.find import Place, Site
 
-if TYPE_CHECKING:
-    from torch import Tensor
+__all__ = ["Routed", "Routing", "See", "tapped"]
 
-
-@dataclass(frozen=True)
-class Routing:
-    """Whose rows a tensor inside routed experts has, in order of (token, expert).
-
-    Attributes:
-        token_R: which row of the pass each row is of, int64 [rows].
-        expert_R: the expert that it went through, int64 [rows].
-    """
-
-    token_R: Tensor
-    expert_R: Tensor
-
-
-See = Callable[[Site, "Tensor", Routing | None], None]
+See = Callable[[Site, Tensor, Routing | None], None]
 """Given a site, its tensor [..., channels] with a row for each token, or with `Routing` for each token and expert."""
+
+Routed = Callable[[int, Tensor, int], None]
+"""Given a layer, the experts that each token goes through, int64 [tokens, chosen], and how many experts there are."""
+
+ATTENTION = ("query", "key", "value")
+"""What attention functions are given, in this order, each [batch, heads, tokens, channels of a head]."""
+
+
+@dataclass
+class Tap:
+    """One site in a pass; counts the calls of its module where only one of them is the site."""
+
+    place: Place
+    give: Callable[[Tensor, Routing | None], None]
+    calls: int = 0
+
+    def __call__(self, x: Tensor, routing: Routing | None = None) -> None:
+        """The module is called with this tensor."""
+        self.calls += 1
+        if self.place.call is None or self.place.call == self.calls - 1:
+            self.give(x, routing)
 
 
 @contextmanager
-def tapped(sites: Sequence[Site], see: See) -> Iterator[None]:
-    """Inside, `see` is called with every tensor of every site, before the forward pass goes on."""
-    handles = [_hook(site, site.place, see) for site in sites if site.place is not None]
+def tapped(sites: Sequence[Site], see: See, routed: Routed | None = None) -> Iterator[None]:
+    """Inside, `see` is called with every tensor of every site, before the forward pass goes on.
+
+    Args:
+        routed: called once in a pass for each layer with routed experts that has a site among `sites`.
+    """
+    taps = [Tap(site.place, _giving(site, see)) for site in sites if site.place is not None]
+    choices = {site.layer: site.chosen for site in sites if site.layer is not None and site.chosen is not None}
+    if routed is not None:
+        taps += [Tap(place, _routing(layer, place.experts, routed)) for layer, place in choices.items()]
+    with ExitStack() as stack:
+        for tap in taps:
+            for handle in _hooks(tap):
+                stack.callback(handle.remove)
+        spied = [tap for tap in taps if tap.place.inside in ATTENTION]
+        if spied:
+            stack.enter_context(_attention(spied))
+        for module in {tap.place.module for tap in taps if tap.place.inside in INSIDE_EXPERTS}:
+            inside = {tap.place.inside: tap for tap in taps if tap.place.module is module}
+            stack.enter_context(ExpertTap(module, {name: inside[name] for name in INSIDE_EXPERTS if name in inside}))
+        yield
+
+
+def _giving(site: Site, see: See) -> Callable[[Tensor, Routing | None], None]:
+    return lambda x, routing: see(site, x, routing)
+
+
+def _routing(layer: int, experts: int, routed: Routed) -> Callable[[Tensor, Routing | None], None]:
+    return lambda index_TK, _: routed(layer, index_TK.reshape(-1, index_TK.shape[-1]).long(), experts)
+
+
+def _hooks(tap: Tap) -> Iterator[Any]:
+    place = tap.place
+
+    def start(*_: Any) -> None:
+        tap.calls = 0
+
+    def before(_: Any, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> None:
+        tap(place.take(arguments[0] if arguments else keywords[place.keyword]))
+
+    def after(_: Any, __: Any, output: Any) -> None:
+        tap(place.take(output))
+
+    def choose(module: Any, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> None:
+        tap(chosen_TK(module, arguments, keywords))
+
+    if place.decoder is not None:
+        yield place.decoder.register_forward_pre_hook(start)
+    if place.inside == "chosen":
+        yield place.module.register_forward_pre_hook(choose, with_kwargs=True)
+    elif place.inside is None and place.before:
+        yield place.module.register_forward_pre_hook(before, with_kwargs=True)
+    elif place.inside is None:
+        yield place.module.register_forward_hook(after)
+
+
+@contextmanager
+def _attention(taps: Sequence[Tap]) -> Iterator[None]:
+    """Inside, the functions of transformers' attention interface show what they are given, and run as they would."""
+    from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS as INTERFACE
+
+    by_module: dict[int, list[Tap]] = {}
+    for tap in taps:
+        by_module.setdefault(id(tap.place.module), []).append(tap)
+    inner, own = INTERFACE.get_interface, "get_interface" in vars(INTERFACE)
+
+    def get_interface(*arguments: Any, **keywords: Any) -> Any:
+        function = inner(*arguments, **keywords)
+
+        def spy(module: Any, query: Tensor, key: Tensor, value: Tensor, *more: Any, **named: Any) -> Any:
+            given = {"query": query, "key": key, "value": value}
+            for tap in by_module.get(id(module), ()):
+                tap(given[tap.place.inside or ""].transpose(1, 2).flatten(2))
+            return function(module, query, key, value, *more, **named)
+
+        return spy
+
+    INTERFACE.get_interface = get_interface
     try:
         yield
     finally:
-        for handle in handles:
-            handle.remove()
-
-
-def _hook(site: Site, place: Place, see: See) -> Any:
-    def before(_: Any, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> None:
-        see(site, arguments[0] if arguments else keywords["hidden_states"], None)
-
-    def after(_: Any, __: Any, output: Any) -> None:
-        see(site, place.take(output), None)
-
-    if place.before:
-        return place.module.register_forward_pre_hook(before, with_kwargs=True)
-    return place.module.register_forward_hook(after)
+        if own:
+            INTERFACE.get_interface = inner
+        else:
+            del INTERFACE.get_interface
