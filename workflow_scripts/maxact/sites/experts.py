@@ -9,7 +9,7 @@ Shapes: T tokens, K experts chosen by each, R = T K rows, I channels inside an e
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -64,7 +64,7 @@ def computed_order(index_TK: Tensor, implementation: str) -> tuple[Tensor, Tenso
 class ExpertTap:
     """Shows the inside of one module of fused experts while entered; wraps its `forward`, `_apply_gate` and activation."""
 
-    def __init__(self, experts: Any, see: Mapping[str, Callable[[Tensor, Routing], None]]) -> None:
+    def __init__(self, experts: Any, see: Mapping[str, Sequence[Callable[[Tensor, Routing], None]]]) -> None:
         self._experts = experts
         self._see = see
         self._rows: dict[str, list[Tensor]] = {name: [] for name in INSIDE_EXPERTS}
@@ -111,11 +111,13 @@ class ExpertTap:
         order = torch.argsort(token_R * (experts + 1) + expert_R)
         order = order[expert_R[order] < experts]  # a higher number stands for an expert on another device
         routing = Routing(token_R[order], expert_R[order])
-        for name, see in self._see.items():
+        for name, taps in self._see.items():
             seen = sum(len(x_RI) for x_RI in self._rows[name])
             if seen != len(token_R):
                 raise RuntimeError(f"{name}: {seen} rows seen for {len(token_R)} pairs of token and expert")
-            see(torch.cat(self._rows[name])[order], routing)
+            x_RI = torch.cat(self._rows[name])[order]
+            for see in taps:
+                see(x_RI, routing)
         self._rows = {name: [] for name in INSIDE_EXPERTS}
 
     def _apply_gate(self, inner: Callable[[Tensor], Tensor], both_RI: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
 """How the tensor of a site is reached during a forward pass.
 
-Outputs and inputs of modules: by hooks. Queries, keys and values: around the function that transformers' attention interface
-gives out, which then runs as it would, with its mask, sinks and soft caps. The inside of routed experts: `experts.py`.
+Outputs and inputs of modules: by hooks. Queries, keys and values: `attention.py`. The inside of routed experts:
+`experts.py`.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any
 
 from torch import Tensor
 
+from maxact.sites.attention import GIVEN, spied_attention
 from maxact.sites.experts import INSIDE_EXPERTS, ExpertTap, Routing, chosen_TK
 from maxact.sites.find import Place, Site
 
@@ -23,9 +24,6 @@ See = Callable[[Site, Tensor, Routing | None], None]
 
 Routed = Callable[[int, Tensor, int], None]
 """Given a layer, the experts that each token goes through, int64 [tokens, chosen], and how many experts there are."""
-
-ATTENTION = ("query", "key", "value")
-"""What attention functions are given, in this order, each [batch, heads, tokens, channels of a head]."""
 
 
 @dataclass
@@ -58,13 +56,29 @@ def tapped(sites: Sequence[Site], see: See, routed: Routed | None = None) -> Ite
         for tap in taps:
             for handle in _hooks(tap):
                 stack.callback(handle.remove)
-        spied = [tap for tap in taps if tap.place.inside in ATTENTION]
+        spied = [tap for tap in taps if tap.place.inside in GIVEN]
         if spied:
-            stack.enter_context(_attention(spied))
-        for module in {tap.place.module for tap in taps if tap.place.inside in INSIDE_EXPERTS}:
-            inside = {tap.place.inside: tap for tap in taps if tap.place.module is module}
-            stack.enter_context(ExpertTap(module, {name: inside[name] for name in INSIDE_EXPERTS if name in inside}))
+            stack.enter_context(spied_attention(_attending(spied)))
+        inside = [tap for tap in taps if tap.place.inside in INSIDE_EXPERTS]
+        for module in {tap.place.module: None for tap in inside}:
+            named = {
+                name: [tap for tap in inside if tap.place.module is module and tap.place.inside == name]
+                for name in INSIDE_EXPERTS
+            }
+            stack.enter_context(ExpertTap(module, {name: here for name, here in named.items() if here}))
         yield
+
+
+def _attending(taps: Sequence[Tap]) -> Callable[[Any, dict[str, Tensor]], None]:
+    by_module: dict[int, list[Tap]] = {}
+    for tap in taps:
+        by_module.setdefault(id(tap.place.module), []).append(tap)
+
+    def attending(module: Any, given: dict[str, Tensor]) -> None:
+        for tap in by_module.get(id(module), ()):
+            tap(given[tap.place.inside or ""].transpose(1, 2).flatten(2))
+
+    return attending
 
 
 def _giving(site: Site, see: See) -> Callable[[Tensor, Routing | None], None]:
@@ -98,34 +112,3 @@ def _hooks(tap: Tap) -> Iterator[Any]:
         yield place.module.register_forward_pre_hook(before, with_kwargs=True)
     elif place.inside is None:
         yield place.module.register_forward_hook(after)
-
-
-@contextmanager
-def _attention(taps: Sequence[Tap]) -> Iterator[None]:
-    """Inside, the functions of transformers' attention interface show what they are given, and run as they would."""
-    from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS as INTERFACE
-
-    by_module: dict[int, list[Tap]] = {}
-    for tap in taps:
-        by_module.setdefault(id(tap.place.module), []).append(tap)
-    inner, own = INTERFACE.get_interface, "get_interface" in vars(INTERFACE)
-
-    def get_interface(*arguments: Any, **keywords: Any) -> Any:
-        function = inner(*arguments, **keywords)
-
-        def spy(module: Any, query: Tensor, key: Tensor, value: Tensor, *more: Any, **named: Any) -> Any:
-            given = {"query": query, "key": key, "value": value}
-            for tap in by_module.get(id(module), ()):
-                tap(given[tap.place.inside or ""].transpose(1, 2).flatten(2))
-            return function(module, query, key, value, *more, **named)
-
-        return spy
-
-    INTERFACE.get_interface = get_interface
-    try:
-        yield
-    finally:
-        if own:
-            INTERFACE.get_interface = inner
-        else:
-            del INTERFACE.get_interface
