@@ -120,9 +120,8 @@ def _jobs_of_checkpoint(study: Study, checkpoint: Checkpoint) -> Iterator[JobRec
     if not checkpoint.planted:
         check = {**study.loading_check.model_dump(), "ceiling": checkpoint.perplexity_ceiling, **loading, **code}
         yield JobRecipe("loading_check", checkpoint.name, check, tuple(opening))
-    adapter = adapter_of(family.model_type)  # an unknown family is refused by the stage, with the known ones
     components = {"components": study.measure.components, **loading, **code}
-    yield JobRecipe("measure", checkpoint.name, components, (*([adapter] if adapter else []), *opening))
+    yield JobRecipe("measure", checkpoint.name, components, (adapter_of(family.model_type), *opening))
     yield JobRecipe("quantize", checkpoint.name, study.quantize.model_dump())
 
 

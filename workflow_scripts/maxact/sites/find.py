@@ -12,9 +12,8 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from maxact.errors import UserError
 from maxact.sites.components import COMPONENTS
-from maxact.sites.registry import ADAPTERS, adapter_of
+from maxact.sites.registry import adapter_of
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -98,17 +97,22 @@ class Layout:
     final_norm: Found
 
 
+def decoder_of(model: Any) -> Any:
+    """The part of a model that is measured: without its head, and of a wrapper the language model.
+
+    Usually `model.get_decoder()`; some heads are named `decoder`, and are not meant.
+    """
+    decoder = model.get_decoder()
+    return decoder if hasattr(decoder, "config") else model.base_model
+
+
 def find_sites(decoder: Any, components: Collection[str]) -> list[Site]:
     """The sites of `components` in `decoder` (`model.get_decoder()`), in forward order.
 
     Raises:
         UserError: no adapter can tell where they are.
     """
-    model_type = decoder.config.model_type
-    name = adapter_of(model_type)
-    if name is None:
-        raise UserError(f"model_type {model_type!r}: no adapter knows where to look; known: {', '.join(ADAPTERS)}")
-    adapter = importlib.import_module(name)
+    adapter = importlib.import_module(adapter_of(decoder.config.model_type))
     layout = adapter.layout(decoder) if hasattr(adapter, "layout") else _of_blocks(decoder, adapter.block)
     found: list[tuple[str, int | None, Found, Place | None]] = [("embedding", None, layout.embedding, None)]
     for layer, places in enumerate(layout.blocks):

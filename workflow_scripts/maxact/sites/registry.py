@@ -22,6 +22,10 @@ OWN_CODE = ("bailing_moe",)
 """Those of them that transformers does not have: their checkpoints bring the code."""
 
 
-def adapter_of(model_type: str) -> str | None:
-    """The adapter's module, or None. A text decoder's model type is its wrapper's with `_text` after it."""
-    return ADAPTERS.get(model_type.removesuffix("_text"))
+STRUCTURAL = "maxact.sites.structural"
+"""Looks into every other architecture, by a trial pass."""
+
+
+def adapter_of(model_type: str) -> str:
+    """The adapter's module. A text decoder's model type is its wrapper's with `_text` after it."""
+    return ADAPTERS.get(model_type.removesuffix("_text"), STRUCTURAL)
