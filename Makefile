@@ -15,7 +15,7 @@ RULES := Snakefile rules/*.smk
 
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help study gpu gpu-checks test test-all fetch lint lock clean
+.PHONY: help study gpu gpu-checks test test-all fetch lint architectures lock clean
 
 help:
 	@echo "make study     set up .venv, then run the study (STUDY=$(STUDY), CORES=$(CORES))"
@@ -24,6 +24,7 @@ help:
 	@echo "make test      set up .venv, then static checks and the fast tests"
 	@echo "make test-all  the same with the slow tests"
 	@echo "make lint      static checks alone"
+	@echo "make architectures  write docs/architectures.md: what can be measured of each architecture of transformers"
 	@echo "make lock      resolve envs/*.in into the locked requirements (needs uv)"
 	@echo "make clean     remove .venv, .venv-* and caches; artifacts and reports stay"
 
@@ -79,6 +80,9 @@ $(DEVELOPMENT): envs/dev.txt $(RUN_TIME)
 	@echo "installing what envs/dev.txt locks"
 	@$(PIP) --require-hashes --requirement envs/dev.txt
 	@touch $@
+
+architectures: $(DEVELOPMENT)
+	@PYTHONPATH=tests python -m sites.outcomes
 
 lock:
 	uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --no-header --no-annotate --excludes envs/torch.txt envs/cpu.in --output-file envs/cpu.txt

@@ -40,7 +40,8 @@ def check(model: Any) -> list[Site]:
         x, routing = seen[site.number]
         if site.place.inside in INSIDE_EXPERTS:
             assert routing is not None
-            _check_experts(site, x, routing, calls)
+            with torch.inference_mode():
+                _check_experts(site, x, routing, calls)
         elif site.place.inside is not None:
             given = attended[id(site.place.module)][site.place.call or 0][site.place.inside]
             assert torch.equal(x, given), f"{site.component}@{site.layer}"
@@ -153,7 +154,7 @@ def _check_experts(site: Site, x_RI: Tensor, routing: Routing, calls: Called) ->
         if experts.has_bias:
             both = both + experts.gate_up_proj_bias[number].float()
         gate = both.chunk(2)[0] if experts.is_concatenated else both[::2]
-        scale = float(gate.detach().abs().max())
+        scale = float(gate.abs().max())
         assert torch.allclose(x_RI[row].float(), gate, rtol=0.02, atol=0.02 * scale), f"{site.component}@{site.layer}"
 
 

@@ -19,8 +19,11 @@ from maxact.sites.trial import TOKENS, Call, Key, Made, Trial, Value, is_norm, t
 
 MIXES_TOKENS = re.compile(r"attn|attention|mamba|ssm|recurrent|temporal|conv|time_mix|delta|kda|retention", re.I)
 FEEDS_FORWARD = re.compile(r"mlp|ffn|ff$|ff\.|feed_?forward|moe|expert|fc2|feedforward|channel_mix|mixture", re.I)
-KEEPS_NO_KEYS = re.compile(r"mamba|ssm|recurrent|conv1d|short_?conv|delta|linear_?att|lightning|kda|rwkv|xlstm", re.I)
+KEEPS_NO_KEYS = re.compile(r"mamba|ssm|recurrent|short_?conv|delta|linear_?att|lightning|kda|rwkv|xlstm", re.I)
 NO_CACHE = "this mixer of tokens keeps no keys and values"
+NO_ATTENTION = "the block has no attention and no other mixer of tokens"
+NO_MLP = "the block has no MLP"
+NOT_ADDED = "what the block has of this does not add to its stream"
 NO_STREAM = "what the block adds could not be followed back to its modules"
 
 
@@ -139,14 +142,19 @@ def places_of_block(trial: Trial, stream: Stream, width: int) -> dict[str, Found
     """What one call of a block has."""
     per_layer = [name for name, component in COMPONENTS.items() if component.per_layer]
     places: dict[str, Found] = dict.fromkeys(per_layer, NO_STREAM)
-    attention, mlps = _sorted_out(trial, stream)
-    places |= _attention(trial, stream, attention)
-    places |= _mlp(trial, stream, mlps, attention, width)
+    attention, mlps, unsure = _sorted_out(trial, stream)
+    untold = NO_STREAM if stream.lost else f"the block adds {_named(stream, unsure)}: what that is could not be told"
+    aside = _aside(trial, stream)
+    known = not unsure and not stream.lost
+    no_attention = NOT_ADDED if any(call.attended for call in aside) else NO_ATTENTION
+    no_mlp = NOT_ADDED if any(FEEDS_FORWARD.search(call.name.rpartition(".")[2]) for call in aside) else NO_MLP
+    places |= _attention(trial, stream, attention, no_attention if known else untold)
+    places |= _mlp(trial, stream, mlps, attention, width, no_mlp if known else untold)
     return places | {"residual": taken(trial, stream.call, stream.returned)}
 
 
-def _sorted_out(trial: Trial, stream: Stream) -> tuple[list[Added], list[Added]]:
-    """What comes from attention or another mixer of tokens, and what from MLPs."""
+def _sorted_out(trial: Trial, stream: Stream) -> tuple[list[Added], list[Added], list[Added]]:
+    """What comes from attention or another mixer of tokens, what from MLPs, and what cannot be told."""
     attention: list[Added] = []
     mlps: list[Added] = []
     unsure: list[Added] = []
@@ -166,16 +174,28 @@ def _sorted_out(trial: Trial, stream: Stream) -> tuple[list[Added], list[Added]]
             unsure.append(added)
     # A projection without a module around it: after the attention it is the MLP's.
     if len(unsure) == 1 and attention and not mlps and unsure[0].call.start > attention[-1].call.end:
-        mlps = unsure
-    return attention, mlps
+        mlps, unsure = unsure, []
+    return attention, mlps, unsure
 
 
-def _attention(trial: Trial, stream: Stream, found: list[Added]) -> dict[str, Found]:
+def _aside(trial: Trial, stream: Stream) -> list[Call]:
+    """What runs in a block outside of the modules whose outputs it adds."""
+    calls = trial.inside(stream.call)
+    return [call for call in calls if not any(call is one.call or call.within(one.call) for one in stream.added)]
+
+
+def _named(stream: Stream, added: list[Added]) -> str:
+    return ", ".join(one.call.name.removeprefix(stream.call.name).lstrip(".") for one in added)
+
+
+def _several(stream: Stream, found: list[Added]) -> str:
+    return f"the block adds {len(found)} of them: {_named(stream, found)}"
+
+
+def _attention(trial: Trial, stream: Stream, found: list[Added], none: str) -> dict[str, Found]:
     names = [name for name in COMPONENTS if name.startswith("attention_")] + ["query", "key", "value"]
     if len(found) != 1:
-        names_of = ", ".join(added.call.name.removeprefix(stream.call.name).lstrip(".") for added in found)
-        none = "the block has no attention and no other mixer of tokens" if not stream.lost else NO_STREAM
-        whole = dict.fromkeys(names, f"the block adds {len(found)} of them: {names_of}" if found else none)
+        whole: dict[str, Found] = dict.fromkeys(names, _several(stream, found) if found else none)
         return {**whole, **_cache(trial, trial.inside(stream.call))} if found else {**whole}
     (added,) = found
     places: dict[str, Found] = {"attention_output": taken(trial, added.call, added.value)}
@@ -225,7 +245,9 @@ def _update(trial: Trial, added: Added, none: str, output: str) -> Found:
     return f"what is added is {output}, {added.altered}" if added.altered else none
 
 
-def _mlp(trial: Trial, stream: Stream, found: list[Added], attention: list[Added], width: int) -> dict[str, Found]:
+def _mlp(
+    trial: Trial, stream: Stream, found: list[Added], attention: list[Added], width: int, none: str
+) -> dict[str, Found]:
     names = [
         "mlp_input",
         "router_logits",
@@ -237,11 +259,7 @@ def _mlp(trial: Trial, stream: Stream, found: list[Added], attention: list[Added
         "mlp_update",
     ]
     if len(found) != 1:
-        names_of = ", ".join(added.call.name.removeprefix(stream.call.name).lstrip(".") for added in found)
-        none = "the block has no MLP" if not stream.lost else NO_STREAM
-        whole: dict[str, Found] = dict.fromkeys(
-            names, f"the block adds {len(found)} of them: {names_of}" if found else none
-        )
+        whole: dict[str, Found] = dict.fromkeys(names, _several(stream, found) if found else none)
         return whole | _beside(trial, found, width)
     (added,) = found
     places: dict[str, Found] = {"mlp_output": taken(trial, added.call, added.value)}

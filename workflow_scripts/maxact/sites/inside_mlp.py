@@ -23,6 +23,7 @@ from maxact.sites.parts import (
 )
 from maxact.sites.trial import TOKENS, Call, Key, Trial, key_of, taken
 
+NO_GATE_PROJECTION = "the MLP has no gate projection"
 OTHER_EXPERTS = "experts of this kind are not computed by transformers' experts functions"
 
 
@@ -86,7 +87,7 @@ def _projections(trial: Trial, calls: list[Call], down: Call | None) -> dict[str
     key = down.inputs[0].key
     made = trial.made.get(key) if key is not None else None
     if made is None or made.kind != "product" or len(made.whole) != 2:
-        return {**places, "gate": "the MLP has no gate projection"}
+        return {**places, "gate": NO_GATE_PROJECTION}
     width = down.inputs[0].width
     halves: list[tuple[Call, slice | None, Key | None]] = []
     for call in before:
@@ -98,7 +99,7 @@ def _projections(trial: Trial, calls: list[Call], down: Call | None) -> dict[str
             halves += [(call, part, key_of(value.x[..., part])) for part in parts]
     gates = [half for half in halves if half[2] not in made.whole]
     if len(halves) < 2:  # an activation that multiplies its input with something
-        return {**places, "gate": "the MLP has no gate projection"}
+        return {**places, "gate": NO_GATE_PROJECTION}
     if len(halves) == 2 and len(gates) == 1:
         call, part, _ = gates[0]
         return {**places, "gate": taken(trial, call, call.outputs[0], part)}

@@ -16,6 +16,8 @@ from maxact.sites.find import Found, Layout
 from maxact.sites.inside_block import Stream, places_of_block
 from maxact.sites.trial import Call, Trial, is_norm, key_of, taken
 
+NO_FINAL_NORM = "no norm follows the last block"
+
 
 def layout(decoder: Any) -> Layout:
     """Where everything is in a decoder that takes `input_ids` and returns hidden states.
@@ -82,4 +84,4 @@ def _final_norm(trial: Trial, block: Call) -> Found:
                 return taken(trial, call, value)
     if after:
         return f"{after[-1].name} follows the last block, and what it returns is not the last hidden state"
-    return "no norm follows the last block"
+    return NO_FINAL_NORM

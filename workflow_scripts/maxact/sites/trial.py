@@ -82,8 +82,9 @@ class Call:
         return other.start < self.start and self.end < other.end
 
     def rows(self, values: list[Value], width: int) -> Value | None:
-        """The first with a row of so many channels for each token."""
-        return next((v for v in values if v.width == width and v.x.numel() == len(TOKENS) * width), None)
+        """The first with a row of so many channels for each token, tokens before channels and after the batch."""
+        shapes = (1, len(TOKENS), width), (len(TOKENS), width)
+        return next((value for value in values if tuple(value.x.shape) in shapes), None)
 
 
 @dataclass(frozen=True)
