@@ -52,14 +52,14 @@ class Shard:
 
 def deciding(name: str, folder: Path, attention: str, device: str, samples: int) -> dict[str, Any]:
     """What shards must have in common, beside sites, dtype and the samples themselves."""
-    adapter = adapter_of(read_config(folder)["model_type"])
+    model_type = read_config(folder)["model_type"]
     return {
         "checkpoint": name,
         "weights": folder_digest(folder),
         "attention": attention,
         "device": device,
         "number of samples": samples,
-        "code": code_digest(["maxact.measure.run", *([adapter] if adapter else [])]),
+        "code": code_digest(["maxact.measure.run", adapter_of(model_type)]),
         **{package: importlib.metadata.version(package).partition("+")[0] for package in ("torch", "transformers")},
     }
 

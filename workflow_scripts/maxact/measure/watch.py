@@ -56,7 +56,7 @@ class Watch:
         self._stack = ExitStack()
 
     def __enter__(self) -> Watch:
-        self._stack.enter_context(tapped(self.sites, self._see))
+        self._stack.enter_context(tapped(self.sites, self._see, self._routed))
         return self
 
     def __exit__(self, *error: Any) -> None:

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-INSIDE_EXPERTS = ("expert_gate", "expert_down_input")
+from maxact.sites.components import INSIDE_EXPERTS
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,8 @@ from typing import Any
 from torch import Tensor
 
 from maxact.sites.attention import GIVEN, spied_attention
-from maxact.sites.experts import INSIDE_EXPERTS, ExpertTap, Routing, chosen_TK
+from maxact.sites.components import INSIDE_EXPERTS
+from maxact.sites.experts import ExpertTap, Routing, chosen_TK
 from maxact.sites.find import Place, Site
 
 __all__ = ["Routed", "Routing", "See", "tapped"]
