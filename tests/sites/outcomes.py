@@ -127,8 +127,8 @@ Every component that the architecture has:
     otherwise = [o for o in outcomes if o.sums == "neither"]
     sequential, parallel = (sum(o.sums == kind for o in outcomes) for kind in ("sequential", "parallel"))
     adds = f"""In {sequential} architectures a block's output is (input + attention) + MLP, bit for bit, of the updates where a
-norm follows and of the outputs elsewhere; in {parallel}, with attention and MLP side by side, it is their sum in another order. In
-the other {len(otherwise)} more happens to the stream (a norm after each sum, a factor, a third addend) or a part is not
+norm follows and of the outputs elsewhere; in {parallel}, with attention and MLP side by side, it is their sum in another order.
+In the other {len(otherwise)} more happens to the stream (a norm after each sum, a factor, a third addend) or a part is not
 reached:"""
     text += f"""
 ## What a block adds
