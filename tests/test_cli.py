@@ -296,6 +296,18 @@ def test_shards_in_any_order_give_the_tables_of_one_run(
     assert {file.name: file.read_bytes() for file in (tmp_path / "merged").iterdir()} == tables
 
 
+def test_samples_in_passes_together_are_told_as_each_alone(
+    checkpoint: Path, tokens: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told = []
+    for more in ([], ["--batch-tokens", "64"]):
+        assert main(["measure", str(checkpoint), "--tokens", str(tokens), "--json", *more]) == 0
+        told.append(json.loads(capsys.readouterr().out))
+    counts = [[(site["component"], site["count"]) for site in report["sites"]] for report in told]
+    assert counts[0] == counts[1]
+    assert told[1]["M"]["value"] == pytest.approx(told[0]["M"]["value"], rel=0.05)
+
+
 def test_shards_that_are_missing_or_of_other_settings_are_one_line(
     checkpoint: Path, tokens: Path, shards: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -71,6 +71,7 @@ MISTAKES: dict[str, tuple[Callable[[dict[str, Any]], Any], list[str]]] = {
         lambda s: s["measure"]["components"].append("gates"),
         ["measure", "unknown component 'gates'"],
     ),
+    "batches of no tokens": (lambda s: s["measure"].update(batch_tokens=0), ["measure.batch_tokens", "greater than"]),
     "component twice": (lambda s: s["measure"]["components"].append("gate"), ["measure", "named twice"]),
     "unknown tokenizer": (
         lambda s: s["families"]["smollm2"].update(tokenizer="x"),

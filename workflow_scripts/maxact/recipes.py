@@ -120,8 +120,8 @@ def _jobs_of_checkpoint(study: Study, checkpoint: Checkpoint) -> Iterator[JobRec
     if not checkpoint.planted:
         check = {**study.loading_check.model_dump(), "ceiling": checkpoint.perplexity_ceiling, **loading, **code}
         yield JobRecipe("loading_check", checkpoint.name, check, tuple(opening))
-    components = {"components": study.measure.components, **loading, **code}
-    yield JobRecipe("measure", checkpoint.name, components, (adapter_of(family.model_type), *opening))
+    measuring = {**study.measure.watching(), **loading, **code}
+    yield JobRecipe("measure", checkpoint.name, measuring, (adapter_of(family.model_type), *opening))
     yield JobRecipe("quantize", checkpoint.name, study.quantize.model_dump())
 
 

@@ -38,6 +38,7 @@ def measure_source(
     attention: str,
     device: str = "cpu",
     shard: Shard | None = None,
+    batch_tokens: int | None = None,
 ) -> tuple[str, Part]:
     """Measure a checkpoint on the samples of a file.
 
@@ -48,6 +49,7 @@ def measure_source(
             special tokens.
         dtype, attention, device: as in `load_model`.
         shard: which of the samples are run; all without it.
+        batch_tokens: as in `observe`.
 
     Returns:
         The checkpoint's name, of the hub with its commit, and what was seen, with the text of its tokens; all samples are
@@ -70,7 +72,10 @@ def measure_source(
         vocabulary = token_texts(tokenizer, {token for line in lines for token in line}) if tokenizer.exists() else None
         about = deciding(name, folder, attention, device, len(samples)) if shard else None
         chosen = shard.of(len(samples)) if shard else None
-        part = observe(model, samples, list(COMPONENTS), vocabulary, about=about, chosen=chosen).part
+        everything = list(COMPONENTS)
+        part = observe(
+            model, samples, everything, vocabulary, batch_tokens=batch_tokens, about=about, chosen=chosen
+        ).part
         part.vocabulary = vocabulary
         return name, part
 

@@ -20,6 +20,7 @@ import torch
 from tqdm import tqdm
 
 from maxact.errors import UserError
+from maxact.measure.batches import model_inputs, plan
 from maxact.measure.parts import Part, read_part
 from maxact.measure.rows import TokenClasses
 from maxact.measure.tables import tables
@@ -80,7 +81,8 @@ def observe(
         vocabulary: text by token id, which tells delimiters.
         kernel: "numba", or "reference" for the plain one; both give the same bytes.
         title: named before a progress bar on standard error; no bar without it.
-        batch_tokens: tokens of a pass, fill included; without it a pass has one sample.
+        batch_tokens: tokens of a pass, fill included; without it a pass has one sample. Where that is too much for the
+            memory, all begins anew with half of it; `part.about` has what it was in the end.
         about: what else decides the measurement, beside sites, dtype, samples and batches: parts with another are not
             merged.
         chosen: numbers of the samples that are run, where the others are in other shards.
@@ -88,7 +90,7 @@ def observe(
             the same measurement.
 
     Raises:
-        UserError: no samples, an empty one, one too long, or a token id that the model has not.
+        UserError: no samples, an empty one, one too long, also for the memory, or a token id that the model has not.
         RuntimeError: a site did not see every token.
     """
     decoder = model.get_decoder()
@@ -98,24 +100,50 @@ def observe(
         "sites": [[site.component, site.layer, site.reason] for site in sites],
         "dtype": str(decoder.dtype),
     }
-    told |= {"samples": _digest(samples), "batch_tokens": batch_tokens, **(about or {})}
+    told |= {"samples": _digest(samples), **(about or {})}
     if chosen is not None:
         samples = [sample for sample in samples if sample.sample in set(chosen)]
-    part = _begun(unfinished, told)
-    done = set(part.samples)
-    batches = [batch for batch in plan(samples, batch_tokens) if batch[0].sample not in done]
+    classes = TokenClasses(vocabulary, bos_ids(decoder.config))
+    part = _begun(unfinished, told, batch_tokens)
+    while True:
+        try:
+            passes = _run(model, samples, Watch(sites, kernel, classes), part, title, unfinished)
+            break
+        except torch.OutOfMemoryError:
+            # What the hooks have seen of that pass is in no state that anybody keeps.
+            part = Part(told | {"batch_tokens": part.about["batch_tokens"] // 2}, [], {}, {})
+    check_coverage(sites, part, {sample.sample: len(sample.token_ids) for sample in samples})
+    return Observed(sites, part, passes)
+
+
+def _run(
+    model: Any, samples: Sequence[Sample], watch: Watch, part: Part, title: str | None, unfinished: Path | None
+) -> int:
+    """Pass what the part has not yet; returns the number of passes.
+
+    Raises:
+        UserError: the memory ran out for one sample.
+        torch.OutOfMemoryError: it ran out for several.
+    """
+    done, decoder = set(part.samples), model.get_decoder()
+    batches = [batch for batch in plan(samples, part.about["batch_tokens"]) if batch[0].sample not in done]
     bar = tqdm(
         total=sum(len(sample.token_ids) for sample in samples),
         initial=sum(len(sample.token_ids) for sample in samples if sample.sample in done),
         unit="tok", unit_scale=True, desc=title, disable=title is None, file=sys.stderr, mininterval=1,
     )  # fmt: skip
-    watch = Watch(sites, kernel, TokenClasses(vocabulary, bos_ids(decoder.config)))
     watch.states, watch.expert_tokens = part.states, part.expert_tokens
     saved = time.monotonic()
     with watch, bar, _deterministic(), torch.inference_mode():
         for batch in batches:
             watch.begin(*batch)
-            decoder(**_inputs(batch, model.device), use_cache=False)
+            try:
+                decoder(**model_inputs(batch, model.device), use_cache=False)
+            except torch.OutOfMemoryError:
+                if len(batch) > 1:
+                    raise
+                told = f"tokens: sample {batch[0].sample} has {len(batch[0].token_ids)} tokens, too many for the memory"
+                raise UserError(f"{told} of {model.device}; shorten it, or give the checkpoint more GPUs") from None
             watch.end()
             part.samples += [sample.sample for sample in batch]
             bar.update(sum(len(sample.token_ids) for sample in batch))
@@ -123,22 +151,7 @@ def observe(
                 part.write(unfinished)
                 saved = time.monotonic()
     part.samples.sort()
-    check_coverage(sites, part, {sample.sample: len(sample.token_ids) for sample in samples})
-    return Observed(sites, part, len(batches))
-
-
-def plan(samples: Sequence[Sample], batch_tokens: int | None) -> list[list[Sample]]:
-    """The samples of each pass: one, or as many as fit into the budget, of like length."""
-    if batch_tokens is None:
-        return [[sample] for sample in sorted(samples, key=lambda item: item.sample)]
-    batches: list[list[Sample]] = []
-    for sample in sorted(samples, key=lambda item: (-len(item.token_ids), item.sample)):
-        # The first of a batch is its longest.
-        if batches and len(batches[-1][0].token_ids) * (len(batches[-1]) + 1) <= batch_tokens:
-            batches[-1].append(sample)
-        else:
-            batches.append([sample])
-    return batches
+    return len(batches)
 
 
 def check_coverage(sites: Sequence[Site], part: Part, tokens: Mapping[int, int]) -> None:
@@ -170,32 +183,23 @@ def bos_ids(config: Any) -> list[int]:
     return [] if found is None else list(found) if isinstance(found, list | tuple) else [found]
 
 
-def _begun(unfinished: Path | None, about: Mapping[str, Any]) -> Part:
-    """What is saved of this very measurement, or nothing."""
+def _begun(unfinished: Path | None, told: Mapping[str, Any], batch_tokens: int | None) -> Part:
+    """What is saved of this very measurement, with the budget of its batches or one that it was halved to, or nothing."""
     if unfinished is not None and unfinished.exists():
         try:
             part = read_part(unfinished)
         except UserError:
-            return Part(about, [], {}, {})
-        if part.about == about:
+            part = Part({}, [], {}, {})
+        budget = part.about.get("batch_tokens")
+        smaller = budget is not None and batch_tokens is not None and budget < batch_tokens
+        if part.about == {**told, "batch_tokens": budget} and (smaller or budget == batch_tokens):
             return part
-    return Part(about, [], {}, {})
+    return Part({**told, "batch_tokens": batch_tokens}, [], {}, {})
 
 
 def _digest(samples: Sequence[Sample]) -> str:
     text = repr(sorted((sample.sample, sample.split, sample.token_ids) for sample in samples))
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _inputs(batch: Sequence[Sample], device: Any) -> dict[str, torch.Tensor]:
-    """Token ids, filled up on the right with id 0, and a mask where there is fill."""
-    width = max(len(sample.token_ids) for sample in batch)
-    ids = [[*sample.token_ids, *[0] * (width - len(sample.token_ids))] for sample in batch]
-    inputs = {"input_ids": torch.tensor(ids, device=device)}
-    if len(batch) > 1:
-        mask = [[1] * len(sample.token_ids) + [0] * (width - len(sample.token_ids)) for sample in batch]
-        inputs["attention_mask"] = torch.tensor(mask, device=device)
-    return inputs
 
 
 def check_samples(samples: Sequence[Sample], vocabulary_size: int, context: int) -> None:

@@ -23,6 +23,7 @@ def compute(job: Job) -> Product:
         job.parameters["components"],
         prepared.vocabulary,
         title=job.name,
+        batch_tokens=job.parameters.get("batch_tokens"),
         unfinished=None if job.unfinished is None else job.unfinished / "part.npz",
     )
     seconds = time.perf_counter() - started
@@ -32,6 +33,7 @@ def compute(job: Job) -> Product:
         "attention": prepared.model.get_decoder().config._attn_implementation,
         "sites": int((found.sites.status == "measured").sum()),
         "not_applicable": int((found.sites.status != "measured").sum()),
+        "batch_tokens": observed.part.about["batch_tokens"],
         "samples": len(samples),
         "tokens": sum(len(sample.token_ids) for sample in samples),
     }

@@ -20,11 +20,18 @@ class Measure(Section):
     threads: Positive
     """Of a job that runs a model on CPU. They are part of the recipe, as the last bits of a product of matrices can depend
     on how many share it; so they are the same whatever `--cores` says. On a GPU they decide nothing."""
+    batch_tokens: Positive | None = None
+    """Tokens of a forward pass, fill included: a pass has as many samples as fit. Without it a pass has one sample, whose last
+    bits then depend on no other."""
     components: Annotated[list[str], Field(min_length=1)]
 
     def running(self) -> dict[str, Any]:
         """What decides how a model runs; a study on CPU says nothing of devices."""
-        return self.model_dump(exclude={"components", "device" if self.device == "cpu" else "threads"})
+        return self.model_dump(exclude={"components", "batch_tokens", "device" if self.device == "cpu" else "threads"})
+
+    def watching(self) -> dict[str, Any]:
+        """What decides what is seen while it runs."""
+        return self.model_dump(include={"components", "batch_tokens"}, exclude_none=True)
 
     @model_validator(mode="after")
     def known_components(self) -> Measure:
