@@ -71,7 +71,12 @@ MORE: dict[str, dict[str, Any]] = {
     "zamba2": {"layers_block_type": ["mamba", "hybrid"] * 2, "hybrid_layer_ids": [1, 3]},
     "longcat_flash": {"head_dim": 16},
     "gemma4": {"per_layer_config": {1: {"head_dim": 16}, 3: {"head_dim": 16}}},
-    "cohere_compass_text": {"layer_types": ["sliding_attention", "full_attention"] * 2},
+    "cohere_compass_text": {
+        "layer_types": ["sliding_attention", "full_attention"] * 2,
+        "rope_parameters": {
+            kind: {"rope_type": "default", "rope_theta": 10000.0} for kind in ("sliding_attention", "full_attention")
+        },
+    },
     "reformer": {"is_decoder": True, "axial_pos_embds_dim": (16, 48), "axial_pos_shape": (8, 8)},
     "zaya": {"num_experts_per_tok": 1, "moe_router_topk": 1},
     "xlm": {"emb_dim": 64, "n_words": 96, "vocab_size": 96},

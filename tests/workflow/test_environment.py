@@ -33,11 +33,11 @@ JOBS = [
 TARGETS = [f"artifacts/small/measure/{name}.json" for name in ("layout", "planted-layout")]
 
 
-def token_rows(workspace: Workspace) -> list[dict[str, Any]]:
-    """The tokens of SmolLM2, which are the layout's."""
+def token_rows(workspace: Workspace, name: str = "tokens.parquet") -> list[dict[str, Any]]:
+    """The tokens of SmolLM2, which are the layout's, or another of the tables beside them."""
     store = Store(workspace.folder / "artifacts")
     manifest = Manifest.read(workspace.folder / "artifacts/small/tokens/smollm2.json")
-    rows: list[dict[str, Any]] = pq.read_table(store.path(manifest.objects["tokens.parquet"])).to_pylist()
+    rows: list[dict[str, Any]] = pq.read_table(store.path(manifest.objects[name])).to_pylist()
     return rows
 
 
@@ -87,9 +87,10 @@ def test_they_are_measured_there_to_the_same_bytes_and_then_found_without_it(
     # The layout's code runs under transformers 5 too: here, compared with the oracle in test_bailing_moe.py.
     register(tmp_path / "layout", code_digest(tmp_path / "layout"))
     samples = [Sample(row["sample"], row["split"], tuple(row["token_ids"])) for row in token_rows(workspace)]
-    here = measure(load_model(tmp_path / "layout"), samples, list(PAPER)).write(tmp_path / "here")
+    vocabulary = {row["token_id"]: row["text"] for row in token_rows(workspace, "vocabulary.parquet")}
+    here = measure(load_model(tmp_path / "layout"), samples, list(PAPER), vocabulary).write(tmp_path / "here")
     store, objects = Store(workspace.folder / "artifacts"), manifests["layout"].objects
-    for name in set(here) - {"top.parquet"}:  # which has text of tokens beside what was measured
+    for name in here:
         assert store.path(objects[name]).read_bytes() == here[name].read_bytes(), name
 
     M = manifests["planted-layout"].summary["M"]
