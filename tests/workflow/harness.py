@@ -50,6 +50,15 @@ class Workspace:
     def actions(self) -> set[str]:
         return {path.stem for path in (self.folder / "artifacts" / "actions").glob("*.json")}
 
+    def maxact(self, *arguments: str, returncode: int = 0) -> str:
+        """What the command prints, run in this folder with this checkout's code; on standard error where it fails."""
+        self.write()
+        environment = os.environ | {"PYTHONPATH": str(self.folder / "workflow_scripts")}
+        command = [sys.executable, "-c", "from maxact.cli import entry; entry()", *arguments]
+        done = subprocess.run(command, cwd=self.folder, env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == returncode, done.stderr
+        return done.stdout or done.stderr
+
     def snakemake(self, *arguments: str, check: bool = True) -> Run:
         """Run Snakemake on the study in this folder, as a user would, with this checkout's code."""
         lines, actions = len(self.journal()), self.actions()

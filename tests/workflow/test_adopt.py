@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 
 import pytest
@@ -16,30 +13,20 @@ STATE = "workflow_scripts/maxact/measure/state.py"
 NAMES = ("SmolLM2-135M-Instruct", "planted-qwen2", "planted-qwen3-moe")
 
 
-def maxact(workspace: Workspace, *arguments: str) -> str:
-    """The command, with this checkout's code."""
-    workspace.write()
-    environment = os.environ | {"PYTHONPATH": str(workspace.folder / "workflow_scripts")}
-    command = [sys.executable, "-c", "from maxact.cli import entry; entry()", *arguments]
-    done = subprocess.run(command, cwd=workspace.folder, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
 def test_code_that_measures_the_same_bytes_is_accepted_and_recorded(
     workspace: Workspace, edit: Callable[[str, str, str], None]
 ) -> None:
     edit(STATE, "from __future__ import annotations\n", "from __future__ import annotations\n\nUNUSED = 1\n")
-    assert maxact(workspace, "adopt", "study.yaml").splitlines() == [f"{name}: adopted" for name in NAMES]
+    assert workspace.maxact("adopt", "study.yaml").splitlines() == [f"{name}: adopted" for name in NAMES]
     probed = [line for line in workspace.journal() if line["stage"] == "probe"]
     assert [line["costs"]["forward_passes"] for line in probed] == [PROBED] * len(NAMES)
     run = workspace.snakemake()
     assert run.computed == []
     assert {"measure"} <= set(run.started)
-    shown = maxact(workspace, "show", "artifacts/small/measure/planted-qwen2.json")
+    shown = workspace.maxact("show", "artifacts/small/measure/planted-qwen2.json")
     assert "adopted    from action" in shown
     assert "current    yes" in shown
-    assert maxact(workspace, "adopt", "study.yaml").splitlines() == [f"{name}: current" for name in NAMES]
+    assert workspace.maxact("adopt", "study.yaml").splitlines() == [f"{name}: current" for name in NAMES]
 
 
 def test_code_that_measures_other_bytes_is_not_accepted(
@@ -47,7 +34,7 @@ def test_code_that_measures_other_bytes_is_not_accepted(
 ) -> None:
     before = workspace.actions()
     edit("workflow_scripts/maxact/measurement.py", "TOP = 100", "TOP = 99")
-    told = maxact(workspace, "adopt", "study.yaml")
+    told = workspace.maxact("adopt", "study.yaml")
     assert told.splitlines() == [f"{name}: differs on the probe; it is measured again" for name in NAMES]
     new = workspace.actions() - before
     assert len([line for line in workspace.journal() if line["key"] in new and line["stage"] == "measure"]) == 0
@@ -66,9 +53,9 @@ def test_what_has_changed_in_more_than_code_is_not_accepted(
     change(workspace.study)
     if told is None:
         with pytest.raises(AssertionError, match="holds nothing of the study 'another'"):
-            maxact(workspace, "adopt", "study.yaml")
+            workspace.maxact("adopt", "study.yaml")
     else:
-        assert all(told in line for line in maxact(workspace, "adopt", "study.yaml").splitlines())
+        assert all(told in line for line in workspace.maxact("adopt", "study.yaml").splitlines())
 
 
 def test_weights_that_are_not_kept_are_gone_again_after_the_probe(
@@ -82,6 +69,6 @@ def test_weights_that_are_not_kept_are_gone_again_after_the_probe(
     kept = [file for file in weights if file.exists()]
     assert len(kept) == len(weights) - 1
     edit(STATE, "from __future__ import annotations\n", "from __future__ import annotations\n\nUNUSED = 1\n")
-    assert maxact(workspace, "adopt", "study.yaml").splitlines() == [f"{name}: adopted" for name in NAMES]
+    assert workspace.maxact("adopt", "study.yaml").splitlines() == [f"{name}: adopted" for name in NAMES]
     assert [line["stage"] for line in workspace.journal()].count("probe") == len(NAMES)
     assert sorted(store.root.glob("objects/*/*.safetensors")) == sorted(kept)

@@ -7,18 +7,16 @@ under its new key as well, with what it was adopted from and on which evidence; 
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from maxact.errors import UserError
 from maxact.measurement import PROBE
 from maxact.recipes import recipes
+from maxact.remeasure import Stored, hold_study, stored
 from maxact.store.objects import Manifest, Store
-from maxact.store.run import WEIGHTS, action_key, drop, run_job, upstream
-from maxact.store.workspace import hold_workspace
+from maxact.store.run import action_key
 from maxact.study import Study
 
 
@@ -39,29 +37,16 @@ def adopt(study: Study, store: Store, locks: Path) -> Iterator[Verdict]:
     Raises:
         UserError: the store holds nothing of the study, a run of it is at work, or a probe cannot be measured.
     """
-    if not (store.root / study.study).is_dir():
-        raise UserError(
-            f"{store.root}: holds nothing of the study {study.study!r}; say --store with the folder of artifacts"
-        )
-    hold_workspace(store.root / study.study)
+    hold_study(study, store)
     wanted = {job.name: recipe for job, recipe in recipes(study, locks) if job.stage == "measure"}
     # What needs most devices first: this process keeps those that it has taken.
     for name, recipe in sorted(wanted.items(), key=lambda item: -study.gpus(item[0])):
-        path = store.root / study.study / "measure" / f"{name}.json"
-        if path.exists():
-            yield Verdict(name, _adopt(path, recipe, study, store))
-        else:
-            yield Verdict(name, "not measured yet")
+        found = stored(study, name, store)
+        yield Verdict(name, found if isinstance(found, str) else _adopt(found, recipe, study, store))
 
 
-def _adopt(path: Path, recipe: Mapping[str, Any], study: Study, store: Store) -> str:
-    manifest = Manifest.read(path)
-    if not manifest.objects:
-        return "not available"
-    record = store.action(manifest.key)
-    if record is None:
-        return "its action record is missing"
-    inputs = {source: upstream(key, store) for source, key in record["inputs"].items()}
+def _adopt(found: Stored, recipe: Mapping[str, Any], study: Study, store: Store) -> str:
+    manifest, record, inputs = found.manifest, found.record, found.inputs
     key = action_key("measure", manifest.name, recipe, inputs)
     if store.action(key) is not None:
         return "current"
@@ -74,12 +59,7 @@ def _adopt(path: Path, recipe: Mapping[str, Any], study: Study, store: Store) ->
         now = store.root / study.study / above.stage / f"{above.name}.json"
         if not now.exists() or Manifest.read(now).objects != above.objects:
             return f"its {source} has changed; it is measured again"
-    weights = inputs["checkpoint"]
-    there = {item for item in weights.objects.values() if store.path(item).exists()}
-    probe, _ = run_job("probe", manifest.name, recipe, inputs, store, study.gpus(manifest.name))
-    if not study.keep_weights:  # what the probe had to have made again goes again
-        again = {name: item for name, item in weights.objects.items() if item not in there}
-        drop(dataclasses.replace(weights, objects=again), WEIGHTS, path, store)
+    probe = found.run("probe", recipe, study, store)
     if probe.objects[PROBE].sha256 != manifest.objects[PROBE].sha256:
         return "differs on the probe; it is measured again"
     adopted = {"from": manifest.key, "code": manifest.recipe["code"], "probe": manifest.objects[PROBE].sha256}

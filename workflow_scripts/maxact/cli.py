@@ -28,6 +28,9 @@ INTERRUPTED = 130
 FAULTS = 1
 """Exit code of `maxact verify` when an object is missing or damaged."""
 
+DIFFERS = 1
+"""Exit code of `maxact replay` when the sample gives other bits than those that are stored."""
+
 
 def entry() -> None:
     """The console script."""
@@ -119,6 +122,17 @@ def _parser() -> argparse.ArgumentParser:
     adopt.add_argument("study", type=Path, metavar="STUDY.yaml")
     adopt.add_argument("--locks", type=Path, default=Path("envs"), help="folder of locked requirements (default: envs)")
     adopt.set_defaults(run=_adopt)
+
+    replay = commands.add_parser(
+        "replay", parents=[store], help="run the sample of a stored maximum again, alone, and compare the bits"
+    )
+    replay.add_argument("study", type=Path, metavar="STUDY.yaml")
+    replay.add_argument("checkpoint", metavar="CHECKPOINT", help="its name in the study")
+    replay.add_argument(
+        "--site", metavar="COMPONENT[@LAYER]", help="whose maximum, such as residual@13 (default: the site of M)"
+    )
+    replay.add_argument("--json", action="store_true", help="print one JSON object")
+    replay.set_defaults(run=_replay)
 
     gc = commands.add_parser("gc", parents=[store], help="show, and with --delete delete, what no study needs any more")
     gc.add_argument("--delete", action="store_true", help="delete what is shown")
@@ -247,6 +261,20 @@ def _adopt(options: argparse.Namespace) -> int:
     for verdict in adopt(study, Store(_store(options.store)), options.locks):
         print(f"{verdict.checkpoint}: {verdict.verdict}", flush=True)
     return 0
+
+
+def _replay(options: argparse.Namespace) -> int:
+    import os
+
+    from maxact.replay import replay
+    from maxact.store.objects import Store
+    from maxact.study import load_study
+
+    study = load_study(options.study)
+    os.environ["OMP_NUM_THREADS"] = str(study.measure.threads)
+    found = replay(study, options.checkpoint, options.site, Store(_store(options.store)))
+    print(found.to_json() if options.json else found.to_text())
+    return 0 if found.same == found.sites else DIFFERS
 
 
 def _gc(options: argparse.Namespace) -> int:

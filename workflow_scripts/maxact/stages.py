@@ -49,6 +49,8 @@ STAGES: dict[str, Stage] = {
     "measure": Stage("maxact.measure.stage", _MEASURED, ("torch", "transformers")),
     # No rule's: `maxact adopt` runs it.
     "probe": Stage("maxact.measure.probe", _MEASURED, ("torch", "transformers")),
+    # No rule's: `maxact replay` runs it.
+    "replay": Stage("maxact.measure.replay", _MEASURED, ("torch", "transformers")),
     "quantize": Stage("maxact.quantize.stage", {"measure": ("sites.parquet", "histograms.parquet")}),
     "results": Stage(
         "maxact.results.stage",

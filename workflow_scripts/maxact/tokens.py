@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -33,7 +34,8 @@ VOCABULARY = pa.schema([("token_id", pa.int32()), ("text", pa.string())])
 
 
 def compute(job: Job) -> Product:
-    """tokens.parquet, a row for each sample in the corpus's order, and vocabulary.parquet, the text of ids that occur."""
+    """tokens.parquet, a row for each sample in the corpus's order, vocabulary.parquet, the text of ids that occur, and the
+    tokenizer."""
     asked = job.parameters
     tokenizer_file = job.path("tokenizer", "tokenizer.json")
     rows = pq.read_table(job.path("corpus", "samples.parquet")).to_pylist()
@@ -52,6 +54,7 @@ def compute(job: Job) -> Product:
     files = {
         "tokens.parquet": _write(table, SCHEMA, job.scratch / "tokens.parquet"),
         "vocabulary.parquet": _write(vocabulary, VOCABULARY, job.scratch / "vocabulary.parquet"),
+        "tokenizer.json": Path(shutil.copyfile(tokenizer_file, job.scratch / "tokenizer.json")),
     }
     summary = {
         "samples": len(table),

@@ -49,9 +49,15 @@ def action_key(stage: str, name: str, recipe: Mapping[str, Any], inputs: Mapping
 
 
 def run_job(
-    stage: str, name: str, recipe: Mapping[str, Any], inputs: Mapping[str, Manifest], store: Store, gpus: int = 0
+    stage: str,
+    name: str,
+    recipe: Mapping[str, Any],
+    inputs: Mapping[str, Manifest],
+    store: Store,
+    gpus: int = 0,
+    again: bool = False,
 ) -> tuple[Manifest, bool]:
-    """The manifest of one job, and whether it had to be computed.
+    """The manifest of one job, and whether it had to be computed; with `again` it is computed although it is known.
 
     A recipe with `device: cuda` takes `gpus` devices of the machine (`maxact/devices.py`), or one, after a miss only.
 
@@ -66,7 +72,7 @@ def run_job(
         if "/" not in source and "unavailable" in above.summary:
             return Manifest(stage, name, key, recipe, {}, {"unavailable": above.summary["unavailable"]}), False
     with store.lock(key):
-        record = store.action(key)
+        record = None if again else store.action(key)
         if record is not None:
             return _manifest(record, name), False
         try:
@@ -103,6 +109,13 @@ def restore(manifest: Manifest, store: Store) -> None:
             f"{manifest.stage}/{manifest.name}: made again, its bytes differ (code or sources have changed); delete its "
             f"manifest and actions/{manifest.key}.json to accept the new ones"
         )
+
+
+def whole(manifest: Manifest, store: Store) -> dict[str, Path]:
+    """Where the objects of `manifest` lie, by name; those that are missing or damaged are made again."""
+    if not all(store.is_whole(item) for item in manifest.objects.values()):
+        restore(manifest, store)
+    return {name: store.path(item) for name, item in manifest.objects.items()}
 
 
 def publish(manifest: Manifest, targets: Mapping[str, Path], store: Store) -> None:
