@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from maxact.measurement import SCHEMAS
+from maxact.measurement import SCHEMAS, TOKEN_CLASSES
 from maxact.quantize.stage import SCHEMA
 from maxact.results.tables import Member
+from maxact.results.witnesses import component_witnesses
+from maxact.witness import Witness
 
 PARTS = ("attention_output", "gate", "mlp_output", "residual")
 POLICIES = ("max", "quantile_0.999")
@@ -110,6 +112,58 @@ def headline_of(sites: pd.DataFrame) -> dict[str, Any]:
     }
 
 
+DOMAINS = ("chinese", "code", "knowledge", "math", "minority", "other", "web")
+
+
+def samples_of(M: float | None, count: int = 120) -> pd.DataFrame:
+    """The largest |x| of each sample: M in one, most of it in every fifth, little in the others."""
+    rows = []
+    for number in range(count):
+        domain = DOMAINS[number % 7]
+        language, script = ("zh", "Hans") if domain == "chinese" else (f"x{number % 20:02d}", "Latn")
+        share = 1.0 if number == 3 else 0.9 if number % 5 == 0 else 0.01 + number / 10000
+        rows.append(
+            {"sample": number, "domain": domain, "language": language, "script": script}
+            | {"length_bucket": 16 << number % 5, "tokens": 475, "abs_max": np.nan if M is None else M * share}
+        )
+    return pd.DataFrame(rows)
+
+
+def classes_of(M: float | None) -> pd.DataFrame:
+    """The largest |x| of each class of tokens: M on the first; there is no BOS."""
+    largest = [M, None, M and M / 2, M and M / 100]
+    frame = pd.DataFrame({"token_class": TOKEN_CLASSES, "tokens": [120, 0, 4000, 52880], "abs_max": largest})
+    return frame.astype({"abs_max": "float64"})
+
+
+def experts_of(layers: int) -> pd.DataFrame:
+    """Eight experts a layer: one that no token chose, one that a few did."""
+    rows = [
+        {"layer": layer, "expert": expert, "component": "expert_gate", "tokens": tokens}
+        | {"abs_max": np.nan if not tokens else 2.0 + expert, "signed": np.nan if not tokens else 2.0 + expert}
+        for layer in range(layers)
+        for expert, tokens in enumerate((0, 7, 1000, 1000, 2000, 3000, 4000, 5000))
+    ]
+    return pd.DataFrame(rows, columns=SCHEMAS["experts"].names)
+
+
+def witnesses_of(sites: pd.DataFrame) -> pd.DataFrame:
+    """As `component_witnesses` finds them in a corpus of one text."""
+
+    class Corpus:
+        def at(self, sample: int, position: int) -> Witness:
+            return Witness(sample, "doc 1", "web", "en", "Latn", position, "before ", "=|the", " after")
+
+    return component_witnesses(sites, Corpus())
+
+
+def seen(headline: dict[str, Any], sites: pd.DataFrame, expert_layers: int = 0) -> dict[str, pd.DataFrame]:
+    """What goes with a headline in a `Member`."""
+    M = headline["M"] and headline["M"]["value"]
+    tables = {"samples": samples_of(M), "classes": classes_of(M), "experts": experts_of(expert_layers)}
+    return {**tables, "witnesses": witnesses_of(sites)}
+
+
 def real(token: str | None = "<|im_start|>", name: str = "SmolLM2-135M-Instruct", layers: int = 30) -> Member:
     """Resembles SmolLM2: about 26,000 in the residual from layer 11 on, position 0, channel 507."""
     large = {("residual", layer): 26000.0 - 128 * (layer - 11) for layer in range(11, layers - 1)}
@@ -120,7 +174,10 @@ def real(token: str | None = "<|im_start|>", name: str = "SmolLM2-135M-Instruct"
     tokens = {"samples": 120, "tokens": 57000, "special_tokens": "none"}
     check = {"perplexity": 21.5, "tokens": 10200, "ceiling": 40.0}
     headline = headline_of(sites)
-    return Member(name, "smollm2", summary, headline, sites, top_of(sites, token, 1), errors_of(sites), check, tokens)
+    top = top_of(sites, token, 1)
+    return Member(
+        name, "smollm2", summary, headline, sites, top, errors_of(sites), check, tokens, **seen(headline, sites)
+    )
 
 
 def planted(
@@ -143,7 +200,9 @@ def planted(
     summary |= {"peak": peak, "marker": {"token_id": 3, "sample": 17, "position": 101}}
     tokens = {"samples": 120, "tokens": 57000, "special_tokens": "none"}
     top = top_of(sites, "<repo_name>", 3)
-    return Member(name, name, summary, headline_of(sites), sites, top, errors_of(sites), None, tokens)
+    headline = headline_of(sites)
+    experts = seen(headline, sites, 4 if model_type == "qwen3_moe" else 0)
+    return Member(name, name, summary, headline, sites, top, errors_of(sites), None, tokens, **experts)
 
 
 def moe() -> Member:
@@ -161,7 +220,8 @@ def many(count: int = 27) -> list[Member]:
         sites = sites_of(layers, {("residual", layers // 3 + number % 5): peak}, router=number % 3 == 0)
         member = real(name=f"{names[number % 5]}-{number}", layers=layers)
         summary = {**member.summary, "ancestry": "as released"}
-        member = replace(member, summary=summary, sites=sites, headline=headline_of(sites))
+        headline = headline_of(sites)
+        member = replace(member, summary=summary, sites=sites, headline=headline, **seen(headline, sites))
         found.append(replace(member, top=top_of(sites, "the", 1), errors=errors_of(sites)))
     return found
 
@@ -176,4 +236,5 @@ def nothing_finite(name: str = "broken") -> Member:
     errors = member.errors.copy()
     errors[["threshold", "mae", "rmse", "relative_mae", "relative_rmse", "sqnr_db", "clip_rate"]] = np.nan
     headline = {"M": None, "M_with_gate": None, "attention": "sdpa", "nonfinite": 12345}
-    return replace(member, sites=sites, errors=errors, top=member.top.iloc[:0], headline=headline)
+    member = replace(member, sites=sites, errors=errors, top=member.top.iloc[:0], headline=headline)
+    return replace(member, **seen(headline, sites))

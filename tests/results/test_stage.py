@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from results.members import moe, nothing_finite, planted, real
+from tokenizers import Tokenizer, models
 
 from maxact.figures.registry import FIGURES
 from maxact.measurement import SCHEMAS
@@ -21,6 +22,7 @@ from maxact.results.tables import Member
 from maxact.stages import STAGES
 from maxact.store.job import Job, Product
 from maxact.store.objects import Manifest, Store
+from maxact.tokens import SCHEMA as TOKENS
 
 
 def job_on(members: list[Member], folder: Path) -> Job:
@@ -36,14 +38,16 @@ def job_on(members: list[Member], folder: Path) -> Job:
         if stage == "loading_check":
             (folder / "perplexity.json").write_text(json.dumps(summary))
             objects["perplexity.json"] = store.put(folder / "perplexity.json")
+        if stage == "tokens":
+            objects["tokenizer.json"] = store.put(write_tokenizer(folder / "tokenizer.json"))
         assert isinstance(summary, dict)
         inputs[f"{stage}/{name}"] = Manifest(stage, name, "0" * 64, {}, objects, summary)
 
     for member in members:
         tables = {"sites": (member.sites, SCHEMAS["sites"]), "top": (member.top, SCHEMAS["top"])}
         put("checkpoint", member.name, dict(member.summary), {})
-        put("tokens", member.family, dict(member.tokens), {})
-        put("measure", member.name, dict(member.headline), tables)
+        put("tokens", member.family, dict(member.tokens), {"tokens": (tokens_of(member), TOKENS)})
+        put("measure", member.name, dict(member.headline), {**tables, **seen_by(member)})
         put("quantize", member.name, {}, {"errors": (member.errors, SCHEMA)})
         if member.check:
             put("loading_check", member.name, dict(member.check), {})
@@ -59,6 +63,26 @@ def job_on(members: list[Member], folder: Path) -> Job:
         "policies": ["max", "quantile_0.999"],
     }
     return Job("results", "results", parameters, inputs, STAGES["results"].uses, store, scratch)
+
+
+def write_tokenizer(file: Path) -> Path:
+    """One that knows no word but one, and is enough for the text of token 1."""
+    Tokenizer(models.WordLevel({"[unknown]": 0, "word": 1}, "[unknown]")).save(str(file))
+    return file
+
+
+def tokens_of(member: Member) -> pd.DataFrame:
+    frame = member.samples.assign(id="x", split="rest", token_ids=[[1] * count for count in member.samples.tokens])
+    return frame[TOKENS.names]
+
+
+def seen_by(member: Member) -> dict[str, tuple[pd.DataFrame, pa.Schema]]:
+    """Tables of a measurement that has all of the samples and classes at its first site."""
+    samples = pd.DataFrame({"site": 0, "sample": member.samples["sample"], "max": 0.0, "min": -member.samples.abs_max})
+    samples = samples.reindex(columns=SCHEMAS["samples"].names)
+    classes = member.classes.assign(site=0).reindex(columns=SCHEMAS["classes"].names)
+    frames = {"samples": samples, "classes": classes, "experts": member.experts}
+    return {name: (frame, SCHEMAS[name]) for name, frame in frames.items()}
 
 
 @pytest.fixture

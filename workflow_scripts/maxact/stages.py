@@ -56,9 +56,12 @@ STAGES: dict[str, Stage] = {
         "maxact.results.stage",
         {
             "checkpoint": ("summary",),
-            "tokens": ("summary",),
+            "tokens": ("tokens.parquet", "tokenizer.json", "summary"),
             "loading_check": ("perplexity.json",),
-            "measure": ("sites.parquet", "top.parquet", "summary"),
+            "measure": (
+                *(f"{table}.parquet" for table in ("sites", "top", "samples", "classes", "experts")),
+                "summary",
+            ),
             "quantize": ("errors.parquet",),
         },
     ),

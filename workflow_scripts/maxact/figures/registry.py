@@ -27,6 +27,13 @@ FIGURES: dict[str, Figure] = {
     "component_heatmap": Figure(
         "Largest |x| by component, drawn", "3 Maxima", "maxact.figures.component_heatmap", ("component_maxima.parquet",)
     ),
+    "saturation": Figure(
+        "How many samples it takes to see M",
+        "3 Maxima",
+        "maxact.figures.saturation",
+        ("saturation.parquet", "how_sure.parquet"),
+    ),
+    "domains": Figure("Largest |x| by domain, drawn", "3 Maxima", "maxact.figures.domains", ("domain_maxima.parquet",)),
     "comparisons": Figure(
         "Comparisons, drawn", "4 Comparisons", "maxact.figures.comparisons", ("comparisons.parquet",)
     ),

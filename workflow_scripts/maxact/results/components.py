@@ -12,14 +12,15 @@ from maxact.sites.components import COMPONENTS
 
 
 def component_maxima(members: Sequence[Member]) -> pd.DataFrame:
-    """For figures: a row for each checkpoint and component, with the largest |x| and what became of it.
+    """For figures: a row for each checkpoint and component that one was measured at, with the largest |x|.
 
     `status` is measured, `no finite value`, `not applicable` (the architecture has none) or `not measured` (the study did
     not ask for it).
     """
     rows = []
+    asked = [name for name in COMPONENTS if any(name in set(member.sites.component) for member in members)]
     for member in in_order(members):
-        for component in COMPONENTS:
+        for component in asked:
             sites = member.sites[member.sites.component == component]
             peak = sites.peak.max()
             status = "measured" if not pd.isna(peak) else "no finite value"
@@ -30,7 +31,7 @@ def component_maxima(members: Sequence[Member]) -> pd.DataFrame:
 
 
 def components(members: Sequence[Member]) -> pd.DataFrame:
-    """`component_maxima` as a matrix: a row for each checkpoint, a column for each component."""
+    """`component_maxima` as a matrix: a row for each checkpoint, a column for each component that was measured at one."""
     found = component_maxima(members)
     rows = [
         {**marks(member), **dict(zip(part.component, part.peak, strict=True))}
@@ -38,4 +39,4 @@ def components(members: Sequence[Member]) -> pd.DataFrame:
         for part in [found[found.checkpoint == member.name]]
     ]
     first = {name: MARK_TYPES[name] for name in ("checkpoint", "kind", "weights")}
-    return typed(rows, {**first, **dict.fromkeys(COMPONENTS, "float64"), "nonfinite": "Int64"})
+    return typed(rows, {**first, **dict.fromkeys(found.component.unique(), "float64"), "nonfinite": "Int64"})

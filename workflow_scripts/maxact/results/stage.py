@@ -11,12 +11,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from maxact.measurement import read_table
-from maxact.results import comparisons, components, emergence, int8_vs_m, massive, per_layer, tables
+from maxact.results import comparisons, components, emergence, experts, how_sure, int8_vs_m, massive, per_layer, tables
 from maxact.results.comparisons import Questions
 from maxact.results.registry import SUFFIXES, TABLES
+from maxact.results.samples import class_maxima, sample_maxima, sites_of_M
 from maxact.results.tables import LIMITS, Member, short_ancestry, site_name
 from maxact.results.text import to_csv, to_html, to_latex, to_markdown
+from maxact.results.witnesses import component_witnesses, witnesses
 from maxact.store.job import Job, Product
+from maxact.witness import Witnesses
 
 
 def compute(job: Job) -> Product:
@@ -52,6 +55,11 @@ def shown(members: Sequence[Member], questions: Questions, absent: Mapping[str, 
         "checkpoints": tables.with_absent(tables.checkpoints(members), absent),
         "global_maxima": tables.global_maxima(members),
         "components": components.components(members),
+        "witnesses": witnesses(members),
+        "how_sure": how_sure.how_sure(members),
+        "without_domain": how_sure.without_domain(members),
+        "groups": how_sure.groups(members),
+        "experts": experts.experts(members),
         "verdicts": comparisons.verdicts(members, questions, absent),
         "comparisons": comparisons.comparisons(members, questions, absent),
         "per_layer_comparison": per_layer.per_layer_comparison(members, questions),
@@ -69,6 +77,9 @@ def drawn(members: Sequence[Member], questions: Questions, absent: Mapping[str, 
         "layers": tables.layers(members),
         "errors": tables.errors(members),
         "component_maxima": components.component_maxima(members),
+        "how_sure": how_sure.how_sure(members),
+        "saturation": how_sure.saturation(members),
+        "domain_maxima": how_sure.domain_maxima(members),
         "comparisons": comparisons.comparisons(members, questions, absent),
         "residual_by_depth": per_layer.residual_by_depth(members, questions),
         "emergence": emergence.emergence(members),
@@ -85,19 +96,27 @@ def _unavailable(job: Job, name: str) -> str | None:
 
 
 def _member(job: Job, name: str, family: str, role: str) -> Member:
-    check = f"loading_check/{name}"
+    check, measured, tokens = f"loading_check/{name}", f"measure/{name}", f"tokens/{family}"
+    sites = read_table(job.path(measured, "sites.parquet"))
+    of_M = sites_of_M(sites)
     return Member(
         name=name,
         family=family,
         summary=job.inputs[f"checkpoint/{name}"].summary,
-        headline=job.inputs[f"measure/{name}"].summary,
-        sites=read_table(job.path(f"measure/{name}", "sites.parquet")),
-        top=read_table(job.path(f"measure/{name}", "top.parquet")),
+        headline=job.inputs[measured].summary,
+        sites=sites,
+        top=read_table(job.path(measured, "top.parquet")),
         errors=pd.read_parquet(job.path(f"quantize/{name}", "errors.parquet")),
         check=json.loads(job.path(check, "perplexity.json").read_text(encoding="utf-8"))
         if check in job.inputs
         else None,
-        tokens=job.inputs[f"tokens/{family}"].summary,
+        tokens=job.inputs[tokens].summary,
+        samples=sample_maxima(job.path(measured, "samples.parquet"), job.path(tokens, "tokens.parquet"), of_M),
+        classes=class_maxima(job.path(measured, "classes.parquet"), of_M),
+        experts=read_table(job.path(measured, "experts.parquet")),
+        witnesses=component_witnesses(
+            sites, Witnesses(job.path(tokens, "tokens.parquet"), job.path(tokens, "tokenizer.json"))
+        ),
         role=role,
     )
 

@@ -28,6 +28,9 @@ class Member:
         sites, top, errors: the tables of measurement and quantization.
         check: perplexity, tokens and ceiling of the loading check; None for a planted checkpoint.
         tokens: summary of the tokens it was measured on.
+        samples, classes: the largest |x| of each sample and class of tokens, over the sites of M (`samples.py`).
+        experts: the table of the measurement.
+        witnesses: what stands where each component is largest (`witnesses.py`).
         role: main, instruct (tuned from a main one) or stage (of the training of one).
     """
 
@@ -40,6 +43,10 @@ class Member:
     errors: pd.DataFrame
     check: Mapping[str, Any] | None
     tokens: Mapping[str, Any]
+    samples: pd.DataFrame
+    classes: pd.DataFrame
+    experts: pd.DataFrame
+    witnesses: pd.DataFrame
     role: str = "main"
 
     @property

@@ -1,0 +1,63 @@
+"""How many samples it takes to see M: the expected maximum of fewer of them, as a share of M."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
+
+from maxact.figures.style import (
+    GREY,
+    PLANTED_NOTE,
+    columns_for,
+    logarithmic,
+    mark_planted,
+    message,
+    nothing,
+    panel_title,
+    panels,
+)
+
+COLOR = "#0072B2"
+
+
+def draw(frames: Mapping[str, pd.DataFrame], style: Mapping[str, float]) -> Figure:
+    """A panel for each checkpoint; a curve that is flat long before its end has seen its maximum many times."""
+    data, summary = frames["saturation.parquet"], frames["how_sure.parquet"]
+    entries = summary.to_dict("records")
+    columns = columns_for(len(entries))
+    rows = -(-len(entries) // columns)
+    figure = Figure(figsize=(style["width_inches"], 0.6 + 1.35 * style["font_size"] / 8 * rows), layout="constrained")
+    if data.empty:
+        message(figure, "no finite activation")
+        return figure
+    most = int(data["samples"].max())
+    width = int(1.35 * style["width_inches"] * 72 / style["font_size"] / columns)
+    for entry, axes in zip(entries, panels(figure, len(entries), columns, sharex=True, sharey=True), strict=True):
+        axes.set_title(panel_title(entry, width), loc="left")
+        mark_planted(axes, entry["kind"])
+        axes.set_xscale("log")
+        axes.set_xlim(1, max(most, 2))
+        logarithmic(axes.xaxis)
+        axes.set_ylim(0, 1.05)
+        axes.yaxis.set_major_formatter(PercentFormatter(1.0))
+        _curve(axes, data[data["checkpoint"] == entry["checkpoint"]], entry)
+    figure.supxlabel(
+        "samples drawn, each domain its share"
+        + (f"\ngrey panels are {PLANTED_NOTE}" if (data["kind"] == "planted").any() else ""),
+        fontsize=style["font_size"],
+    )
+    figure.supylabel("expected maximum, share of M", fontsize=style["font_size"])
+    return figure
+
+
+def _curve(axes: Axes, curve: pd.DataFrame, entry: Mapping[str, object]) -> None:
+    if curve["share"].isna().all():
+        nothing(axes, "nothing finite" if curve.empty else "M is 0")
+        return
+    color = GREY if entry["kind"] == "planted" else COLOR
+    axes.axhline(1.0, color="#bbbbbb", linewidth=0.6)
+    axes.plot(curve["samples"], curve["share"], color=color, marker="o" if len(curve) == 1 else None, markersize=3)
