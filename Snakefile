@@ -14,6 +14,7 @@ from maxact.errors import UserError
 from maxact.results.closing import print_closing_table, print_errors
 from maxact.store.workspace import hold_workspace
 from maxact.study.pins import refuse_unpinned
+from maxact.study.sensitivity import refuse_without_sensitivity
 
 min_version("9.27")
 
@@ -28,6 +29,7 @@ include: "rules/corpus.smk"
 include: "rules/checkpoints.smk"
 include: "rules/measure.smk"
 include: "rules/results.smk"
+include: "rules/sensitivity.smk"
 
 
 rule all:
@@ -39,6 +41,8 @@ rule all:
 onstart:
     try:
         refuse_unpinned(STUDY, CONFIGURATION)
+        if "sensitivity" in rules_of_run():
+            refuse_without_sensitivity(STUDY, CONFIGURATION)
         check_run(gpus_of_run(), gpus_provided(), sys.argv)
         hold_workspace(ARTIFACTS)
     except UserError as error:

@@ -9,6 +9,7 @@ from maxact.errors import UserError
 from maxact.recipes import write_stamps
 from maxact.store.objects import write_if_changed
 from maxact.study import validate_study
+from maxact.study.sensitivity import variants
 
 if not workflow.overwrite_configfiles:
 
@@ -33,6 +34,7 @@ SCRIPT = "../workflow_scripts/run_stage.py"
 ENVIRONMENT = "../envs/cpu.yaml"
 THREADS = STUDY.measure.threads
 CHECKPOINTS = [item.name for item in STUDY.checkpoints]
+VARIED = STUDY.sensitivity.checkpoints if STUDY.sensitivity else []
 REAL = [item.name for item in STUDY.checkpoints if not item.planted]
 
 
@@ -91,6 +93,34 @@ def gpus_of_checkpoint(wildcards):
     return STUDY.gpus(wildcards.name)
 
 
+def checkpoint_of_variant(name):
+    """A variant is named `<checkpoint>.<variant>`."""
+    return name.rpartition(".")[0]
+
+
+def tokenizer_of_variant(wildcards):
+    family = STUDY.checkpoint(checkpoint_of_variant(wildcards.name)).family
+    return tokenizer_named(STUDY.families[family].tokenizer)
+
+
+def above_variant(stage):
+    """The manifest of that stage for the checkpoint of a variant."""
+    return lambda wildcards: manifest(stage, checkpoint_of_variant(wildcards.name))
+
+
+def gpus_of_variant(wildcards):
+    return STUDY.gpus(checkpoint_of_variant(wildcards.name))
+
+
+def variants_of_study(wildcards):
+    names = [name for name, _, _ in variants(STUDY)]
+    return [manifest("variant", f"{item}.{name}") for item in VARIED for name in names]
+
+
+def rules_of_run():
+    return {job.rule.name for job in workflow.dag.needrun_jobs()}
+
+
 def gpus_of_run():
     """Devices of each job of this run that runs a model on them; none where another executor than the local one does."""
     if not workflow.local_exec or workflow.touch:
@@ -99,6 +129,11 @@ def gpus_of_run():
         job.wildcards.name: STUDY.gpus(job.wildcards.name)
         for job in workflow.dag.needrun_jobs()
         if job.rule.name in ("loading_check", "measure")
+    }
+    needs |= {
+        job.wildcards.name: gpus_of_variant(job.wildcards)
+        for job in workflow.dag.needrun_jobs()
+        if job.rule.name == "variant"
     }
     return {name: number for name, number in needs.items() if number}
 

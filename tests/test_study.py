@@ -99,6 +99,17 @@ MISTAKES: dict[str, tuple[Callable[[dict[str, Any]], Any], list[str]]] = {
     "unknown kind of source": (lambda s: checkpoint(s, True)["source"].update(kind="zip"), ["source", "'hub'"]),
     "not a digest": (lambda s: checkpoint(s, False)["source"]["wheel"].update(sha256="abc"), ["sha256", "'abc'"]),
     "unknown policy": (lambda s: s["quantize"]["policies"].append("mean"), ["quantize.policies[2]", "'mean'"]),
+    "nothing to vary": (lambda s: s["sensitivity"].update(vary={}), ["sensitivity.vary", "nothing to vary"]),
+    "varied to what is not known": (
+        lambda s: s["sensitivity"]["vary"].update(special_tokens=["eos"]),
+        ["sensitivity.vary.special_tokens[0]", "'chat'"],
+    ),
+    "varied twice": (lambda s: s["sensitivity"]["vary"].update(length=[8, 8]), ["sensitivity.vary", "named twice"]),
+    "varied on a planted one": (
+        lambda s: s["sensitivity"].update(checkpoints=["planted-qwen2"]),
+        ["sensitivity.checkpoints[0]", "no real checkpoint"],
+    ),
+    "varied on too many samples": (lambda s: s["sensitivity"].update(samples=9999), ["sensitivity.samples", "240"]),
     "unknown figure": (
         lambda s: s["figures"].update(overrides={"per_laier": {"font_size": 9.0}}),
         ["figures", "did you mean 'per_layer'"],

@@ -114,6 +114,7 @@ def small_study() -> dict[str, Any]:
     """The pocket study cut down: sixteen short samples, its real checkpoint and two of its planted ones."""
     study = yaml.safe_load((REPOSITORY / "studies" / "pocket.yaml").read_text(encoding="utf-8"))
     study["study"] = "small"
+    del study["sensitivity"]
     study["corpus"] |= {"samples": 16, "lengths": {16: 1, 32: 3}}
     study["tokens"] |= {"splits": {"calibration": 5, "evaluation": 6}}
     study["loading_check"] |= {"tokens": 40}

@@ -11,3 +11,7 @@ class UserError(Exception):
 
 class UnavailableError(UserError):
     """A source that cannot be had now (no network, a package withdrawn); an optional checkpoint goes without it."""
+
+
+class PolicyError(UserError):
+    """A tokenizer cannot do what a policy of special tokens says."""

@@ -18,11 +18,12 @@ from maxact.corpus.registry import RECIPES
 from maxact.errors import UserError
 from maxact.figures.registry import FIGURES
 from maxact.sites.registry import adapter_of
-from maxact.stages import OPEN_CHECKPOINTS, OWN_CODE, STAGES
+from maxact.stages import OWN_CODE, STAGES
 from maxact.store.code import code_digest
 from maxact.store.objects import canonical, write_if_changed
 from maxact.study import Checkpoint, Study
 from maxact.study.checkpoints import Environment
+from maxact.study.sensitivity import variants
 from maxact.tokenizers.registry import TOKENIZERS
 
 
@@ -44,13 +45,12 @@ def recipes(study: Study, locks: Path) -> Iterator[tuple[JobRecipe, dict[str, An
     locked = {environment: locked_versions(locks, environment) for environment in environments}
     for job in jobs(study):
         stage = STAGES[job.stage]
-        environment = study.checkpoint(job.name).environment if job.stage in OPEN_CHECKPOINTS else None
-        versions = locked[environment]
+        versions = locked[job.environment]
         recipe = {
             "parameters": job.parameters,
             "code": code_digest(job.decides if job.decides is not None else [stage.module, *job.modules]),
             "packages": {package: versions[package] for package in (*stage.packages, *job.packages)},
-            **({"environment": environment} if environment else {}),
+            **({"environment": job.environment} if job.environment else {}),
         }
         yield job, recipe
 
@@ -59,7 +59,7 @@ def recipes(study: Study, locks: Path) -> Iterator[tuple[JobRecipe, dict[str, An
 class JobRecipe:
     """What decides a job beside its inputs: parameters, and modules and packages beyond those of its stage.
 
-    Where `decides` is given, those modules alone are its code.
+    Where `decides` is given, those modules alone are its code. `environment` is that of the checkpoint that it opens.
     """
 
     stage: str
@@ -68,6 +68,7 @@ class JobRecipe:
     modules: tuple[str, ...] = ()
     packages: tuple[str, ...] = ()
     decides: tuple[str, ...] | None = None
+    environment: Environment | None = None
 
 
 def jobs(study: Study) -> Iterator[JobRecipe]:
@@ -81,12 +82,27 @@ def jobs(study: Study) -> Iterator[JobRecipe]:
         yield JobRecipe("tokenizer", name, tokenizer.model_dump(), (kind.module,), kind.packages)
     for name, family in study.families.items():
         marker = family.marker.model_dump() if family.marker else None
-        yield JobRecipe("tokens", name, {**study.tokens.model_dump(), "marker": marker})
+        asked = {**study.tokens.model_dump(), "marker": marker}
+        yield JobRecipe("tokens", name, asked, packages=_packages_of(asked))
     for checkpoint in study.checkpoints:
         yield from _jobs_of_checkpoint(study, checkpoint)
     yield JobRecipe("results", "results", _results(study))
     for figure in FIGURES:
         yield JobRecipe("figures", figure, study.figures.style(figure), (FIGURES[figure].module,))
+    if study.sensitivity is not None:
+        yield JobRecipe("sensitivity", "sensitivity", _sensitivity(study))
+
+
+def _packages_of(tokens: dict[str, Any]) -> tuple[str, ...]:
+    """Those that decide token ids beside the tokenizer's."""
+    return ("jinja2", "transformers") if tokens["special_tokens"] == "chat" else ()
+
+
+def _sensitivity(study: Study) -> dict[str, Any]:
+    assert study.sensitivity is not None
+    told = [{"name": name, "setting": setting, "value": value} for name, setting, value in variants(study)]
+    style = study.figures.model_dump(exclude={"overrides"})
+    return {"checkpoints": study.sensitivity.checkpoints, "variants": told, "style": style}
 
 
 def _results(study: Study) -> dict[str, Any]:
@@ -119,9 +135,24 @@ def _jobs_of_checkpoint(study: Study, checkpoint: Checkpoint) -> Iterator[JobRec
     yield JobRecipe("checkpoint", checkpoint.name, source | code, (*modules, *opening), kind.packages, kind.decides)
     if not checkpoint.planted:
         check = {**study.loading_check.model_dump(), "ceiling": checkpoint.perplexity_ceiling, **loading, **code}
-        yield JobRecipe("loading_check", checkpoint.name, check, tuple(opening))
+        yield JobRecipe("loading_check", checkpoint.name, check, tuple(opening), environment=checkpoint.environment)
     measuring = {**study.measure.watching(), **loading, **code}
-    yield JobRecipe("measure", checkpoint.name, measuring, (adapter_of(family.model_type), *opening))
+    modules = [adapter_of(family.model_type), *opening]
+    yield JobRecipe("measure", checkpoint.name, measuring, tuple(modules), environment=checkpoint.environment)
+    if study.sensitivity is not None and checkpoint.name in study.sensitivity.checkpoints:
+        measuring |= {"special_tokens": study.tokens.special_tokens, "length": None}
+        measuring |= {"samples": study.sensitivity.samples, "seed": study.tokens.seed}
+        for name, setting, value in variants(study):
+            changed = measuring if setting is None else {**measuring, setting: value}
+            packages = _packages_of(changed)
+            yield JobRecipe(
+                "variant",
+                f"{checkpoint.name}.{name}",
+                changed,
+                tuple(modules),
+                packages,
+                environment=checkpoint.environment,
+            )
     yield JobRecipe("quantize", checkpoint.name, study.quantize.model_dump())
 
 

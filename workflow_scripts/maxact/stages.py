@@ -51,6 +51,14 @@ STAGES: dict[str, Stage] = {
     "probe": Stage("maxact.measure.probe", _MEASURED, ("torch", "transformers")),
     # No rule's: `maxact replay` runs it.
     "replay": Stage("maxact.measure.replay", _MEASURED, ("torch", "transformers")),
+    "variant": Stage(
+        "maxact.sensitivity.variant",
+        {"corpus": ("samples.parquet",), "tokenizer": _TOKENIZER, "checkpoint": _WEIGHTS, "loading_check": ()},
+        ("tokenizers", "torch", "transformers"),
+    ),
+    "sensitivity": Stage(
+        "maxact.sensitivity.stage", {"variant": ("summary",), "checkpoint": ("summary",)}, ("matplotlib",)
+    ),
     "quantize": Stage("maxact.quantize.stage", {"measure": ("sites.parquet", "histograms.parquet")}),
     "results": Stage(
         "maxact.results.stage",
@@ -67,9 +75,6 @@ STAGES: dict[str, Stage] = {
     ),
     "figures": Stage("maxact.figures.stage", {}, ("matplotlib",)),
 }
-
-OPEN_CHECKPOINTS = ("loading_check", "measure")
-"""The stages that open a checkpoint's weights: those that run in its environment where it has one of its own."""
 
 
 def module_of(stage: str, parameters: Mapping[str, Any]) -> str:

@@ -13,8 +13,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from maxact.chat import as_chat
 from maxact.corpus.choosing import largest_remainder
-from maxact.errors import UserError
+from maxact.errors import PolicyError, UserError
 from maxact.store.job import Job, Product
 from maxact.tokenizers.opened import open_tokenizer
 
@@ -39,8 +40,8 @@ def compute(job: Job) -> Product:
     asked = job.parameters
     tokenizer_file = job.path("tokenizer", "tokenizer.json")
     rows = pq.read_table(job.path("corpus", "samples.parquet")).to_pylist()
-    first = first_tokens(asked["special_tokens"], tokenizer_file, job.path("tokenizer", "tokenizer_config.json"))
-    ids = tokenize([row["text"] for row in rows], tokenizer_file, first)
+    config_file = job.path("tokenizer", "tokenizer_config.json")
+    ids = encode([row["text"] for row in rows], asked["special_tokens"], tokenizer_file, config_file)
     if asked["marker"]:
         place_marker(ids, asked["marker"], open_tokenizer(tokenizer_file).get_vocab_size())
     splits = split([(row["id"], row["domain"]) for row in rows], asked["splits"], asked["seed"])
@@ -71,11 +72,23 @@ def _write(rows: list[dict[str, Any]], schema: pa.Schema, file: Path) -> Path:
     return file
 
 
+def encode(texts: Sequence[str], policy: str, tokenizer_file: Path, config_file: Path) -> list[list[int]]:
+    """Token ids of each text under a policy of special tokens: `none`, `bos` or `chat`.
+
+    Raises:
+        UserError: a text has no token.
+        PolicyError: the tokenizer cannot do what the policy says.
+    """
+    if policy == "chat":
+        return tokenize(as_chat(list(texts), config_file), tokenizer_file)
+    return tokenize(texts, tokenizer_file, first_tokens(policy, tokenizer_file, config_file))
+
+
 def first_tokens(policy: str, tokenizer_file: Path, config_file: Path) -> list[int]:
     """The ids that the policy of special tokens puts before every sample.
 
     Raises:
-        UserError: the policy is `bos`, and the tokenizer has no BOS token.
+        PolicyError: the policy is `bos`, and the tokenizer has no BOS token.
     """
     if policy == "none":
         return []
@@ -83,7 +96,7 @@ def first_tokens(policy: str, tokenizer_file: Path, config_file: Path) -> list[i
     name = token["content"] if isinstance(token, dict) else token
     number = open_tokenizer(tokenizer_file).token_to_id(name) if name else None
     if number is None:
-        raise UserError("tokens.special_tokens: bos, but the tokenizer has no BOS token; use none")
+        raise PolicyError("tokens.special_tokens: bos, but the tokenizer has no BOS token; use none")
     return [number]
 
 

@@ -50,7 +50,7 @@ def convert(file: Path, folder: Path) -> None:
         raise UserError(f"{file}: transformers cannot read it ({' '.join(str(error).split())[:200]})") from None
     model.config.name_or_path = ""  # the path of this machine
     model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
+    tokenizer.save_pretrained(folder, save_jinja_files=False)  # the chat template goes into tokenizer_config.json
 
 
 def _read(file: Path) -> GGUFReader:

@@ -22,6 +22,7 @@ from maxact.study.measuring import Figures, Measure, Quantize
 from maxact.study.mistakes import one_line
 from maxact.study.pins import apply_lock
 from maxact.study.sections import Name, Section, Wheel
+from maxact.study.sensitivity import Sensitivity
 from maxact.study.text import Corpus, LoadingCheck, PackagedText, TokenizerSource, Tokens
 
 __all__ = [
@@ -59,6 +60,7 @@ class Study(Section):
     measure: Measure
     quantize: Quantize
     comparisons: Comparisons = Comparisons()
+    sensitivity: Sensitivity | None = None
     figures: Figures
 
     def wheels(self, optional: bool = False) -> list[Wheel]:

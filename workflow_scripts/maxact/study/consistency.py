@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from maxact.sites.registry import OWN_CODE
 from maxact.store.objects import RESERVED
 from maxact.study.mistakes import meant
+from maxact.study.sensitivity import check_sensitivity
 
 if TYPE_CHECKING:
     from maxact.study import Study
@@ -23,6 +24,7 @@ def check(study: Study) -> None:
     _families(study)
     _corpus(study)
     _comparisons(study)
+    check_sensitivity(study)
 
 
 def _names(study: Study) -> None:

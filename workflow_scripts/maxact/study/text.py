@@ -152,8 +152,12 @@ class Splits(Section):
     evaluation: Positive
 
 
+SpecialTokens = Literal["none", "bos", "chat"]
+"""What stands around the text of a sample: nothing, the BOS token before it, or the chat template around a user's message."""
+
+
 class Tokens(Section):
-    special_tokens: Literal["none", "bos"]
+    special_tokens: SpecialTokens
     splits: Splits
     seed: NotNegative
 

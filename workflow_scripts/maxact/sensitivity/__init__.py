@@ -1,0 +1,1 @@
+"""By how much M depends on choices: variants of a measurement, each with one setting changed."""
