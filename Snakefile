@@ -55,6 +55,8 @@ onsuccess:
         Path(manifest("corpus", "corpus")),
         REPORT,
     )
+    if "sensitivity" in workflow.dag.targetrules:
+        print(f"sensitivity: {REPORTS / 'sensitivity' / 'sensitivity.md'}")
 
 
 onerror:

@@ -32,7 +32,7 @@ OWN_CODE = "maxact.checkpoints.own_code"
 """Runs a stage on a checkpoint that brings code of its own, after that code was compared with its digest."""
 
 _WEIGHTS = ("config.json", "*.safetensors", "*.safetensors.index.json", "*.py")
-_TOKENIZER = ("tokenizer.json", "tokenizer_config.json")
+_TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
 # The loading check must have passed, but what it found does not decide the measurement.
 _MEASURED = {"tokens": ("tokens.parquet", "vocabulary.parquet"), "checkpoint": _WEIGHTS, "loading_check": ()}
 

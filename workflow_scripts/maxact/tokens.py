@@ -40,8 +40,7 @@ def compute(job: Job) -> Product:
     asked = job.parameters
     tokenizer_file = job.path("tokenizer", "tokenizer.json")
     rows = pq.read_table(job.path("corpus", "samples.parquet")).to_pylist()
-    config_file = job.path("tokenizer", "tokenizer_config.json")
-    ids = encode([row["text"] for row in rows], asked["special_tokens"], tokenizer_file, config_file)
+    ids = encode([row["text"] for row in rows], asked["special_tokens"], job.folder("tokenizer"))
     if asked["marker"]:
         place_marker(ids, asked["marker"], open_tokenizer(tokenizer_file).get_vocab_size())
     splits = split([(row["id"], row["domain"]) for row in rows], asked["splits"], asked["seed"])
@@ -72,16 +71,20 @@ def _write(rows: list[dict[str, Any]], schema: pa.Schema, file: Path) -> Path:
     return file
 
 
-def encode(texts: Sequence[str], policy: str, tokenizer_file: Path, config_file: Path) -> list[list[int]]:
+def encode(texts: Sequence[str], policy: str, tokenizer: Path) -> list[list[int]]:
     """Token ids of each text under a policy of special tokens: `none`, `bos` or `chat`.
+
+    Args:
+        tokenizer: a folder with tokenizer.json, tokenizer_config.json, and chat_template.jinja where it has that.
 
     Raises:
         UserError: a text has no token.
         PolicyError: the tokenizer cannot do what the policy says.
     """
+    file, config = tokenizer / "tokenizer.json", tokenizer / "tokenizer_config.json"
     if policy == "chat":
-        return tokenize(as_chat(list(texts), config_file), tokenizer_file)
-    return tokenize(texts, tokenizer_file, first_tokens(policy, tokenizer_file, config_file))
+        return tokenize(as_chat(texts, config, tokenizer / "chat_template.jinja"), file)
+    return tokenize(texts, file, first_tokens(policy, file, config))
 
 
 def first_tokens(policy: str, tokenizer_file: Path, config_file: Path) -> list[int]:

@@ -12,6 +12,9 @@ from maxact.errors import UserError
 from maxact.store.objects import canonical, digest_file, digest_text
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json")
+CHAT_TEMPLATE = "chat_template.jinja"
+"""Where a checkpoint's chat template is a file of its own."""
+TOKENIZER_TEXTS = (*TOKENIZER_FILES, CHAT_TEMPLATE)
 INDEX = "model.safetensors.index.json"
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pickle", "*.pkl")
 MAXIMUM_HEADER = 100_000_000
@@ -78,7 +81,7 @@ def checkpoint_files(folder: Path) -> list[Path]:
     """
     weights = weight_files(folder)
     read_config(folder)
-    others = [folder / name for name in ("config.json", INDEX, *TOKENIZER_FILES)]
+    others = [folder / name for name in ("config.json", INDEX, *TOKENIZER_TEXTS)]
     return sorted([*weights, *(file for file in others if file.exists())])
 
 

@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from maxact.checkpoints.folder import INDEX, PICKLES, TOKENIZER_FILES, read_json
+from maxact.checkpoints.folder import INDEX, PICKLES, TOKENIZER_FILES, TOKENIZER_TEXTS, read_json
 from maxact.errors import UserError
 from maxact.hub.client import information, licence_of
 from maxact.hub.download import download
@@ -72,7 +72,7 @@ def pin_of(source: Hub | HubFiles | HubTokenizer) -> dict[str, Any]:
     if isinstance(source, HubTokenizer):
         if TOKENIZER_FILES[0] not in listed:
             raise UserError(f"{where}: has no {TOKENIZER_FILES[0]}; name another repository")
-        return pin | {"files": _dumped({name: listed[name] for name in TOKENIZER_FILES if name in listed})}
+        return pin | {"files": _dumped({name: listed[name] for name in TOKENIZER_TEXTS if name in listed})}
     odd = [
         name
         for name in listed
@@ -85,7 +85,7 @@ def pin_of(source: Hub | HubFiles | HubTokenizer) -> dict[str, Any]:
     if "config.json" not in listed:
         raise UserError(f"{where}: has no config.json; name a repository in the format of transformers")
     weights = _weights(source, told.sha, listed, where)
-    others = [name for name in ("config.json", *TOKENIZER_FILES) if name in listed]
+    others = [name for name in ("config.json", *TOKENIZER_TEXTS) if name in listed]
     # Code that it brings: pinned like the rest, kept and run only where the study opts in to it.
     others += [name for name in listed if name.endswith(".py") and "/" not in name]
     return pin | {"files": _dumped({name: listed[name] for name in sorted([*weights, *others])})}

@@ -24,8 +24,7 @@ def compute(job: Job) -> Product:
     rows = pq.read_table(job.path("corpus", "samples.parquet"), columns=["id", "domain", "text"]).to_pylist()
     chosen = choose(rows, asked["samples"], asked["seed"])
     try:
-        config = job.path("tokenizer", "tokenizer_config.json")
-        ids = encode([rows[number]["text"] for number in chosen], asked["special_tokens"], tokenizer, config)
+        ids = encode([rows[number]["text"] for number in chosen], asked["special_tokens"], job.folder("tokenizer"))
     except PolicyError as error:
         return Product({}, {"not_applicable": str(error)})
     samples = [

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from maxact.checkpoints.folder import TOKENIZER_FILES
+from maxact.checkpoints.folder import TOKENIZER_TEXTS
 from maxact.errors import UserError
 from maxact.hub.download import download
 from maxact.store.job import Job, Product
@@ -19,7 +19,7 @@ def make(job: Job) -> Product:
     if source.pin is None:
         raise UserError(f"tokenizer {job.name}: {source.repository} is not pinned; run `maxact pin`")
     # A checkpoint of the same revision has weights in that pin.
-    wanted = {name: pin for name, pin in source.pin.files.items() if name in TOKENIZER_FILES}
+    wanted = {name: pin for name, pin in source.pin.files.items() if name in TOKENIZER_TEXTS}
     folder = job.scratch / "tokenizer"
     download(source.repository, source.pin.commit, wanted, folder)
     named = f"{source.repository}@{source.pin.commit}"
