@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import signal
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from workflow.harness import PROBED, Run, Workspace, copy_of
 
+from maxact.measure.parts import read_part
 from maxact.store.objects import Manifest, Store
 from maxact.store.verify import faults
 
@@ -61,6 +63,29 @@ def test_a_run_killed_at_any_moment_leaves_nothing_half_made_and_the_next_goes_o
     whole.snakemake()
     assert tables(killed) == tables(whole)
     assert len(killed.actions()) == len(whole.actions())
+
+
+def test_a_measurement_that_is_killed_goes_on_from_what_it_has_saved(
+    workspace: Workspace, edit: Callable[[str, str, str], None]
+) -> None:
+    """Here it saves after every sample, and is killed with all its run once it has."""
+    name = "SmolLM2-135M-Instruct"
+    target = f"artifacts/small/measure/{name}.json"
+    before = Manifest.read(workspace.folder / target)
+    edit("workflow_scripts/maxact/measure/run.py", "SAVE_SECONDS = 30.0", "SAVE_SECONDS = 0.0")
+    process = workspace.start(target)
+    unfinished = workspace.folder / "artifacts" / "unfinished"
+    while not (parts := list(unfinished.glob("*/part.npz"))) and process.poll() is None:
+        time.sleep(0.005)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    samples = workspace.study["corpus"]["samples"]
+    done = len(read_part(parts[0]).samples)
+    assert 0 < done < samples
+    run = workspace.snakemake(target)
+    assert run.forward_passes == samples - done + PROBED
+    assert Manifest.read(workspace.folder / target).objects == before.objects
+    assert not list(unfinished.glob("*"))
 
 
 def test_two_runs_at_once_on_one_store_do_not_harm_each_other(workspace: Workspace) -> None:
