@@ -30,7 +30,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=20)
     parser.add_argument("--dtype", default="bfloat16")
     parser.add_argument("--attention", default="sdpa")
-    parser.add_argument("--kernel", choices=list(KERNELS), default="numba")
+    parser.add_argument("--kernel", choices=KERNELS, default="numba")
     options = parser.parse_args()
 
     decoder = load_model(options.folder, dtype=options.dtype, attention=options.attention).get_decoder()

@@ -17,6 +17,7 @@ from maxact.checkpoints.load import gpu_names, load_model
 from maxact.checkpoints.planted.build import build
 from maxact.loading_check import perplexity
 from maxact.measure.headline import headline
+from maxact.measure.kernels import KERNELS
 from maxact.measure.run import Sample, measure
 from maxact.measurement import Measurement
 from maxact.sites.components import PAPER
@@ -45,7 +46,7 @@ def table_bytes(measurement: Measurement, folder: Path) -> dict[str, bytes]:
     return {name: file.read_bytes() for name, file in measurement.write(folder).items()}
 
 
-@pytest.mark.parametrize("kernel", ["numba", "reference"])
+@pytest.mark.parametrize("kernel", KERNELS)
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_tensor_on_cuda_has_the_statistics_of_the_same_on_cpu(

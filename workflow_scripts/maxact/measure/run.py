@@ -21,10 +21,11 @@ from tqdm import tqdm
 
 from maxact.errors import UserError
 from maxact.measure.batches import model_inputs, plan
+from maxact.measure.kernels import KERNELS
 from maxact.measure.parts import Part, read_part
 from maxact.measure.rows import TokenClasses
 from maxact.measure.tables import tables
-from maxact.measure.watch import KERNELS, Sample, Watch
+from maxact.measure.watch import Sample, Watch
 from maxact.measurement import Measurement
 from maxact.sites.components import INSIDE_EXPERTS
 from maxact.sites.find import Site, find_sites
@@ -53,7 +54,7 @@ def measure(
     samples: Sequence[Sample],
     components: Collection[str],
     vocabulary: Mapping[int, str] | None = None,
-    kernel: str = "numba",
+    kernel: str | None = None,
     title: str | None = None,
 ) -> Measurement:
     """The tables of what `observe` sees."""
@@ -65,7 +66,7 @@ def observe(
     samples: Sequence[Sample],
     components: Collection[str],
     vocabulary: Mapping[int, str] | None = None,
-    kernel: str = "numba",
+    kernel: str | None = None,
     title: str | None = None,
     batch_tokens: int | None = None,
     about: Mapping[str, Any] | None = None,
@@ -79,7 +80,7 @@ def observe(
         samples: in any order; the result does not depend on it.
         components: which to measure.
         vocabulary: text by token id, which tells delimiters.
-        kernel: "numba", or "reference" for the plain one; both give the same bytes.
+        kernel: one of `KERNELS`; by default "numba", or "deferred" where the model is on a GPU.
         title: named before a progress bar on standard error; no bar without it.
         batch_tokens: tokens of a pass, fill included; without it a pass has one sample. Where that is too much for the
             memory, all begins anew with half of it; `part.about` has what it was in the end.
@@ -105,9 +106,10 @@ def observe(
         samples = [sample for sample in samples if sample.sample in set(chosen)]
     classes = TokenClasses(vocabulary, bos_ids(decoder.config))
     part = _begun(unfinished, told, batch_tokens)
+    chosen_kernel = kernel or ("deferred" if decoder.device.type == "cuda" else "numba")
     while True:
         try:
-            passes = _run(model, samples, Watch(sites, kernel, classes), part, title, unfinished)
+            passes = _run(model, samples, Watch(sites, chosen_kernel, classes), part, title, unfinished)
             break
         except torch.OutOfMemoryError:
             # What the hooks have seen of that pass is in no state that anybody keeps.
@@ -148,6 +150,7 @@ def _run(
             part.samples += [sample.sample for sample in batch]
             bar.update(sum(len(sample.token_ids) for sample in batch))
             if unfinished is not None and time.monotonic() - saved > SAVE_SECONDS:
+                watch.flush()
                 part.write(unfinished)
                 saved = time.monotonic()
     part.samples.sort()

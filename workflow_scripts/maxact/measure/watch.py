@@ -1,7 +1,7 @@
 """The hooks of a measurement, and the states that they fill.
 
-Each hook works off its tensor before the forward pass goes on, so a module that later writes into it in place does no
-harm, and nothing is kept but the state.
+Each hook works off its tensor before the forward pass goes on, or has the device do so in its order, so a module that later
+writes into it in place does no harm, and nothing is kept but the state.
 """
 
 from __future__ import annotations
@@ -12,17 +12,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
-from maxact.measure.numba_kernel import NumbaKernel
-from maxact.measure.reference import DTYPES, ReferenceKernel
+from maxact.measure.kernels import kernel_named
+from maxact.measure.reference import DTYPES
 from maxact.measure.rows import Integers, Rows, TokenClasses
 from maxact.measure.state import SiteState
 from maxact.sites.find import Site
 from maxact.sites.taps import Routing, tapped
-
-KERNELS = {"numba": NumbaKernel, "reference": ReferenceKernel}
 
 
 @dataclass(frozen=True)
@@ -48,11 +45,12 @@ class Watch:
         self.sites = sites
         self.states: dict[int, SiteState] = {}
         self.expert_tokens: dict[int, Integers] = {}
-        self._kernel = KERNELS[kernel]()
+        self._kernel = kernel_named(kernel)
         self._classes = classes or TokenClasses(None)
         self._rows: list[Rows] = []
         self._width = 0
         self._fired: dict[int, int] = {}
+        self._chosen: list[tuple[int, Tensor, int]] = []
         self._stack = ExitStack()
 
     def __enter__(self) -> Watch:
@@ -61,6 +59,11 @@ class Watch:
 
     def __exit__(self, *error: Any) -> None:
         self._stack.__exit__(*error)
+        self.flush()
+
+    def flush(self) -> None:
+        """Bring all that was seen in passes that are over into the states."""
+        self._kernel.flush()
 
     def begin(self, *samples: Sample) -> None:
         """The next forward pass has these samples, one a row of the batch, filled up on the right to the longest."""
@@ -78,11 +81,13 @@ class Watch:
         self._fired = {}
 
     def end(self) -> None:
-        """The forward pass is over.
+        """The forward pass is over: what was seen in it goes into the states.
 
         Raises:
             RuntimeError: a site did not fire exactly once, so what was measured is not what the table says.
         """
+        self._kernel.settle()
+        self._count_chosen()
         for site in self.sites:
             times = self._fired.get(site.number, 0)
             if times != (site.place is not None):
@@ -95,7 +100,7 @@ class Watch:
         state = self.states.get(site.number)
         if state is None:
             state = self.states[site.number] = SiteState(DTYPES[x.dtype], channels)
-        x_RC = x.detach().reshape(rows, channels).cpu()  # the kernels are for CPU
+        x_RC = x.detach().reshape(rows, channels)
         self._fired[site.number] = self._fired.get(site.number, 0) + 1
         if routing is not None:
             self._see_routed(state, x_RC, routing)
@@ -105,24 +110,28 @@ class Watch:
             raise RuntimeError(f"{site.component} at layer {site.layer}: {rows} rows for {tokens}")
         for number, sample in enumerate(self._rows):
             start = number * self._width
-            self._add(state, sample, x_RC[start : start + len(sample.position_R)])
+            self._kernel.add(state, sample, x_RC[start : start + len(sample.position_R)])
 
     def _see_routed(self, state: SiteState, x_RC: Tensor, routing: Routing) -> None:
         """Rows of fill are not looked at."""
-        token_R, expert_R = routing.token_R.cpu().numpy(), routing.expert_R.cpu().numpy()
+        if len(self._rows) == 1:
+            self._kernel.add(state, self._rows[0], x_RC, routing)
+            return
         for number, sample in enumerate(self._rows):
-            position_R = token_R - number * self._width
-            mine = (position_R >= 0) & (position_R < len(sample.position_R))
-            x_MC = x_RC if mine.all() else x_RC[torch.from_numpy(mine)]
+            position_R = routing.token_R - number * self._width
+            mine_R = (position_R >= 0) & (position_R < len(sample.position_R))
+            x_MC = x_RC[mine_R]
             if len(x_MC):
-                self._add(state, sample.routed(position_R[mine], expert_R[mine]), x_MC)
-
-    def _add(self, state: SiteState, rows: Rows, x_RC: Tensor) -> None:
-        state.update(rows, self._kernel.scan(x_RC, state.split_counts(rows.split), state.least(rows.sample)))
+                self._kernel.add(state, sample, x_MC, Routing(position_R[mine_R], routing.expert_R[mine_R]))
 
     def _routed(self, layer: int, chosen_TK: Tensor, experts: int) -> None:
         """Which experts the tokens of a layer have chosen, int64 [batch x tokens, experts of a token]."""
-        chosen = chosen_TK.cpu().numpy().reshape(len(self._rows), self._width, -1)
-        counts = self.expert_tokens.setdefault(layer, np.zeros(experts, np.int64))
-        for number, sample in enumerate(self._rows):
-            counts += np.bincount(chosen[number, : len(sample.position_R)].ravel(), minlength=experts)
+        self._chosen.append((layer, chosen_TK.detach().clone(), experts))
+
+    def _count_chosen(self) -> None:
+        chosen, self._chosen = self._chosen, []
+        for layer, chosen_TK, experts in chosen:
+            chosen_BTK = chosen_TK.cpu().numpy().reshape(len(self._rows), self._width, -1)
+            counts = self.expert_tokens.setdefault(layer, np.zeros(experts, np.int64))
+            for number, sample in enumerate(self._rows):
+                counts += np.bincount(chosen_BTK[number, : len(sample.position_R)].ravel(), minlength=experts)
