@@ -63,7 +63,7 @@ def test_tables_summary_and_costs(job: Any) -> None:
     assert headline(found) == headline(expected)
     assert product.summary == {
         **headline(expected), "attention": "sdpa", "nonfinite": 0, "sites": 3 * 4 + 2, "not_applicable": 3, "samples": 3,
-        "tokens": 6,
+        "tokens": 6, "batch_tokens": None,
     }  # fmt: skip
     assert (product.costs["forward_passes"], product.costs["tokens"]) == (3 + len(probe_samples(SAMPLES)), 6)
     texts = found.top[["token_id", "token"]].drop_duplicates().set_index("token_id").token.to_dict()
