@@ -50,8 +50,8 @@ def test_other_bits_are_told_with_by_how_much_and_why(
 ) -> None:
     edit(
         "workflow_scripts/maxact/measure/watch.py",
-        "x_RC = x.detach().reshape(rows, channels).cpu()",
-        "x_RC = x.detach().reshape(rows, channels).cpu() * 2",
+        "x_RC = x.detach().reshape(rows, channels)\n",
+        "x_RC = x.detach().reshape(rows, channels) * 2\n",
     )
     told = workspace.maxact("replay", "study.yaml", "planted-qwen2", returncode=1)
     assert "run again alone: 24,576; the same bits at 0 of " in told
