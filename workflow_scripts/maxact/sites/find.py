@@ -8,7 +8,7 @@ whole decoder has `layout(decoder)` instead.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -27,7 +27,7 @@ class Place:
 
     Attributes:
         module: the module to hook.
-        index: which element, where the module returns a tuple.
+        index: which element of a tuple, or field of an object or dictionary, where the module returns one.
         before: take the module's first input instead of its output.
         keyword: the name of that input, where it is given by name.
         part: which channels, where one matrix holds several projections.
@@ -38,7 +38,7 @@ class Place:
     """
 
     module: nn.Module
-    index: int | None = None
+    index: int | str | None = None
     before: bool = False
     keyword: str = "hidden_states"
     part: slice | None = None
@@ -49,7 +49,13 @@ class Place:
 
     def take(self, value: Any) -> Tensor:
         """The tensor out of what the module returned or was given."""
-        tensor: Tensor = value if self.index is None else value[self.index]
+        tensor: Tensor
+        if self.index is None:
+            tensor = value
+        elif isinstance(self.index, int) or isinstance(value, Mapping):
+            tensor = value[self.index]
+        else:
+            tensor = getattr(value, self.index)
         return tensor if self.part is None else tensor[..., self.part]
 
 

@@ -11,9 +11,9 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, is_dataclass
 from typing import Any, Literal
 
 import torch
@@ -46,7 +46,7 @@ class Value:
     """A tensor that went into a module or came out of it.
 
     Attributes:
-        where: position or keyword of an input, index of an output in a tuple, None for a lone output.
+        where: position or keyword of an input, index or field of an output among several, None for a lone one.
     """
 
     where: int | str | None
@@ -158,8 +158,7 @@ class Trial:
 
         def after(_: Any, __: Any, output: Any) -> None:
             call = self._open.pop()
-            several = isinstance(output, tuple | list)
-            call.outputs = list(_values(dict(enumerate(output)) if several else {None: output}))
+            call.outputs = list(_values(_named(output)))
             call.end = self.tick()
             self.calls.append(call)
             if is_norm(call) and call.inputs and call.outputs and (key := call.outputs[0].key) is not None:
@@ -197,6 +196,15 @@ class _Arithmetic(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return output
 
 
+def _named(output: Any) -> dict[Any, Any]:
+    """What a module returned, by index or field; by None where it returned one thing."""
+    if isinstance(output, Mapping):
+        return dict(output)
+    if isinstance(output, tuple | list):
+        return dict(enumerate(output))
+    return vars(output) if is_dataclass(output) else {None: output}
+
+
 def _values(named: dict[Any, Any]) -> Iterator[Value]:
     for where, x in named.items():
         if isinstance(x, Tensor):
@@ -214,11 +222,8 @@ def taken(trial: Trial, call: Call, value: Value, part: slice | None = None) -> 
     """The place of one input or output of a call."""
     several = {"call": call.number, "decoder": trial.decoder} if trial.times(call.module) > 1 else {}
     if any(value is known for known in call.outputs):
-        return Place(call.module, index=_index(value.where), part=part, **several)
+        return Place(call.module, index=value.where, part=part, **several)
     if isinstance(value.where, str):
         return Place(call.module, before=True, keyword=value.where, part=part, **several)
     return Place(call.module, before=True, part=part, **several)
 
-
-def _index(where: int | str | None) -> int | None:
-    return where if isinstance(where, int) else None
