@@ -1,6 +1,6 @@
 """What measuring costs: forward passes with all hooks against bare ones, interleaved in one process.
 
-    python benchmarks/hooked_forward.py FOLDER [--tokens 512] [--repeats 20]
+    python benchmarks/hooked_forward.py FOLDER [--tokens 512] [--repeats 20] [--every-component]
 
 FOLDER is a checkpoint folder. Token ids are drawn by seed. Each repeat runs one sample bare and one hooked, in turns
 which comes first, and what is printed is the median of the repeats' ratios: a neighbour's load then weighs on both
@@ -18,7 +18,7 @@ import torch
 
 from maxact.checkpoints.load import load_model
 from maxact.measure.run import KERNELS, Sample, Watch
-from maxact.sites.components import PAPER
+from maxact.sites.components import COMPONENTS, PAPER
 from maxact.sites.find import find_sites
 
 
@@ -31,10 +31,11 @@ def main() -> None:
     parser.add_argument("--dtype", default="bfloat16")
     parser.add_argument("--attention", default="sdpa")
     parser.add_argument("--kernel", choices=KERNELS, default="numba")
+    parser.add_argument("--every-component", action="store_true", help="not the paper's alone")
     options = parser.parse_args()
 
     decoder = load_model(options.folder, dtype=options.dtype, attention=options.attention).get_decoder()
-    watch = Watch(find_sites(decoder, list(PAPER)), options.kernel)
+    watch = Watch(find_sites(decoder, list(COMPONENTS if options.every_component else PAPER)), options.kernel)
     generator = torch.Generator().manual_seed(0)
 
     def bare(sample: Sample) -> float:

@@ -11,6 +11,7 @@ import yaml
 
 from maxact.errors import UserError
 from maxact.recipes import jobs
+from maxact.sites.components import COMPONENTS, PAPER
 from maxact.study import load_study
 
 POCKET = Path(__file__).parents[1] / "studies" / "pocket.yaml"
@@ -28,6 +29,13 @@ def test_the_pocket_study_is_valid() -> None:
     study = load_study(POCKET)
     assert study.study == "pocket"
     assert {checkpoint.planted for checkpoint in study.checkpoints} == {True, False}
+
+
+def test_all_components_are_named_and_their_order_decides_nothing(tmp_path: Path) -> None:
+    every = load_study(changed(tmp_path, lambda s: s["measure"].update(components="all")))
+    assert every.measure.components == list(COMPONENTS)
+    turned = load_study(changed(tmp_path, lambda s: s["measure"]["components"].reverse()))
+    assert turned.measure.components == list(PAPER)
 
 
 def checkpoint(study: dict[str, Any], planted: bool) -> dict[str, Any]:
@@ -69,10 +77,10 @@ MISTAKES: dict[str, tuple[Callable[[dict[str, Any]], Any], list[str]]] = {
     "negative seed": (lambda s: s["corpus"].update(seed=-1), ["corpus.seed", "-1"]),
     "unknown component": (
         lambda s: s["measure"]["components"].append("gates"),
-        ["measure", "unknown component 'gates'"],
+        ["measure.components", "unknown component 'gates'", "known: all, or"],
     ),
     "batches of no tokens": (lambda s: s["measure"].update(batch_tokens=0), ["measure.batch_tokens", "greater than"]),
-    "component twice": (lambda s: s["measure"]["components"].append("gate"), ["measure", "named twice"]),
+    "component twice": (lambda s: s["measure"]["components"].append("gate"), ["measure.components", "named twice"]),
     "unknown tokenizer": (
         lambda s: s["families"]["smollm2"].update(tokenizer="x"),
         ["families.smollm2.tokenizer", "'x'"],

@@ -43,16 +43,18 @@ def draw_matrix(
     entries = data.drop_duplicates("checkpoint").to_dict("records")
     known = [cell.value for cell in cells if cell.missing is None and cell.value > 0]
     height = max(row_height(entries, style["font_size"] - 1), 0.19)
-    figure = Figure(
-        figsize=(style["width_inches"], 1.4 * style["font_size"] / 8 + height * len(entries)), layout="constrained"
-    )
+    names = list(columns)
+    narrow = len(names) > WIDE
+    # Narrow columns have upright labels on one line, as high as the longest; a letter is about 0.6 of its size wide.
+    labels = [columns[name].replace("\n", " ") if narrow else columns[name] for name in names]
+    upright = 0.6 * style["font_size"] / 72 * max(map(len, labels)) if narrow else 0.0
+    margins = 1.4 * style["font_size"] / 8 + upright
+    figure = Figure(figsize=(style["width_inches"], margins + height * len(entries)), layout="constrained")
     if not known:
         message(figure, "no finite activation above zero")
         return figure
     axes = figure.subplots()
     colours: Any = ScalarMappable(LogNorm(*decades(min(known), max(known))), "viridis")
-    names = list(columns)
-    narrow = len(names) > WIDE
     size = style["font_size"] * (WIDE / len(names)) ** 0.5 if narrow else style["font_size"]
     rows = {entry["checkpoint"]: row for row, entry in enumerate(entries)}
     for cell in cells:
@@ -73,7 +75,7 @@ def draw_matrix(
         axes.text(column, row, written(cell.value, narrow), ha="center", va="center", color=color, fontsize=size)
     axes.set_xlim(-0.5, len(names) - 0.5)
     label_rows(axes, entries)
-    axes.set_xticks(range(len(names)), [columns[name] for name in names], rotation=90 if narrow else 0)
+    axes.set_xticks(range(len(names)), labels, rotation=90 if narrow else 0)
     axes.xaxis.tick_top()
     axes.tick_params(axis="x", length=0)
     axes.spines[["left", "bottom"]].set_visible(False)

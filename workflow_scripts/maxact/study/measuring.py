@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from maxact.figures.registry import FIGURES
 from maxact.sites.components import COMPONENTS
@@ -24,6 +24,7 @@ class Measure(Section):
     """Tokens of a forward pass, fill included: a pass has as many samples as fit. Without it a pass has one sample, whose last
     bits then depend on no other."""
     components: Annotated[list[str], Field(min_length=1)]
+    """Given in any order, or as `all`."""
 
     def running(self) -> dict[str, Any]:
         """What decides how a model runs; a study on CPU says nothing of devices."""
@@ -33,14 +34,21 @@ class Measure(Section):
         """What decides what is seen while it runs."""
         return self.model_dump(include={"components", "batch_tokens"}, exclude_none=True)
 
-    @model_validator(mode="after")
-    def known_components(self) -> Measure:
-        for component in self.components:
+    @field_validator("components", mode="before")
+    @classmethod
+    def every_component(cls, given: Any) -> Any:
+        return list(COMPONENTS) if given == "all" else given
+
+    @field_validator("components")
+    @classmethod
+    def known_components(cls, given: list[str]) -> list[str]:
+        for component in given:
             if component not in COMPONENTS:
-                raise ValueError(f"unknown component {component!r}; known: {', '.join(COMPONENTS)}")
-        if len(set(self.components)) < len(self.components):
+                raise ValueError(f"unknown component {component!r}; known: all, or {', '.join(COMPONENTS)}")
+        if len(set(given)) < len(given):
             raise ValueError("a component is named twice")
-        return self
+        # The order decides nothing, and a recipe must not depend on it.
+        return [component for component in COMPONENTS if component in given]
 
 
 class Quantize(Section):
