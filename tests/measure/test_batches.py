@@ -36,12 +36,14 @@ def test_fill_is_in_no_statistic(name: str, tmp_path: Path) -> None:
     assert table_bytes(together.tables(), tmp_path / "a") == table_bytes(alone.tables(), tmp_path / "b")
 
 
-@pytest.mark.parametrize("name", ["gemma3:text", "qwen3_5"])
+@pytest.mark.parametrize("name", ["gemma3:text", "qwen3_5", "gpt_oss"])
 def test_a_batch_changes_last_bits_at_most(name: str) -> None:
     given, everything = drawn(7, 9), list(COMPONENTS)
     alone = observe(tiny(name, torch.float32, "eager"), given, everything).tables()
     together = observe(tiny(name, torch.float32, "eager"), given, everything, batch_tokens=40).tables()
-    pd.testing.assert_frame_equal(together.samples, alone.samples, rtol=1e-4, atol=1e-4)
+    # Not where the extremes are: a token that stands twice in a sample can have the same value but for its last bits.
+    values = ["site", "sample", "max", "min"]
+    pd.testing.assert_frame_equal(together.samples[values], alone.samples[values], rtol=1e-4, atol=1e-4)
     for table, exact in (("sites", ["tokens", "count"]), ("classes", ["tokens"]), ("experts", ["tokens"])):
         pd.testing.assert_frame_equal(getattr(together, table)[exact], getattr(alone, table)[exact])
 
