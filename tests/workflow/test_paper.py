@@ -76,6 +76,7 @@ def shortened(study: dict[str, Any], folder: Path) -> dict[str, Any]:
     study["tokens"]["splits"] = {"calibration": 10, "evaluation": 20}
     study["loading_check"]["tokens"] = 100
     study["measure"] |= {"device": "cpu", "threads": 1}
+    study["sensitivity"]["samples"] = 10
     for checkpoint in study["checkpoints"]:
         checkpoint["perplexity_ceiling"] = 1e30
     return study

@@ -226,4 +226,3 @@ def taken(trial: Trial, call: Call, value: Value, part: slice | None = None) -> 
     if isinstance(value.where, str):
         return Place(call.module, before=True, keyword=value.where, part=part, **several)
     return Place(call.module, before=True, part=part, **several)
-
