@@ -78,7 +78,7 @@ $(GPU): envs/gpu.txt $(RUN_TIME)
 
 $(DEVELOPMENT): envs/dev.txt $(RUN_TIME)
 	@echo "installing what envs/dev.txt locks"
-	@$(PIP) --require-hashes --requirement envs/dev.txt
+	@$(PIP) --no-deps --require-hashes --requirement envs/dev.txt
 	@touch $@
 
 architectures: $(DEVELOPMENT)
@@ -88,7 +88,7 @@ lock:
 	uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --no-header --no-annotate --excludes envs/torch.txt envs/cpu.in --output-file envs/cpu.txt
 	cp envs/cpu.txt envs/ling.txt # pins that fit are kept
 	uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --no-header --no-annotate --excludes envs/torch.txt envs/ling.in --output-file envs/ling.txt
-	cd envs && uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --no-header --no-annotate dev.in --output-file dev.txt
+	cd envs && uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --no-header --no-annotate --excludes torch.txt dev.in --output-file dev.txt
 	uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --no-header --no-annotate envs/gpu.in --output-file envs/gpu.txt
 	python3 envs/make_conda.py
 

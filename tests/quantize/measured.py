@@ -38,9 +38,11 @@ def tables(sites: Mapping[tuple[str, int | None], Splits]) -> tuple[pd.DataFrame
     return frame.astype({"layer": "Int16"}), pd.concat(parts, ignore_index=True)
 
 
-def errors_of(sites: pd.DataFrame, histograms: pd.DataFrame, bits: int, policies: Sequence[str]) -> pd.DataFrame:
+def errors_of(
+    sites: pd.DataFrame, histograms: pd.DataFrame, formats: Sequence[str], policies: Sequence[str]
+) -> pd.DataFrame:
     """The table of errors, as a data frame."""
-    return pd.DataFrame(site_errors(sites, histograms, bits, policies), columns=SCHEMA.names)
+    return pd.DataFrame(site_errors(sites, histograms, formats, policies), columns=SCHEMA.names)
 
 
 def outputs_of(model: torch.nn.Module, names: list[str], samples: torch.Tensor) -> dict[str, list[torch.Tensor]]:
@@ -63,11 +65,9 @@ def outputs_of(model: torch.nn.Module, names: list[str], samples: torch.Tensor) 
     return caught
 
 
-def assert_rows_agree(
-    row: Mapping[str, Any], calibration: Sequence[Tensor], evaluation: Sequence[Tensor], bits: int
-) -> None:
+def assert_rows_agree(row: Mapping[str, Any], calibration: Sequence[Tensor], evaluation: Sequence[Tensor]) -> None:
     """One row of the table equals the oracle; errors up to the rounding of float64 sums."""
-    expected = quantization_errors(calibration, evaluation, row["policy"], bits)
+    expected = quantization_errors(calibration, evaluation, row["policy"], row["format"])
     assert row["elements"] == expected["elements"]
     for name in ("threshold", *ERRORS):
         value = expected[name]
@@ -80,12 +80,12 @@ def assert_rows_agree(
         assert same, (name, row, expected)
 
 
-def assert_same_as_direct(splits: Splits, policies: Sequence[str], bits: int = 8) -> pd.DataFrame:
+def assert_same_as_direct(splits: Splits, policies: Sequence[str], format: str = "int8") -> pd.DataFrame:
     """Every row of the table of one site agrees with its tensors."""
-    found = errors_of(*tables({("residual", 0): splits}), bits, policies)
+    found = errors_of(*tables({("residual", 0): splits}), [format], policies)
     assert list(found.policy) == list(policies)
     for row in found.to_dict("records"):
         assert_rows_agree(
-            {str(name): value for name, value in row.items()}, splits["calibration"], splits["evaluation"], bits
+            {str(name): value for name, value in row.items()}, splits["calibration"], splits["evaluation"]
         )
     return found

@@ -25,7 +25,7 @@ def job_on(measurement: Measurement, folder: Path) -> Job:
     manifest = Manifest("measure", "toy", "0" * 64, {}, objects, {})
     scratch = folder / "scratch"
     scratch.mkdir()
-    parameters = {"bits": 8, "policies": POLICIES}
+    parameters = {"formats": ["int8"], "policies": POLICIES}
     uses = {"measure": ("sites.parquet", "histograms.parquet")}
     return Job("quantize", "toy", parameters, {"measure": manifest}, uses, store, scratch)
 

@@ -59,7 +59,7 @@ def job_on(members: list[Member], folder: Path) -> Job:
     parameters = {
         "checkpoints": checkpoints,
         "comparisons": comparisons,
-        "bits": 8,
+        "formats": ["int8"],
         "policies": ["max", "quantile_0.999"],
     }
     return Job("results", "results", parameters, inputs, STAGES["results"].uses, store, scratch)

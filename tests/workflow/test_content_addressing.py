@@ -76,7 +76,7 @@ def test_a_figures_style_redraws_that_figure_only(workspace: Workspace) -> None:
 
 
 def test_bits_recompute_quantization_and_what_shows_it(workspace: Workspace) -> None:
-    workspace.study["quantize"]["bits"] = 6
+    workspace.study["quantize"]["formats"] = ["int6"]
     run = workspace.snakemake()
     assert stages(run) == {"quantize", "results", "figures"}
     assert [line for line in run.computed if line.startswith("quantize/")] == [
@@ -90,10 +90,10 @@ def test_bits_recompute_quantization_and_what_shows_it(workspace: Workspace) -> 
 def test_a_change_and_back_recomputes_nothing(workspace: Workspace) -> None:
     table = workspace.folder / "reports/small/tables/int8.csv"
     before = table.read_bytes()
-    workspace.study["quantize"]["bits"] = 6
+    workspace.study["quantize"]["formats"] = ["int6"]
     workspace.snakemake()
     assert table.read_bytes() != before
-    workspace.study["quantize"]["bits"] = 8
+    workspace.study["quantize"]["formats"] = ["int8"]
     assert_nothing_computed(workspace.snakemake())
     assert table.read_bytes() == before
 
@@ -120,7 +120,7 @@ def test_losing_snakemakes_metadata_recomputes_nothing_and_leaves_nothing_stale(
     shutil.rmtree(workspace.folder / ".snakemake")
     assert_nothing_computed(workspace.snakemake())
     shutil.rmtree(workspace.folder / ".snakemake")
-    workspace.study["quantize"]["bits"] = 6
+    workspace.study["quantize"]["formats"] = ["int6"]
     run = workspace.snakemake()
     assert stages(run) == {"quantize", "results", "figures"}
 

@@ -90,7 +90,7 @@ def test_weights_are_downloaded_once_and_never_for_a_hit(with_hub: Workspace, hu
     shutil.rmtree(with_hub.folder / "artifacts/small/measure")
     hits = with_hub.snakemake()
     assert hits.computed == []
-    with_hub.study["quantize"]["bits"] = 6
+    with_hub.study["quantize"]["formats"] = ["int6"]
     assert f"quantize/{NAME}" in with_hub.snakemake().computed
     assert hub.requests == []
 

@@ -30,7 +30,7 @@ def test_an_object_with_a_flipped_bit_is_made_again_before_it_is_used(workspace:
     path.unlink()  # it is a link to the copy that other tests use
     path.write_bytes(data)
     assert [fault.path for fault in faults(store)] == [path]
-    workspace.study["quantize"]["bits"] = 6
+    workspace.study["quantize"]["formats"] = ["int6"]
     run = workspace.snakemake()
     assert "measure/planted-qwen2" in run.computed
     assert run.forward_passes == workspace.study["corpus"]["samples"] + PROBED
@@ -93,7 +93,7 @@ def test_two_runs_at_once_on_one_store_do_not_harm_each_other(workspace: Workspa
     before = len(workspace.journal())
     running = []
     for name in ("one", "two"):
-        workspace.study = {**workspace.study, "study": name, "quantize": {"bits": 5, "policies": ["max"]}}
+        workspace.study = {**workspace.study, "study": name, "quantize": {"formats": ["int5"], "policies": ["max"]}}
         running.append(workspace.start(study=f"{name}.yaml"))
     outputs = [process.communicate()[0] for process in running]
     assert [process.returncode for process in running] == [0, 0], outputs

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from maxact.results.frames import MARK_TYPES, typed
-from maxact.results.tables import Member, in_order, marks, peak_residual, site_name
+from maxact.results.tables import Member, in_order, integer_errors, marks, peak_residual, site_name
 
 _COLUMNS = {
     **{name: MARK_TYPES[name] for name in ("checkpoint", "kind", "weights")},
@@ -31,7 +31,7 @@ def int8_vs_M(members: Sequence[Member]) -> pd.DataFrame:
     for member in in_order(members):
         M, peak = member.headline["M"], peak_residual(member)
         row = {**marks(member), "M": None if M is None else M["value"]}
-        for policy, errors in member.errors.groupby("policy", sort=False):
+        for policy, errors in integer_errors(member).groupby("policy", sort=False):
             found: dict[str, Any] = {"policy": policy}
             for error in errors[errors.site == peak].to_dict("records") if peak is not None else []:
                 found |= {key: error[key] for key in ("format", "relative_rmse", "sqnr_db")}

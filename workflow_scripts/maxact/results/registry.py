@@ -34,4 +34,5 @@ TABLES: dict[str, Table] = {
     "massive_coverage": Table("Massive-activation test", "5 Along the layers"),
     "int8": Table("INT-8 error", "6 INT-8"),
     "int8_vs_M": Table("INT-8 error beside M", "6 INT-8"),
+    "error_link": Table("Does the error follow M?", "6 INT-8"),
 }

@@ -11,7 +11,18 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from maxact.measurement import read_table
-from maxact.results import comparisons, components, emergence, experts, how_sure, int8_vs_m, massive, per_layer, tables
+from maxact.results import (
+    comparisons,
+    components,
+    emergence,
+    error_link,
+    experts,
+    how_sure,
+    int8_vs_m,
+    massive,
+    per_layer,
+    tables,
+)
 from maxact.results.comparisons import Questions
 from maxact.results.registry import SUFFIXES, TABLES
 from maxact.results.samples import class_maxima, sample_maxima, sites_of_M
@@ -68,6 +79,7 @@ def shown(members: Sequence[Member], questions: Questions, absent: Mapping[str, 
         "massive_coverage": massive.massive_coverage(members),
         "int8": tables.int8(members),
         "int8_vs_M": int8_vs_m.int8_vs_M(members),
+        "error_link": error_link.error_link(members),
     }
 
 

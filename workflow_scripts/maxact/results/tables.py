@@ -145,7 +145,7 @@ def int8(members: Sequence[Member]) -> pd.DataFrame:
     for member in in_order(members):
         peak = peak_residual(member)
         for where in (PEAK_SITE, WORST_SITE):  # the policies of one place side by side
-            for policy, errors in member.errors.groupby("policy", sort=False):
+            for policy, errors in integer_errors(member).groupby("policy", sort=False):
                 known = errors[errors.relative_rmse.notna()]
                 found = errors[errors.site == peak] if where == PEAK_SITE else known.nlargest(1, "relative_rmse")
                 for site in [] if known.empty else found.to_dict("records"):
@@ -157,6 +157,13 @@ def int8(members: Sequence[Member]) -> pd.DataFrame:
 
 
 _INT8 = ["threshold", "relative_mae", "relative_rmse", "sqnr_db", "clip_rate"]
+
+
+def integer_errors(member: Member) -> pd.DataFrame:
+    """The errors of the paper's check: whole tensors, the study's first integer format, thresholds from |x| alone."""
+    errors = member.errors
+    wanted = errors[errors["format"].str.fullmatch(r"int\d+") & errors.policy.str.fullmatch(r"max|quantile_.*")]
+    return wanted[wanted["format"] == wanted["format"].iloc[0]] if len(wanted) else wanted
 
 
 def peak_residual(member: Member) -> int | None:
@@ -220,9 +227,9 @@ def layers(members: Sequence[Member]) -> pd.DataFrame:
 
 
 def errors(members: Sequence[Member]) -> pd.DataFrame:
-    """For figures: a row for each site and policy of each checkpoint."""
+    """For figures: the paper's check at each site of each checkpoint, a row for each policy."""
     columns = ["component", "layer", "format", "policy", "relative_rmse", "sqnr_db", "clip_rate"]
-    return _joined([(member, member.errors[columns]) for member in in_order(members)])
+    return _joined([(member, integer_errors(member)[columns]) for member in in_order(members)])
 
 
 def _joined(parts: Sequence[tuple[Member, pd.DataFrame]]) -> pd.DataFrame:

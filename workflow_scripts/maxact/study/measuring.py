@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from maxact.figures.registry import FIGURES
+from maxact.quantize.formats import FORMATS, POLICIES, is_policy, known_formats
 from maxact.sites.components import COMPONENTS
 from maxact.study.mistakes import meant
 from maxact.study.sections import Positive, Section
@@ -52,15 +53,35 @@ class Measure(Section):
 
 
 class Quantize(Section):
-    bits: Annotated[int, Field(ge=2, le=8)]
-    policies: Annotated[list[Literal["max"] | Annotated[str, Field(pattern=r"^quantile_0\.\d+$")]], Field(min_length=1)]
-    """`max`, or `quantile_0.999`: the clipping threshold is that quantile of |x| on the calibration split."""
+    formats: Annotated[list[str], Field(min_length=1)]
+    """Of whole tensors, from stored histograms (`maxact/quantize/formats.py`)."""
+    policies: Annotated[list[str], Field(min_length=1)]
+    """`max`, `mse`, `entropy`, or `quantile_0.999`: the clipping threshold is that quantile of |x| on the calibration
+    split (`maxact/quantize/policies.py`)."""
 
-    @model_validator(mode="after")
-    def each_policy_once(self) -> Quantize:
-        if len(set(self.policies)) < len(self.policies):
-            raise ValueError("a policy is named twice")
-        return self
+    @field_validator("formats")
+    @classmethod
+    def known_formats(cls, given: list[str]) -> list[str]:
+        for name in given:
+            if name not in FORMATS:
+                raise ValueError(f"unknown format {name!r}{meant(name, FORMATS)}; known: {known_formats()}")
+            if FORMATS[name].block is not None:
+                raise ValueError(f"{name} shares scales in blocks, which no histogram tells; name it under evaluate")
+        return _once(given, "a format")
+
+    @field_validator("policies")
+    @classmethod
+    def known_policies(cls, given: list[str]) -> list[str]:
+        for name in given:
+            if not is_policy(name):
+                raise ValueError(f"unknown policy {name!r}; known: {', '.join(POLICIES)}, quantile_0.<digits>")
+        return _once(given, "a policy")
+
+
+def _once(given: list[str], what: str) -> list[str]:
+    if len(set(given)) < len(given):
+        raise ValueError(f"{what} is named twice")
+    return given
 
 
 class FigureStyle(Section):

@@ -14,10 +14,14 @@ from oracles.quantize import fake_quantized
 from quantize.measured import assert_same_as_direct, errors_of, tables
 
 from maxact.histogram import code_values, finite_codes
-from maxact.quantize.integer import error, reconstruct
+from maxact.quantize.errors import Distribution, error
+from maxact.quantize.formats import FORMATS
+from maxact.quantize.quantizers import quantizer, reconstruct
 
 DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 POLICIES = ["max", "quantile_0.999", "quantile_0.9", "quantile_0.5"]
+SCALED = ["int8", "int4", "int3_asymmetric", "int8_asymmetric", "fp8_e4m3", "fp8_e5m2"]
+CASTS = ["float16", "bfloat16"]
 
 
 def patterns(codes: np.ndarray, dtype: str) -> torch.Tensor:
@@ -58,51 +62,75 @@ KINDS = [
 @pytest.mark.parametrize("evaluated", KINDS)
 def test_errors_equal_direct_quantization(calibrated: str, evaluated: str, dtype: str) -> None:
     splits = {"calibration": [hostile(calibrated, dtype)], "evaluation": [hostile(evaluated, dtype)[:20]]}
-    assert_same_as_direct(splits, POLICIES)
+    for format in SCALED:
+        assert_same_as_direct(splits, POLICIES, format)
+    for format in CASTS:
+        assert_same_as_direct(splits, ["none"], format)
 
 
-@pytest.mark.parametrize("bits", range(2, 9))
+@pytest.mark.parametrize("bits", range(2, 17))
 def test_every_width_of_integers_equals_direct_quantization(bits: int) -> None:
     splits = {"calibration": [hostile("normal", "bfloat16")], "evaluation": [hostile("one massive value", "bfloat16")]}
-    found = assert_same_as_direct(splits, POLICIES, bits)
-    assert set(found.format) == {f"int{bits}"}
+    assert set(assert_same_as_direct(splits, POLICIES, f"int{bits}").format) == {f"int{bits}"}
 
 
-@given(st.data(), st.sampled_from(sorted(DTYPES)), st.integers(2, 8))
-@settings(max_examples=150, deadline=None, derandomize=True)
-def test_any_two_tensors_equal_direct_quantization(data: st.DataObject, dtype: str, bits: int) -> None:
+@given(st.data(), st.sampled_from(sorted(DTYPES)), st.sampled_from([*SCALED, "int2", "int5", "int16"]))
+@settings(max_examples=300, deadline=None, derandomize=True)
+def test_any_two_tensors_equal_direct_quantization(data: st.DataObject, dtype: str, format: str) -> None:
     codes = st.lists(st.integers(0, 65535), max_size=30)
     splits = {name: [patterns(np.array(data.draw(codes)), dtype)] for name in ("calibration", "evaluation", "rest")}
-    assert_same_as_direct(splits, ["max", "quantile_0.999", "quantile_0.5", "quantile_0.0"], bits)
+    assert_same_as_direct(splits, ["max", "quantile_0.999", "quantile_0.5", "quantile_0.0"], format)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("bits", [2, 5, 8])
-def test_every_value_is_reconstructed_as_torch_does_it(dtype: str, bits: int) -> None:
+@pytest.mark.parametrize("format", [*SCALED, *CASTS, "int2", "int5", "int16"])
+def test_every_value_is_reconstructed_as_torch_does_it(dtype: str, format: str) -> None:
     """All 16-bit values, under thresholds from the smallest subnormal to the largest value: the same bits."""
     values = code_values(dtype)[finite_codes(dtype)].astype(np.float32)
     thresholds = np.unique(np.abs(values))[1:]
     for threshold in [*thresholds[:3], *thresholds[:: len(thresholds) // 40], thresholds[-1]]:
-        found = reconstruct(values, float(threshold), bits)
-        expected = fake_quantized(torch.from_numpy(values.copy()), float(threshold), bits).numpy()
-        assert found.dtype == np.float32
-        assert found.view(np.uint32).tolist() == expected.view(np.uint32).tolist()
+        for low, high in [(-threshold, threshold), (-threshold / 5, threshold), (threshold, threshold)]:
+            how = quantizer(FORMATS[format], float(threshold), float(low), float(high))
+            found = reconstruct(values, how)
+            x = torch.from_numpy(values.copy())
+            expected = fake_quantized(x, float(threshold), format, (float(low), float(high))).numpy()
+            assert found.dtype == np.float32
+            if how.scale == 0:
+                assert not found.any()
+                assert not expected.any()
+            else:
+                assert found.view(np.uint32).tolist() == expected.view(np.uint32).tolist()
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_no_threshold_but_zero_has_a_scale_of_zero(dtype: str) -> None:
-    smallest = np.array([1], np.uint16)
+def test_a_scale_may_be_subnormal(dtype: str) -> None:
+    smallest = Distribution.of(np.array([1], np.uint16), np.array([1]), dtype)
     value = float(code_values(dtype)[1])
-    found = error(smallest, np.array([1]), dtype, value, 8)
-    assert 0 < found.scale < value
-    assert (found.scale < np.finfo(np.float32).tiny) == (dtype == "bfloat16")  # a subnormal scale
-    assert found.mae < value / 100
-    assert error(smallest, np.array([1]), dtype, 0.0, 8).scale == 0
+    how = quantizer(FORMATS["int8"], value)
+    assert 0 < how.scale < value
+    assert (how.scale < np.finfo(np.float32).tiny) == (dtype == "bfloat16")
+    assert error(smallest, how).mae < value / 100
+    assert quantizer(FORMATS["int8"], 0.0).scale == 0
+
+
+def test_a_scale_of_zero_reconstructs_zeros() -> None:
+    how = quantizer(FORMATS["fp8_e5m2"], 1e-45)
+    assert how.scale == 0
+    assert reconstruct(np.array([1.0, -3.0], np.float32), how).tolist() == [0, 0]
+
+
+def test_what_float16_cannot_hold_becomes_infinite_and_is_counted() -> None:
+    x = torch.tensor([65504.0, 65536.0, -70000.0, 1.0], dtype=torch.bfloat16)
+    row = errors_of(*tables({("residual", 0): {"calibration": [x], "evaluation": [x]}}), ["float16"], ["max"]).iloc[0]
+    assert row.policy == "none"
+    assert row.clip_rate == 0.75  # 65,504 is no bfloat16: it is 65,536 there
+    assert row.rmse == math.inf
+    assert row.sqnr_db == -math.inf
 
 
 def test_halves_round_to_even_and_what_is_past_the_threshold_is_clamped() -> None:
     x = np.array([0.5, 1.5, 2.5, -0.5, -1.5, 127.0, 127.5, 1000.0, -1000.0], np.float32)
-    assert reconstruct(x, 127.0, 8).tolist() == [0, 2, 2, 0, -2, 127, 127, 127, -127]
+    assert reconstruct(x, quantizer(FORMATS["int8"], 127.0)).tolist() == [0, 2, 2, 0, -2, 127, 127, 127, -127]
 
 
 def test_a_threshold_of_zero_has_no_error_and_no_sqnr() -> None:
@@ -110,7 +138,7 @@ def test_a_threshold_of_zero_has_no_error_and_no_sqnr() -> None:
         "calibration": [hostile("zeros of both signs", "bfloat16")],
         "evaluation": [hostile("normal", "bfloat16")],
     }
-    for row in errors_of(*tables({("gate", 3): splits}), 8, POLICIES).to_dict("records"):
+    for row in errors_of(*tables({("gate", 3): splits}), ["int8"], POLICIES).to_dict("records"):
         assert [row[name] for name in ("threshold", "scale", "mae", "rmse", "relative_mae", "relative_rmse")] == [0] * 6
         assert math.isnan(row["sqnr_db"])
         assert row["clip_rate"] == 1
@@ -118,7 +146,7 @@ def test_a_threshold_of_zero_has_no_error_and_no_sqnr() -> None:
 
 def test_zeros_are_reconstructed_without_error() -> None:
     splits = {"calibration": [hostile("normal", "float16")], "evaluation": [hostile("zeros of both signs", "float16")]}
-    for row in errors_of(*tables({("gate", 3): splits}), 8, POLICIES).to_dict("records"):
+    for row in errors_of(*tables({("gate", 3): splits}), ["int8"], POLICIES).to_dict("records"):
         assert [row[name] for name in ("mae", "rmse", "clip_rate")] == [0] * 3
         assert all(
             math.isnan(row[name]) for name in ("relative_mae", "relative_rmse", "sqnr_db")
@@ -131,14 +159,14 @@ def test_sites_stay_in_order_and_float32_and_absent_ones_are_left_out() -> None:
     more = sites.iloc[[2]].assign(site=3, component="final_norm", layer=pd.NA, status="not applicable", dtype=None)
     sites = pd.concat([sites, more], ignore_index=True)
     sites.loc[1, ["dtype", "rounded"]] = ["float32", True]
-    found = errors_of(sites, histograms, 8, ["max", "quantile_0.999"])
+    found = errors_of(sites, histograms, ["int8"], ["max", "quantile_0.999"])
     assert list(found.component) == ["embedding", "embedding", "gate", "gate"]
     assert found.layer.isna().tolist() == [True, True, False, False]
 
 
 def test_a_site_without_finite_values_is_told_as_missing() -> None:
     nothing = {"calibration": [hostile("nothing finite", "bfloat16")], "evaluation": [hostile("normal", "bfloat16")]}
-    found = errors_of(*tables({("residual", 0): nothing}), 8, ["max"]).iloc[0]
+    found = errors_of(*tables({("residual", 0): nothing}), ["int8"], ["max"]).iloc[0]
     assert math.isnan(found.threshold)
     assert math.isnan(found.mae)
     assert found.elements > 0

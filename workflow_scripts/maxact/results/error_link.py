@@ -1,0 +1,125 @@
+"""Does the quantization error follow M? The link between the two over the real checkpoints of a study.
+
+A checkpoint's error is the one at the residual site with the largest |x|, as in `int8_vs_m`. M, errors and steps are decimal
+logarithms throughout: a slope is then a power law, and no unit counts.
+
+Checkpoints of one family share data, recipe and often weights, so their number says little about chance. The p-value is
+therefore of families: each is one point, the mean of its checkpoints in either coordinate, and what is exchanged is which
+error goes with which M. Links within a family do not enter it. Means of few checkpoints scatter more than those of many,
+which the exchange takes for alike; and two families of a study may be related, which it does not know.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from maxact.results.correlation import FAMILIES, FamilyTest, family_test, partial, pearson, spearman
+from maxact.results.frames import typed
+from maxact.results.tables import Member, peak_residual
+
+CHECKPOINTS = 8
+"""Fewer have no verdict."""
+
+LEVEL = 0.05
+"""A link is said to be seen where p is at most this."""
+
+_KEY = ["format", "granularity", "policy"]
+_LOGS = ["M", "relative_rmse", "rmse", "scale"]
+_STEP = ["step_and_M", "step_and_rmse", "M_and_rmse", "M_and_rmse_given_step"]
+_COLUMNS = {
+    **dict.fromkeys(_KEY, "str"),
+    **dict.fromkeys(("checkpoints", "left_out", "families"), "Int64"),
+    **dict.fromkeys(("spearman", "pearson", "family_spearman", "p"), "float64"),
+    **{"permutations": "str", "with_step": "Int64", **dict.fromkeys(_STEP, "float64"), "verdict": "str"},
+}
+
+
+def error_link(members: Sequence[Member]) -> pd.DataFrame:
+    """A row for each format, granularity and policy, in the order of their names, whatever that of the members.
+
+    checkpoints, families: those with an M and a relative RMSE that are finite and above zero; the other real ones are
+    `left_out`, planted ones are not counted. An infinite error is left out like one that is missing.
+    spearman, pearson: correlation of M with the relative RMSE over checkpoints.
+    family_spearman, p, permutations: `family_test`.
+    with_step: checkpoints that also have an RMSE and a step (`scale`) finite and above zero. Over them, Pearson
+    correlations with the RMSE in the tensor's own unit, as the step is: `step_and_M`, `step_and_rmse`, `M_and_rmse`, and
+    the last with the step held fixed (`partial`). Where that is near 0 and `M_and_rmse` is not, M goes with the error by
+    way of the step alone.
+    verdict: `verdict`.
+    """
+    real = [member for member in members if member.kind == "real"]
+    keys = {key for member in members for key in _errors(member)[_KEY].itertuples(index=False, name=None)}
+    points, rows = _points(real), []
+    for key in sorted(keys):
+        usable = points[(points[_KEY] == list(key)).all(axis=1) & points[["M", "relative_rmse"]].notna().all(axis=1)]
+        rows.append({**dict(zip(_KEY, key, strict=True)), "left_out": len(real) - len(usable), **_link(usable)})
+    return typed(rows, _COLUMNS)
+
+
+def _errors(member: Member) -> pd.DataFrame:
+    """Its errors; those that name no granularity are of whole tensors."""
+    named = member.errors.get("granularity", pd.Series(None, member.errors.index, dtype=object))
+    return member.errors.assign(granularity=named.astype(object).fillna("tensor"))
+
+
+def _points(members: Sequence[Member]) -> pd.DataFrame:
+    """A row for each checkpoint, format, granularity and policy, with the logarithms, NaN where there is none."""
+    rows = []
+    for member in members:
+        M, errors = member.headline["M"], _errors(member)
+        for error in errors[errors.site == peak_residual(member)].to_dict("records"):
+            values = {**error, "M": M and M["value"]}
+            row = {"checkpoint": member.name, "family": member.family, **{name: error[name] for name in _KEY}}
+            rows.append({**row, **{name: _log10(values[name]) for name in _LOGS}})
+    points = pd.DataFrame(rows, columns=["checkpoint", "family", *_KEY, *_LOGS])
+    if points.duplicated(["checkpoint", *_KEY]).any():  # it would count twice
+        raise ValueError("a checkpoint has two errors of one format, granularity and policy")
+    return points
+
+
+def _log10(value: float | None) -> float:
+    return math.log10(value) if value is not None and math.isfinite(value) and value > 0 else math.nan
+
+
+def _link(usable: pd.DataFrame) -> dict[str, Any]:
+    """All but key and `left_out` of a row, of the checkpoints that are usable."""
+    M_N, error_N = (usable[name].to_numpy(np.float64) for name in ("M", "relative_rmse"))
+    # Rounded, as the mean of equal numbers can differ from them in the last bit, which would untie families.
+    means = [
+        [round(math.fsum(part[name]) / len(part), 12) for name in ("M", "relative_rmse")]
+        for _, part in usable.groupby("family")
+    ]
+    test = family_test(*np.reshape(np.array(means, np.float64), (-1, 2)).T)
+    both = usable[usable[["rmse", "scale"]].notna().all(axis=1)]
+    M_S, rmse_S, step_S = (both[name].to_numpy(np.float64) for name in ("M", "rmse", "scale"))
+    step = [pearson(M_S, step_S), pearson(rmse_S, step_S), pearson(M_S, rmse_S), partial(M_S, rmse_S, step_S)]
+    return {
+        **{"checkpoints": len(usable), "families": len(means)},
+        **{"spearman": spearman(M_N, error_N), "pearson": pearson(M_N, error_N)},
+        **{"family_spearman": test.correlation, "p": test.p, "permutations": test.permutations},
+        **{"with_step": len(both), **dict(zip(_STEP, step, strict=True))},
+        "verdict": verdict(len(usable), len(means), test),
+    }
+
+
+def verdict(checkpoints: int, families: int, test: FamilyTest) -> str:
+    """Whether the error rises or falls with M, by the sign of the family correlation where its p is at most `LEVEL`.
+
+    "No link seen" is no proof of none. It is said only where a link could have been seen.
+    """
+    if checkpoints < CHECKPOINTS:
+        return f"cannot be told: {checkpoints} of {CHECKPOINTS} checkpoints"
+    if families < FAMILIES:
+        return f"cannot be told: {families} of {FAMILIES} families"
+    if math.isnan(test.p):
+        return "cannot be told: M or the error is the same in all families"
+    if test.least > LEVEL:
+        return f"cannot be told: with these {families} families p is {test.least:.2g} or more"
+    if test.p > LEVEL:
+        return "no link seen"
+    return "rises with M" if test.correlation > 0 else "falls with M"
