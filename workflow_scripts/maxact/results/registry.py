@@ -35,4 +35,5 @@ TABLES: dict[str, Table] = {
     "int8": Table("INT-8 error", "6 INT-8"),
     "int8_vs_M": Table("INT-8 error beside M", "6 INT-8"),
     "error_link": Table("Does the error follow M?", "6 INT-8"),
+    "decisions": Table("Which format and policy win", "7 Number formats"),
 }

@@ -14,6 +14,7 @@ from maxact.measurement import read_table
 from maxact.results import (
     comparisons,
     components,
+    decisions,
     emergence,
     error_link,
     experts,
@@ -80,6 +81,7 @@ def shown(members: Sequence[Member], questions: Questions, absent: Mapping[str, 
         "int8": tables.int8(members),
         "int8_vs_M": int8_vs_m.int8_vs_M(members),
         "error_link": error_link.error_link(members),
+        "decisions": decisions.decisions(members),
     }
 
 
