@@ -1,0 +1,143 @@
+"""Quantize and dequantize tensors whose scales follow from what shares them: a token, a group of channels, a block.
+
+On any device, in float32, with the definitions of `formats.py`. Elements that are not finite take no part in a scale and
+come out as they are. The last group of a row may have fewer channels than the others.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+
+from maxact.quantize.formats import E4M3, ExponentRounding, Floats, Format, Integers
+
+GROUPS = ("sample", "token", "group_16", "group_32", "group_128")
+"""Granularities whose scales follow from the tensor itself (dynamic): all of it, a row, or so many channels of a row."""
+
+_EXPONENTS = (-127, 127)
+"""Of E8M0, the scale of MX formats."""
+
+
+def fake_quantize(x: Tensor, format: Format, granularity: str | None = None, largest: float | None = None) -> Tensor:
+    """Every element reconstructed, float32, in the shape of x [..., channels].
+
+    Args:
+        x: of any floating dtype.
+        granularity: one of `GROUPS`; None for a format with blocks of its own.
+        largest: of `nvfp4`, the largest |x| that the scale of the tensor is for, from calibration; by default that of x.
+
+    Raises:
+        ValueError: the granularity is not one of the format's.
+    """
+    if (format.block is None) != (granularity in GROUPS):
+        raise ValueError(f"{format.name}: granularity {granularity!r}; known: {', '.join(GROUPS)}, or None with blocks")
+    if format.scaling == "none":
+        raise ValueError(f"{format.name} is a cast, which has no scale")
+    known = x.float()
+    finite = torch.isfinite(known)
+    grouped = _grouped(torch.where(finite, known, 0.0), format.block or _size(granularity or "", x))
+    if format.scaling == "power_of_two":
+        made = _power_of_two(grouped, format)
+    elif format.scaling == "two_level":
+        made = _two_level(grouped, format, largest)
+    elif isinstance(format.elements, Integers) and format.asymmetric:
+        made = _shifted(grouped, format.elements)
+    else:
+        made = _scaled(grouped, format)
+    if granularity == "sample":
+        made = made.reshape(x.shape)
+    return torch.where(finite, made.flatten(-2)[..., : x.shape[-1]] if granularity != "sample" else made, known)
+
+
+def to_grid(y: Tensor, elements: Floats) -> Tensor:
+    """y, float32 and not beyond the largest element, rounded to the grid of the elements, ties to even."""
+    magnitude = y.abs()
+    exponent = (torch.frexp(magnitude).exponent - 1).clamp(min=elements.smallest_exponent)
+    quantum = torch.ldexp(torch.ones_like(y), exponent - elements.mantissa)
+    return torch.copysign(torch.round(magnitude / quantum) * quantum, y)
+
+
+def shared_exponent(largest: Tensor, elements: Floats, rounding: ExponentRounding) -> Tensor:
+    """The exponent of the power of two that a block shares, int32, cut to -127 ... 127 (E8M0).
+
+    With e(v) = floor(log2(v)), v the largest |x| of the block, L the largest element:
+
+    * floor: e(v) - e(L) (OCP MX 1.0, section 6.3); v may come out beyond L, and saturates.
+    * ceil: as floor, one more unless v is a power of two.
+    * even: as floor, of v rounded half up to as many bits of fraction as the element has; for mxfp4 this is what
+      compressed-tensors does.
+    * rceil: the smallest power of two that is at least v / L, so that nothing saturates.
+
+    Args:
+        largest: float32, not negative.
+    """
+    if rounding == "rceil":
+        mantissa, exponent = torch.frexp(largest / elements.largest)
+        found = exponent - (mantissa == 0.5).int()
+    else:
+        mantissa, exponent = torch.frexp(largest)
+        found = exponent - 1 - elements.largest_exponent
+        if rounding == "ceil":
+            found = found + (mantissa > 0.5).int()
+        elif rounding == "even":
+            found = found + (2 * mantissa >= 2 - 2.0 ** -(elements.mantissa + 1)).int()
+    return found.clamp(*_EXPONENTS)
+
+
+def _size(granularity: str, x: Tensor) -> int:
+    if granularity == "sample":
+        return max(1, x.numel())
+    found = re.fullmatch(r"group_(\d+)", granularity)
+    return int(found[1]) if found else max(1, x.shape[-1])
+
+
+def _grouped(x: Tensor, size: int) -> Tensor:
+    """[..., groups, size], filled up with zeros, which change no scale."""
+    if size == x.numel():
+        return x.reshape(1, -1)
+    groups = math.ceil(x.shape[-1] / size)
+    return pad(x, (0, groups * size - x.shape[-1])).reshape(*x.shape[:-1], groups, size)
+
+
+def _quantized(x: Tensor, scale: Tensor, elements: Integers | Floats) -> Tensor:
+    """x / scale, clamped, rounded, times scale; a scale of zero gives zeros."""
+    y = (x / torch.where(scale > 0, scale, 1.0)).clamp(-elements.largest, elements.largest)
+    rounded = to_grid(y, elements) if isinstance(elements, Floats) else torch.round(y)
+    return torch.where(scale > 0, rounded * scale, 0.0)
+
+
+def _scaled(x: Tensor, format: Format) -> Tensor:
+    return _quantized(x, x.abs().amax(-1, keepdim=True) / format.elements.largest, format.elements)
+
+
+def _shifted(x: Tensor, elements: Integers) -> Tensor:
+    low, high = x.amin(-1, keepdim=True).clamp(max=0.0), x.amax(-1, keepdim=True).clamp(min=0.0)
+    levels = float(elements.highest - elements.lowest)
+    scale = high - low
+    # The range may be beyond float32 where its step is not.
+    scale = torch.where(torch.isinf(scale), ((high.double() - low.double()) / levels).float(), scale / levels)
+    used = torch.where(scale > 0, scale, 1.0)
+    zero_point = torch.round(elements.lowest - low / used).clamp(elements.lowest, elements.highest)
+    q = (torch.round(x / used) + zero_point).clamp(elements.lowest, elements.highest)
+    return torch.where(scale > 0, (q - zero_point) * scale, 0.0)
+
+
+def _power_of_two(x: Tensor, format: Format) -> Tensor:
+    assert isinstance(format.elements, Floats)
+    largest = x.abs().amax(-1, keepdim=True)
+    exponent = shared_exponent(largest, format.elements, format.rounding)
+    return _quantized(x, torch.ldexp(torch.ones_like(largest), exponent), format.elements)
+
+
+def _two_level(x: Tensor, format: Format, largest: float | None) -> Tensor:
+    """The scale of a block is e4m3(g v / 6) / g with g = 448 x 6 / largest; where it rounds to 0 the block is lost."""
+    whole = x.abs().amax() if largest is None else torch.tensor(largest, dtype=torch.float32, device=x.device)
+    if float(whole) == 0:
+        return x
+    g = (E4M3.largest * format.elements.largest / whole).clamp(max=torch.finfo(torch.float32).max)
+    local = x.abs().amax(-1, keepdim=True) / format.elements.largest
+    return _quantized(x, to_grid((g * local).clamp(max=E4M3.largest), E4M3) / g, format.elements)
