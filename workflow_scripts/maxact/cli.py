@@ -134,6 +134,19 @@ def _parser() -> argparse.ArgumentParser:
     replay.add_argument("--json", action="store_true", help="print one JSON object")
     replay.set_defaults(run=_replay)
 
+    scales = commands.add_parser(
+        "scales", parents=[store], help="export scales of a measured checkpoint, to deploy it quantized"
+    )
+    scales.add_argument("study", type=Path, metavar="STUDY.yaml")
+    scales.add_argument("checkpoint", metavar="CHECKPOINT", help="its name in the study")
+    scales.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="a new folder for the three files")
+    scales.add_argument("--format", choices=["int8", "fp8_e4m3"], default="int8", help="default: %(default)s")
+    scales.add_argument(
+        "--policy", default="max", metavar="max|quantile_0.999|mse|entropy", help="of thresholds (default: %(default)s)"
+    )
+    scales.add_argument("--alpha", type=float, default=0.5, help="of SmoothQuant, 0 to 1 (default: %(default)s)")
+    scales.set_defaults(run=_scales)
+
     gc = commands.add_parser("gc", parents=[store], help="show, and with --delete delete, what no study needs any more")
     gc.add_argument("--delete", action="store_true", help="delete what is shown")
     gc.add_argument("--grace-days", type=float, default=14.0, metavar="DAYS", help="keep what is newer (default: 14)")
@@ -275,6 +288,17 @@ def _replay(options: argparse.Namespace) -> int:
     found = replay(study, options.checkpoint, options.site, Store(_store(options.store)))
     print(found.to_json() if options.json else found.to_text())
     return 0 if found.same == found.sites else DIFFERS
+
+
+def _scales(options: argparse.Namespace) -> int:
+    from maxact.quantize.deploy import deploy
+    from maxact.quantize.export import Choice
+    from maxact.store.objects import Store
+
+    choice = Choice(options.format, options.policy, options.alpha)
+    store = Store(_store(options.store))
+    print(deploy(options.study, options.checkpoint, store, options.out, choice).to_text())
+    return 0
 
 
 def _gc(options: argparse.Namespace) -> int:

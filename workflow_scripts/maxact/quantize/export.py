@@ -1,0 +1,187 @@
+"""Scales of a measured checkpoint under the names of its modules, as compressed-tensors and vLLM read them.
+
+* `<linear>.input_scale`, float32 [1]: of every `nn.Linear` that a measured site feeds.
+* `<attention>.k_scale`, `.v_scale`, float32 [1]: of keys after the rotary embedding, and of values.
+* `<norm>.smoothquant_scale`, float32 [channels]: s of `scales.py` for the linear layers that the norm feeds. Only where
+  nothing else takes what the norm returns: a router, experts or the residual stream would have to be rescaled too.
+
+What has no scale is in `left_out`, with the reason. A float32 site has none: its histogram is of rounded values.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from maxact.histogram import Codes, Counts
+from maxact.measurement import SPLITS
+from maxact.quantize.scales import Maxima, Scale, smoothing_scales, static_scale
+from maxact.quantize.weights import Weights
+from maxact.quantize.wiring import CACHED, Fed
+
+Tensors = dict[str, np.ndarray[Any, np.dtype[np.float32]]]
+NORMED = ("attention_input", "mlp_input")
+"""What SmoothQuant scales, where a norm gives it."""
+
+NO_NORM = "no norm with a weight gives what the linear layers are given"
+TWO_SCALES = "another site has another scale for the same module"
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Attributes: format, policy: of static scales. alpha: of SmoothQuant."""
+
+    format: str
+    policy: str
+    alpha: float
+
+
+@dataclass
+class Scales:
+    """What is exported, and a row of JSON for each site, each group and each thing left out."""
+
+    static: Tensors = field(default_factory=dict)
+    smooth: Tensors = field(default_factory=dict)
+    sites: list[dict[str, Any]] = field(default_factory=list)
+    groups: list[dict[str, Any]] = field(default_factory=list)
+    left_out: list[dict[str, Any]] = field(default_factory=list)
+    kv_cache: bool = False
+    """Whether every layer that caches keys and values has a scale for both."""
+
+
+def scales_of(
+    sites: pd.DataFrame,
+    histograms: pd.DataFrame,
+    channels: pd.DataFrame,
+    fed: list[Fed],
+    weights: Weights,
+    choice: Choice,
+) -> Scales:
+    """The scales of a measurement.
+
+    Args:
+        sites, histograms, channels: its tables.
+        fed: what `wiring` says of its checkpoint.
+    """
+    made = Scales()
+    rows = {(row["component"], _layer(row["layer"])): row for row in sites.to_dict("records")}
+    counted = dict(iter(histograms.groupby(["site", "split"])))
+    cached = 0
+    for one in fed:
+        row = rows.get((one.component, one.layer))
+        if row is None:
+            continue
+        what = CACHED.get(one.component, "input_scale")
+        reason = _reason(row, one)
+        found: Scale | str
+        if reason is None:
+            split = {name: _counts(counted.get((row["site"], SPLITS.index(name)))) for name in SPLITS[:2]}
+            found = static_scale(split["calibration"], split["evaluation"], row["dtype"], choice.format, choice.policy)
+        else:
+            found = reason
+        cached += one.component in CACHED and row["status"] == "measured"
+        if isinstance(found, str):
+            made.left_out.append(_named(one) | {"what": what, "reason": found})
+        else:
+            made.sites.append(_told(one, row, what, found))
+        if one.component in NORMED and row["status"] == "measured":
+            _smooth(made, one, row, _maxima(channels, row), weights, choice.alpha)
+    _collect(made)
+    scaled = [row["component"] for row in made.sites if row["component"] in CACHED]
+    made.kv_cache = len(scaled) == cached and set(scaled) == set(CACHED)
+    return made
+
+
+def _collect(made: Scales) -> None:
+    """Static scales under their names; a name that two sites give another scale gets none."""
+    given: dict[str, set[float]] = {}
+    for row in made.sites:
+        for name in row["names"]:
+            given.setdefault(name, set()).add(row["scale"])
+    for row in list(made.sites):
+        if any(len(given[name]) > 1 for name in row["names"]):
+            made.sites.remove(row)
+            made.left_out.append({key: row[key] for key in ("component", "layer", "what")} | {"reason": TWO_SCALES})
+        else:
+            made.static |= {name: np.array([row["scale"]], np.float32) for name in row["names"]}
+
+
+def _smooth(made: Scales, one: Fed, row: Mapping[Any, Any], x_C: Maxima, weights: Weights, alpha: float) -> None:
+    """One group of linear layers behind a norm, or why it has no s."""
+    found: Any = one.reason or _other_width(row, one)
+    if found is None and one.norm is None:
+        found = NO_NORM
+    if found is None and one.others:
+        found = f"what the norm returns also goes to {'; '.join(one.others)}"
+    if found is None:
+        w_C = weights.column_maxima(one.modules)
+        found = w_C if isinstance(w_C, str) else smoothing_scales(x_C, w_C, alpha)
+    name = f"{one.norm}.smoothquant_scale"
+    if isinstance(found, str):
+        made.left_out.append(_named(one) | {"what": "smoothquant_scale", "reason": found})
+    elif name not in made.smooth:  # attention and MLP side by side behind one norm are one group
+        made.smooth[name] = found
+        unscaled = int(((x_C == 0) | (weights.column_maxima(one.modules) == 0)).sum())
+        told = {
+            "norm": one.norm,
+            "linears": list(one.modules),
+            "smallest": float(found.min()),
+            "largest": float(found.max()),
+        }
+        made.groups.append(_named(one) | told | {"channels": len(found), "channels_with_a_maximum_of_0": unscaled})
+
+
+def _reason(row: Mapping[Any, Any], one: Fed) -> str | None:
+    """Why a site has no static scale, as far as that is known before its histogram is looked at."""
+    if row["status"] != "measured":
+        return f"not applicable: {row['reason']}"
+    if row["dtype"] == "float32":
+        return "float32: its histogram is of rounded values; measure in bfloat16 or float16"
+    return one.reason or _other_width(row, one)
+
+
+def _other_width(row: Mapping[Any, Any], one: Fed) -> str | None:
+    if one.width is None or row["channels"] == one.width:
+        return None
+    return f"it was measured with {row['channels']} channels, and its linear layers are given {one.width}"
+
+
+def _told(one: Fed, row: Mapping[Any, Any], what: str, found: Scale) -> dict[str, Any]:
+    nonfinite = sum(int(row[name]) for name in ("nan", "positive_infinity", "negative_infinity"))
+    reached = {
+        name: _json(getattr(found.error, name))
+        for name in ("relative_rmse", "sqnr_db", "clip_rate", "elements")
+    }  # fmt: skip
+    names = [f"{module}.{what}" for module in one.modules]
+    scaled = {"what": what, "names": names, "threshold": found.threshold, "scale": found.scale}
+    return _named(one) | scaled | {"evaluation": reached, "nonfinite_activations": nonfinite}
+
+
+def _json(number: float) -> float | str | None:
+    """JSON has no NaN (not defined) and no infinity."""
+    return None if math.isnan(number) else number if math.isfinite(number) else str(number)
+
+
+def _named(one: Fed) -> dict[str, Any]:
+    return {"component": one.component, "layer": one.layer}
+
+
+def _layer(layer: Any) -> int | None:
+    return None if pd.isna(layer) else int(layer)
+
+
+def _counts(part: pd.DataFrame | None) -> tuple[Codes, Counts]:
+    if part is None:
+        return np.array([], np.uint16), np.array([], np.int64)
+    return part["code"].to_numpy(np.uint16), part["count"].to_numpy(np.int64)
+
+
+def _maxima(channels: pd.DataFrame, row: Mapping[Any, Any]) -> Maxima:
+    mine = channels[channels["site"] == row["site"]].sort_values("channel")
+    maxima: Maxima = mine["abs_max_calibration"].to_numpy(np.float64, na_value=np.nan)
+    return maxima
