@@ -66,7 +66,7 @@ class Quantize(Section):
             if name not in FORMATS:
                 raise ValueError(f"unknown format {name!r}{meant(name, FORMATS)}; known: {known_formats()}")
             if FORMATS[name].block is not None:
-                raise ValueError(f"{name} shares scales in blocks, which no histogram tells; name it under evaluate")
+                raise ValueError(f"{name} shares scales in blocks, which no histogram tells; leave it out")
         return _once(given, "a format")
 
     @field_validator("policies")
