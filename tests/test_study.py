@@ -34,7 +34,7 @@ def test_the_pocket_study_is_valid() -> None:
 def test_all_components_are_named_and_their_order_decides_nothing(tmp_path: Path) -> None:
     every = load_study(changed(tmp_path, lambda s: s["measure"].update(components="all")))
     assert every.measure.components == list(COMPONENTS)
-    turned = load_study(changed(tmp_path, lambda s: s["measure"]["components"].reverse()))
+    turned = load_study(changed(tmp_path, lambda s: s["measure"].update(components=[*reversed(PAPER)])))
     assert turned.measure.components == list(PAPER)
 
 
@@ -86,11 +86,14 @@ MISTAKES: dict[str, tuple[Callable[[dict[str, Any]], Any], list[str]]] = {
     "no component": (lambda s: s["measure"].update(components=[]), ["measure.components", "at least 1"]),
     "negative seed": (lambda s: s["corpus"].update(seed=-1), ["corpus.seed", "-1"]),
     "unknown component": (
-        lambda s: s["measure"]["components"].append("gates"),
+        lambda s: s["measure"].update(components=["gates"]),
         ["measure.components", "unknown component 'gates'", "known: all, or"],
     ),
     "batches of no tokens": (lambda s: s["measure"].update(batch_tokens=0), ["measure.batch_tokens", "greater than"]),
-    "component twice": (lambda s: s["measure"]["components"].append("gate"), ["measure.components", "named twice"]),
+    "component twice": (
+        lambda s: s["measure"].update(components=["gate", "gate"]),
+        ["measure.components", "named twice"],
+    ),
     "unknown tokenizer": (
         lambda s: s["families"]["smollm2"].update(tokenizer="x"),
         ["families.smollm2.tokenizer", "'x'"],
