@@ -76,9 +76,10 @@ $(GPU): envs/gpu.txt $(RUN_TIME)
 	@$(BIN)/python -c 'import torch; torch.version.cuda or exit(f"error: torch {torch.__version__} is built without CUDA; install the CUDA build of that version into .venv from where you get it")'
 	@touch $@
 
-$(DEVELOPMENT): envs/dev.txt $(RUN_TIME)
-	@echo "installing what envs/dev.txt locks"
+$(DEVELOPMENT): envs/dev.txt envs/torchao.txt $(RUN_TIME)
+	@echo "installing what envs/dev.txt and envs/torchao.txt lock"
 	@$(PIP) --no-deps --require-hashes --requirement envs/dev.txt
+	@$(PIP) --no-deps --require-hashes --upgrade --target .venv/torchao --requirement envs/torchao.txt
 	@touch $@
 
 architectures: $(DEVELOPMENT)
@@ -89,6 +90,7 @@ lock:
 	cp envs/cpu.txt envs/ling.txt # pins that fit are kept
 	uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --no-header --no-annotate --excludes envs/torch.txt envs/ling.in --output-file envs/ling.txt
 	cd envs && uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --no-header --no-annotate --excludes torch.txt dev.in --output-file dev.txt
+	uv pip compile --quiet --universal --generate-hashes --no-deps --python-version 3.11 --no-header --no-annotate envs/torchao.in --output-file envs/torchao.txt
 	uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --no-header --no-annotate envs/gpu.in --output-file envs/gpu.txt
 	python3 envs/make_conda.py
 

@@ -73,7 +73,7 @@ def make_conda() -> ModuleType:
     return module
 
 
-@pytest.mark.parametrize("lock", ["cpu.txt", "dev.txt", "gpu.txt", "ling.txt"])
+@pytest.mark.parametrize("lock", ["cpu.txt", "dev.txt", "gpu.txt", "ling.txt", "torchao.txt"])
 def test_a_lock_pins_every_package_exactly_and_with_hashes(lock: str) -> None:
     lines = requirements(ENVS / lock)
     assert lines
@@ -147,7 +147,14 @@ def test_ling_measures_with_the_versions_of_the_study_but_for_transformers() -> 
 
 
 @pytest.mark.parametrize(
-    ("source", "lock"), [("cpu.in", "cpu.txt"), ("dev.in", "dev.txt"), ("gpu.in", "gpu.txt"), ("ling.in", "ling.txt")]
+    ("source", "lock"),
+    [
+        ("cpu.in", "cpu.txt"),
+        ("dev.in", "dev.txt"),
+        ("gpu.in", "gpu.txt"),
+        ("ling.in", "ling.txt"),
+        ("torchao.in", "torchao.txt"),
+    ],
 )
 def test_a_lock_has_all_that_its_source_asks_for(source: str, lock: str) -> None:
     for line in requirements(ENVS / source):
