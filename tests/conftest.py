@@ -1,4 +1,4 @@
-"""The real checkpoint of the pocket study, dequantized once for all tests; how tests are shared out to workers."""
+"""What many tests need: the pocket study's real checkpoint, dequantized once; the authors' result files. How tests are shared out."""
 
 from __future__ import annotations
 
@@ -51,3 +51,12 @@ def smollm2(smollm2_gguf: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
 @pytest.fixture(scope="session")
 def smollm2_tokenizer(smollm2: Path) -> Tokenizer:
     return Tokenizer.from_file(str(smollm2 / "tokenizer.json"))
+
+
+@pytest.fixture(scope="session")
+def authors_results() -> Path:
+    """The folder of the authors' result files: MAXACT_PUBLISHED, or shared/published/results beside the repository."""
+    folder = Path(os.environ.get("MAXACT_PUBLISHED") or Path(__file__).parents[2] / "shared" / "published" / "results")
+    if not folder.is_dir():
+        pytest.skip("needs the authors' result files: name their folder in MAXACT_PUBLISHED")
+    return folder

@@ -1,0 +1,120 @@
+"""One JSON file, read so that each fault becomes a `Problem` and the rest is still read."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from maxact.published.records import Problem, Severity
+
+
+class Document:
+    """A JSON file with the problems that are found in it.
+
+    Attributes:
+        file: its path relative to the folder, as problems name it.
+        content: what it holds; None where it cannot be read.
+    """
+
+    def __init__(self, folder: Path, path: Path, problems: list[Problem]) -> None:
+        self.file = path.relative_to(folder).as_posix()
+        self._problems = problems
+        self.content: Any = self._read(path)
+
+    def problem(self, field: str, what: str, severity: Severity = "error") -> None:
+        """Note a fault of a field."""
+        self._problems.append(Problem(self.file, field, what, severity))
+
+    def mapping(self, value: Any, field: str) -> Mapping[str, Any]:
+        """`value` if it is an object of JSON, else an empty one and a problem."""
+        if isinstance(value, dict):
+            return value
+        self.problem(field, f"not an object but {_kind(value)}")
+        return {}
+
+    def list(self, value: Any, field: str) -> Sequence[Any]:
+        """`value` if it is a list, else an empty one and a problem."""
+        if isinstance(value, list):
+            return value
+        self.problem(field, f"not a list but {_kind(value)}")
+        return []
+
+    def text(self, key: str, needed: bool = True) -> str | None:
+        """A text at the top of the file; None and a problem where there is none."""
+        value = self.content.get(key)
+        if isinstance(value, str) and (value or not needed):
+            return value
+        self.problem(key, "missing" if value is None else f"not a text but {_kind(value)}")
+        return None
+
+    def count(self, key: str, least: int = 1) -> int | None:
+        """A whole number at the top of the file; None and a problem where there is none."""
+        value = self.number(self.content, key, key)
+        if value is None:
+            return None
+        if value != int(value) or value < least:
+            self.problem(key, f"not a whole number of {least} or more but {value!r}")
+            return None
+        return int(value)
+
+    def number(self, of: Mapping[str, Any], key: str, field: str) -> float | None:
+        """A finite number under `key`; None and a problem (which names `field`) where there is none."""
+        if key not in of:
+            self.problem(field, "missing")
+            return None
+        value = of[key]
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            self.problem(field, f"not a number but {_kind(value)}")
+            return None
+        if not math.isfinite(value):
+            self.problem(field, f"not finite ({value})")
+            return None
+        return float(value)
+
+    def numbers(self, of: Mapping[str, Any], key: str, field: str) -> tuple[float, ...] | None:
+        """A list of finite numbers under `key`; None and a problem where there is none, or where one of them is not."""
+        if key not in of:
+            self.problem(field, "missing")
+            return None
+        values = self.list(of[key], field)
+        for at, value in enumerate(values):
+            if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+                self.problem(f"{field}[{at}]", f"not a finite number but {value!r}")
+                return None
+        return tuple(map(float, values)) if isinstance(of[key], list) else None
+
+    def only(self, of: Mapping[str, Any], known: Sequence[str] | set[str] | Mapping[str, Any], field: str = "") -> None:
+        """Note keys that are none of `known`."""
+        for key in of:
+            if key not in known:
+                self.problem(f"{field}.{key}" if field else key, "unknown key", "warning")
+
+    def _read(self, path: Path) -> Any:
+        twice: list[str] = []
+
+        def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+            found = dict(pairs)
+            if len(found) < len(pairs):
+                keys = [key for key, _ in pairs]
+                twice.extend(sorted({key for key in keys if keys.count(key) > 1}))
+            return found
+
+        try:
+            content = json.loads(path.read_bytes(), object_pairs_hook=unique)
+        except OSError as error:
+            self.problem("", f"cannot be read ({error.strerror})")
+        except (ValueError, RecursionError) as error:
+            self.problem("", f"not valid JSON ({' '.join(str(error).split())}); fetch the file again")
+        else:
+            for key in twice:
+                self.problem(key, "stands twice in one object; the last one is read", "warning")
+            return content
+        return None
+
+
+def _kind(value: Any) -> str:
+    names = {dict: "an object", list: "a list", str: "a text", bool: "true or false", type(None): "null"}
+    return names.get(type(value), "a number")
