@@ -1,4 +1,4 @@
-"""What many tests need: the pocket study's real checkpoint, dequantized once; the authors' result files. How tests are shared out."""
+"""What many tests need: the real checkpoint of the pocket study, dequantized once, and the authors' result files."""
 
 from __future__ import annotations
 
