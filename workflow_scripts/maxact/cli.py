@@ -29,7 +29,8 @@ FAULTS = 1
 """Exit code of `maxact verify` when an object is missing or damaged."""
 
 DIFFERS = 1
-"""Exit code of `maxact replay` when the sample gives other bits than those that are stored."""
+"""Exit code of `maxact replay` when the sample gives other bits than those that are stored, and of `maxact compare` when two
+measurements differ beyond a tolerance."""
 
 
 def entry() -> None:
@@ -134,6 +135,32 @@ def _parser() -> argparse.ArgumentParser:
     replay.add_argument("--json", action="store_true", help="print one JSON object")
     replay.set_defaults(run=_replay)
 
+    compare = commands.add_parser(
+        "compare",
+        parents=[store],
+        help="two measurements site by site; exit code 1 where they differ beyond a tolerance",
+        description="Exit codes: 0 within the tolerances, 1 beyond one, 2 a mistake in the input.",
+    )
+    for side in ("A", "B"):
+        compare.add_argument(
+            side.lower(),
+            metavar=side,
+            help="STUDY.yaml:CHECKPOINT, a manifest, or a folder of `maxact measure --tables`",
+        )
+    compare.add_argument(
+        "--tolerance",
+        action="append",
+        default=[],
+        metavar="[STATISTIC=]NUMBER",
+        help="how far apart may be: peak, rms, mean, quantiles, massive (each relative, 0.05, and a number alone is for all "
+        "five); distribution (0.02, Kolmogorov-Smirnov); nonfinite (0, relative)",
+    )
+    compare.add_argument(
+        "--all-sites", action="store_true", help="a site that one side did not measure is a difference"
+    )
+    compare.add_argument("--json", action="store_true", help="print one JSON object with every site")
+    compare.set_defaults(run=_compare)
+
     scales = commands.add_parser(
         "scales", parents=[store], help="export scales of a measured checkpoint, to deploy it quantized"
     )
@@ -185,6 +212,7 @@ def _measure(options: argparse.Namespace) -> int:
         options.device,
         shard,
         options.batch_tokens,
+        decided=bool(options.tables),
     )
     if options.out is None:
         return _tell(checkpoint, part, options)
@@ -201,12 +229,14 @@ def _merge(options: argparse.Namespace) -> int:
 
 def _tell(checkpoint: str, part: Part, options: argparse.Namespace) -> int:
     """Print a measurement, and write its tables where that is asked for."""
+    from maxact.compare.sides import ABOUT, about_tables
     from maxact.shards import tables_of
     from maxact.single import nonfinite_total, to_json, to_text
 
     measurement = tables_of(part)
     if options.tables:
         measurement.write(options.tables)
+        (options.tables / ABOUT).write_text(about_tables(part.about), encoding="utf-8")
     print(to_json(checkpoint, measurement) if options.json else to_text(checkpoint, measurement))
     count = nonfinite_total(measurement)
     if count:
@@ -288,6 +318,16 @@ def _replay(options: argparse.Namespace) -> int:
     found = replay(study, options.checkpoint, options.site, Store(_store(options.store)))
     print(found.to_json() if options.json else found.to_text())
     return 0 if found.same == found.sites else DIFFERS
+
+
+def _compare(options: argparse.Namespace) -> int:
+    from maxact.compare.report import compare, to_json, to_text
+    from maxact.compare.sites import parse_tolerances
+
+    tolerances = parse_tolerances(options.tolerance)
+    found = compare(options.a, options.b, options.store, tolerances, options.all_sites)
+    print(to_json(found) if options.json else to_text(found))
+    return DIFFERS if found.differs else 0
 
 
 def _scales(options: argparse.Namespace) -> int:

@@ -39,6 +39,7 @@ def measure_source(
     device: str = "cpu",
     shard: Shard | None = None,
     batch_tokens: int | None = None,
+    decided: bool = False,
 ) -> tuple[str, Part]:
     """Measure a checkpoint on the samples of a file.
 
@@ -50,6 +51,7 @@ def measure_source(
         dtype, attention, device: as in `load_model`.
         shard: which of the samples are run; all without it.
         batch_tokens: as in `observe`.
+        decided: whether the part says all that decides it (`deciding`), as a shard's does; this reads all weights once more.
 
     Returns:
         The checkpoint's name, of the hub with its commit, and what was seen, with the text of its tokens; all samples are
@@ -70,8 +72,8 @@ def measure_source(
         samples = [Sample(number, "rest", tuple(ids)) for number, ids in enumerate(lines)]
         model = load_model(folder, dtype=dtype, attention=attention, device=device)
         vocabulary = token_texts(tokenizer, {token for line in lines for token in line}) if tokenizer.exists() else None
-        about = deciding(name, folder, attention, device, len(samples)) if shard else None
         chosen = shard.of(len(samples)) if shard else None
+        about = deciding(name, folder, attention, device, len(samples)) if shard or decided else None
         everything = list(COMPONENTS)
         part = observe(
             model, samples, everything, vocabulary, batch_tokens=batch_tokens, about=about, chosen=chosen

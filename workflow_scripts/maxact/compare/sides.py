@@ -1,0 +1,229 @@
+"""Open a measurement that is to be compared: from a study in the store, from a manifest, or from a folder of tables.
+
+Tables are those of `maxact/measurement.py`. `sites` must be there; others, and any value, may be missing.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from maxact.errors import UserError
+from maxact.measurement import SCHEMAS, read_table
+from maxact.store.objects import Manifest, Store
+from maxact.study import load_study
+from maxact.study.mistakes import meant
+
+ABOUT = "about.json"
+"""Beside the tables that `maxact measure --tables` writes: what was measured, and how."""
+
+SETTINGS = (
+    *("weights", "corpus", "tokens", "special tokens", "dtype", "attention"),
+    *("batch tokens", "device", "torch", "transformers", "measuring code"),
+)
+"""What decides a measurement, in the order in which differences are told."""
+
+TABLES = ("sites", "samples", "histograms")
+
+
+@dataclass(frozen=True)
+class Side:
+    """One of the two measurements.
+
+    Attributes:
+        name: as the user gave it.
+        checkpoint: what it is of.
+        planted: whether that is a planted checkpoint.
+        files: table -> file, of those of `TABLES` that there are.
+        tokens: the `tokens.parquet` that was measured; None where it is not known or not there.
+        settings: of `SETTINGS`, those that are known.
+    """
+
+    name: str
+    checkpoint: str
+    planted: bool
+    files: Mapping[str, Path]
+    tokens: Path | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    def sites(self) -> pd.DataFrame:
+        """The table `sites`.
+
+        Raises:
+            UserError: it is of another version of this software, or cannot be read.
+        """
+        return self.table("sites")
+
+    def table(self, name: str) -> pd.DataFrame:
+        """A table that the side has.
+
+        Raises:
+            UserError: it is of another version of this software, or cannot be read.
+        """
+        try:
+            frame = read_table(self.files[name])
+        except (OSError, ValueError) as error:  # what pyarrow raises is either
+            raise UserError(
+                f"{self.name}: {name}.parquet cannot be read ({error.__class__.__name__}); write it again"
+            ) from None
+        absent = [column for column in SCHEMAS[name].names if column not in frame.columns]
+        if absent:
+            raise UserError(
+                f"{self.name}: {name}.parquet has no column {absent[0]}, so another version of maxact wrote it; measure again "
+                "with this one"
+            )
+        return frame
+
+
+def open_side(name: str, root: Path) -> Side:
+    """A measurement by what the user calls it: STUDY.yaml:CHECKPOINT, a manifest, or a folder of tables.
+
+    Args:
+        root: the store in which measurements of studies are.
+
+    Raises:
+        UserError: there is none, or not whole.
+    """
+    path = Path(name)
+    if path.is_dir():
+        return _of_folder(name, path)
+    if path.suffix == ".json":
+        return _of_manifest(name, path)
+    study, colon, checkpoint = name.rpartition(":")
+    if not colon or Path(study).suffix not in (".yaml", ".yml"):
+        raise UserError(f"{name}: no such folder; give a folder of tables, a manifest, or STUDY.yaml:CHECKPOINT")
+    return _of_manifest(name, _manifest_of(study, checkpoint, root))
+
+
+def _manifest_of(file: str, checkpoint: str, root: Path) -> Path:
+    study = load_study(Path(file))
+    known = [item.name for item in study.checkpoints]
+    if checkpoint not in known:
+        hint = meant(checkpoint, known) or f"; it has {', '.join(known)}"
+        raise UserError(f"{checkpoint}: not a checkpoint of the study {study.study!r}{hint}")
+    path = root / study.study / "measure" / f"{checkpoint}.json"
+    if not path.exists():
+        raise UserError(
+            f"{path}: {checkpoint} is not measured yet; run snakemake --configfile {file} first, or say --store"
+        )
+    return path
+
+
+def _of_manifest(name: str, path: Path) -> Side:
+    try:
+        manifest = Manifest.read(path)
+    except OSError:
+        raise UserError(f"{path}: no such file; give artifacts/STUDY/measure/CHECKPOINT.json") from None
+    except (ValueError, KeyError, TypeError):
+        raise UserError(f"{path}: not a manifest; give artifacts/STUDY/measure/CHECKPOINT.json") from None
+    if "unavailable" in manifest.summary:
+        raise UserError(f"{name}: was not available ({manifest.summary['unavailable']}), so nothing is measured")
+    if "sites.parquet" not in manifest.objects:
+        raise UserError(
+            f"{path}: not of a measurement but of the stage {manifest.stage!r}; give artifacts/STUDY/measure/CHECKPOINT.json"
+        )
+    store = Store(path.resolve().parents[2])
+    files = {}
+    for table in TABLES:
+        item = manifest.objects.get(f"{table}.parquet")
+        if item is not None:
+            if not store.is_whole(item):
+                raise UserError(
+                    f"{store.path(item)}: {table}.parquet of {name} is missing or damaged; run the study again, or import an "
+                    "archive that was exported --with-measurements"
+                )
+            files[table] = store.path(item)
+    above = _above(manifest, store)
+    checkpoint = above.get("checkpoint")
+    planted = checkpoint is not None and bool(checkpoint.summary.get("planted"))
+    return Side(name, manifest.name, planted, files, _tokens(above, store), _settings(manifest, above))
+
+
+def _above(manifest: Manifest, store: Store) -> dict[str, Manifest]:
+    """What a measurement was made from, as far as the store knows; and what its tokens were: `corpus`."""
+    found: dict[str, Manifest] = {}
+    record = store.action(manifest.key) or {"inputs": {}}
+    for source, key in record["inputs"].items():
+        made = store.action(key)
+        if made is not None:
+            found[source] = Manifest.from_fields(
+                {part: made[part] for part in ("stage", "name", "key", "recipe", "objects", "summary")}
+            )
+            corpus = store.action(made["inputs"].get("corpus", "")) if source == "tokens" else None
+            if corpus is not None:
+                fields = {part: corpus[part] for part in ("stage", "name", "key", "recipe", "objects", "summary")}
+                found["corpus"] = Manifest.from_fields(fields)
+    return found
+
+
+def _tokens(above: Mapping[str, Manifest], store: Store) -> Path | None:
+    item = above["tokens"].objects.get("tokens.parquet") if "tokens" in above else None
+    return store.path(item) if item is not None and store.is_whole(item) else None
+
+
+def _settings(manifest: Manifest, above: Mapping[str, Manifest]) -> dict[str, Any]:
+    recipe = manifest.recipe
+    parameters, packages = recipe["parameters"], recipe.get("packages", {})
+    told: dict[str, Any] = {
+        "dtype": parameters.get("dtype"),
+        "attention": manifest.summary.get("attention"),
+        "batch tokens": manifest.summary.get("batch_tokens") or "one sample a pass",
+        "device": parameters.get("device", "cpu"),
+        "torch": packages.get("torch"),
+        "transformers": packages.get("transformers"),
+        "measuring code": recipe.get("code"),
+    }
+    if "checkpoint" in above:
+        weights = {
+            name: item.sha256 for name, item in above["checkpoint"].objects.items() if name.endswith(".safetensors")
+        }
+        told["weights"] = " ".join(digest for _, digest in sorted(weights.items()))
+    if "tokens" in above:
+        told["tokens"] = above["tokens"].objects["tokens.parquet"].sha256
+        told["special tokens"] = above["tokens"].summary.get("special_tokens")
+    if "corpus" in above:
+        told["corpus"] = above["corpus"].objects["samples.parquet"].sha256
+    return {name: value for name, value in told.items() if value is not None}
+
+
+def _of_folder(name: str, folder: Path) -> Side:
+    files = {table: folder / f"{table}.parquet" for table in TABLES if (folder / f"{table}.parquet").is_file()}
+    if "sites" not in files:
+        raise UserError(f"{folder}: has no sites.parquet; give a folder that `maxact measure --tables` has written")
+    try:
+        about = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
+        checkpoint = str(about.get("checkpoint", folder.name))
+    except FileNotFoundError:
+        about, checkpoint = {}, folder.resolve().name
+    except (ValueError, AttributeError):
+        raise UserError(
+            f"{folder / ABOUT}: not what `maxact measure --tables` writes; write the folder again"
+        ) from None
+    settings = {setting: about[setting] for setting in SETTINGS if about.get(setting) is not None}
+    return Side(name, checkpoint, bool(about.get("planted")), files, None, settings)
+
+
+def about_tables(about: Mapping[str, Any]) -> str:
+    """The text of `ABOUT` for a measurement outside a study: of `SETTINGS` those that its parts have in common.
+
+    Args:
+        about: of its part (`measure/parts.py`).
+    """
+    told = {
+        "checkpoint": about["checkpoint"],
+        "weights": about["weights"],
+        "tokens": about["samples"],
+        "dtype": about["dtype"].removeprefix("torch."),
+        "attention": about["attention"],
+        "batch tokens": about["batch_tokens"] or "one sample a pass",
+        "device": about["device"],
+        "torch": about["torch"],
+        "transformers": about["transformers"],
+        "measuring code": about["code"],
+    }
+    return json.dumps(told, indent=2, ensure_ascii=False) + "\n"
