@@ -1,4 +1,4 @@
-"""How long the stage `quantize` takes: every component of a checkpoint of 64 layers, all formats and policies.
+"""How long the stage `quantize` takes: every component of a checkpoint of 64 layers, as the pocket study asks.
 
     python benchmarks/quantize_histograms.py [--sites N]
 
@@ -9,6 +9,7 @@ given for all as well.
 from __future__ import annotations
 
 import argparse
+import itertools
 import time
 from pathlib import Path
 
@@ -16,7 +17,7 @@ import numpy as np
 from measurement_size import drawn, sites_of
 
 from maxact.measure.tables import tables
-from maxact.quantize.stage import site_errors
+from maxact.quantize.stage import site_bits, site_curves, site_errors, sixteen_bits, splits_of
 from maxact.sites.components import COMPONENTS
 from maxact.study import load_study
 
@@ -31,13 +32,22 @@ def main() -> None:
     every = [site for site in sites_of(list(COMPONENTS)) if site.place is not None]
     some = every[: options.sites]
     measured = tables(some, {site.number: drawn(rng, site, 384, 4096) for site in some}, {})
-    site_errors(measured.sites[:1], measured.histograms, quantize.formats, quantize.policies)  # compiles
-    began = time.perf_counter()
-    rows = site_errors(measured.sites, measured.histograms, quantize.formats, quantize.policies)
-    seconds = time.perf_counter() - began
+    sites, split = sixteen_bits(measured.sites), splits_of(measured.histograms)
+    site_errors(sites[:1], split, quantize.formats, quantize.policies)  # compiles
+    times = [time.perf_counter()]
+    errors = site_errors(sites, split, quantize.formats, quantize.policies)
+    times.append(time.perf_counter())
+    site_bits(sites, split, quantize.sqnr_targets)
+    times.append(time.perf_counter())
+    site_curves(sites, split, errors, quantize.formats)
+    times.append(time.perf_counter())
+    of_errors, of_bits, of_curves = (later - earlier for earlier, later in itertools.pairwise(times))
     codes = len(measured.histograms) / len(some) / 3
-    print(f"{len(some)} sites, {codes:,.0f} codes a split, {len(rows)} rows: {seconds:.1f} s")
-    print(f"for all {len(every)} sites of 64 layers: {seconds / len(some) * len(every):.0f} s")
+    print(
+        f"{len(some)} sites, {codes:,.0f} codes a split: errors {of_errors:.1f} s, bits {of_bits:.1f} s, curves {of_curves:.1f} s"
+    )
+    seconds = (of_errors + of_bits) / len(some) * len(every) + of_curves
+    print(f"for all {len(every)} sites of 64 layers: {seconds:.0f} s")
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ rule measure:
 
 
 rule quantize:
-    """Compute INT-8 reconstruction errors at every 16-bit site, from the stored histograms."""
+    """Compute what every 16-bit site loses in each format, and how many bits it needs, from the stored histograms."""
     input:
         key=key("quantize"),
         measure=manifest("measure"),

@@ -66,6 +66,14 @@ MISTAKES: dict[str, tuple[Callable[[dict[str, Any]], Any], list[str]]] = {
         lambda s: s["quantize"].update(policies=["percentile"]),
         ["quantize.policies", "'percentile'", "entropy"],
     ),
+    "target twice": (
+        lambda s: s["quantize"].update(sqnr_targets=[20, 20.0]),
+        ["quantize.sqnr_targets", "a target is named twice"],
+    ),
+    "target of nothing": (
+        lambda s: s["quantize"].update(sqnr_targets=[0]),
+        ["quantize.sqnr_targets", "greater than 0"],
+    ),
     "duplicate checkpoint": (lambda s: s["checkpoints"].append(s["checkpoints"][0]), ["named twice"]),
     "unknown family": (lambda s: s["checkpoints"][0].update(family="smolm2"), ["family", "did you mean 'smollm2'"]),
     "name of a folder of the store": (lambda s: s.update(study="objects"), ["study", "folder of the store"]),

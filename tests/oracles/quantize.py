@@ -167,3 +167,20 @@ def errors_between(made: Tensor, x: Tensor) -> dict[str, float | None]:
         "relative_rmse": math.sqrt(mse / power) if power else None,
         "sqnr_db": 10 * math.log10(power / mse) if mse and power else None,
     }
+
+
+def decibels(calibration: Sequence[Tensor], evaluation: Sequence[Tensor], policy: str, format: str) -> float:
+    """The SQNR; infinite where a tensor that is not all zeros is reconstructed exactly, NaN where it is not defined."""
+    found = quantization_errors(calibration, evaluation, policy, format)
+    if not found["threshold"] or found["relative_rmse"] is None:
+        return math.nan
+    return math.inf if found["rmse"] == 0 else float(found["sqnr_db"] or math.nan)
+
+
+def bits_needed(
+    calibration: Sequence[Tensor], evaluation: Sequence[Tensor], policy: str, target: float
+) -> tuple[int | None, float]:
+    """The fewest bits such that they and all wider integers, up to 16 bits, reach the target, and what they reach."""
+    reached = {bits: decibels(calibration, evaluation, policy, f"int{bits}") for bits in range(2, 17)}
+    enough = [bits for bits in reached if all(reached[wider] >= target for wider in range(bits, 17))]
+    return (min(enough), reached[min(enough)]) if enough else (None, reached[16])

@@ -13,7 +13,7 @@ from oracles.quantize import quantization_errors
 from torch import Tensor
 
 from maxact.measurement import SCHEMAS
-from maxact.quantize.stage import SCHEMA, site_errors
+from maxact.quantize.stage import SCHEMA, site_errors, sixteen_bits, splits_of
 
 Splits = Mapping[str, Sequence[Tensor]]
 """Tensors of one site by the name of their split."""
@@ -42,7 +42,8 @@ def errors_of(
     sites: pd.DataFrame, histograms: pd.DataFrame, formats: Sequence[str], policies: Sequence[str]
 ) -> pd.DataFrame:
     """The table of errors, as a data frame."""
-    return pd.DataFrame(site_errors(sites, histograms, formats, policies), columns=SCHEMA.names)
+    found = site_errors(sixteen_bits(sites), splits_of(histograms), formats, policies)
+    return pd.DataFrame(found, columns=SCHEMA.names)
 
 
 def outputs_of(model: torch.nn.Module, names: list[str], samples: torch.Tensor) -> dict[str, list[torch.Tensor]]:

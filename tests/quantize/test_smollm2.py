@@ -9,7 +9,7 @@ from quantize.measured import assert_rows_agree, outputs_of
 
 from maxact.checkpoints.load import load_model
 from maxact.measure.run import Sample, measure
-from maxact.quantize.stage import SCHEMA, site_errors
+from maxact.quantize.stage import SCHEMA, site_errors, sixteen_bits, splits_of
 
 POLICIES = ["max", "quantile_0.999"]
 SAMPLES = {"calibration": [1, 504, 3575, 314, 253, 6330, 28], "evaluation": [1, 19556, 28, 905, 17, 198, 504, 2]}
@@ -20,7 +20,7 @@ def test_errors_of_the_stored_measurement_equal_direct_ones_at_every_site(smollm
     model = load_model(smollm2)
     samples = [Sample(number, split, tuple(ids)) for number, (split, ids) in enumerate(SAMPLES.items())]
     found = measure(model, samples, [*MODULES, "embedding", "final_norm"])
-    rows = site_errors(found.sites, found.histograms, ["int8"], POLICIES)
+    rows = site_errors(sixteen_bits(found.sites), splits_of(found.histograms), ["int8"], POLICIES)
 
     layers = range(model.config.num_hidden_layers)
     names = {(part, layer): f"layers.{layer}.{name}".rstrip(".") for part, name in MODULES.items() for layer in layers}

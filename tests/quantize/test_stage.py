@@ -11,7 +11,7 @@ import torch
 from quantize.measured import assert_same_as_direct, outputs_of, tables
 
 from maxact.measurement import SCHEMAS, Measurement
-from maxact.quantize.stage import SCHEMA, compute
+from maxact.quantize.stage import BITS, CURVES, SCHEMA, compute
 from maxact.store.job import Job
 from maxact.store.objects import Manifest, Store
 
@@ -25,7 +25,7 @@ def job_on(measurement: Measurement, folder: Path) -> Job:
     manifest = Manifest("measure", "toy", "0" * 64, {}, objects, {})
     scratch = folder / "scratch"
     scratch.mkdir()
-    parameters = {"formats": ["int8"], "policies": POLICIES}
+    parameters = {"formats": ["int8"], "policies": POLICIES, "sqnr_targets": [20.0, 200.0]}
     uses = {"measure": ("sites.parquet", "histograms.parquet")}
     return Job("quantize", "toy", parameters, {"measure": manifest}, uses, store, scratch)
 
@@ -51,6 +51,11 @@ def test_errors_are_stored_by_site_and_policy(tmp_path: Path) -> None:
     assert stored["policy"].to_pylist() == POLICIES * 3
     assert stored["layer"].to_pylist() == [0, 0, 1, 1, None, None]
     assert product.summary == {"sites": 3}
+    bits = pq.read_table(product.files["bits.parquet"])
+    assert bits.schema.equals(BITS)
+    assert bits["target_db"].to_pylist() == [20.0, 200.0] * 6
+    assert bits["bits"].is_null().to_pylist() == [False, True] * 6
+    assert pq.read_schema(product.files["curves.parquet"]).equals(CURVES)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])

@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 
 from maxact.measurement import SCHEMAS, TOKEN_CLASSES
-from maxact.quantize.stage import SCHEMA
+from maxact.quantize.curves import PEAK
+from maxact.quantize.stage import BITS, CURVES, SCHEMA
 from maxact.results.tables import Member
 from maxact.results.witnesses import component_witnesses
 from maxact.witness import Witness
@@ -61,6 +62,36 @@ def errors_of(sites: pd.DataFrame) -> pd.DataFrame:
             row |= {"mae": error, "rmse": error, "relative_mae": error, "relative_rmse": error}
             rows.append(row | {"sqnr_db": -20 * np.log10(error), "clip_rate": 0.0 if policy == "max" else 0.001})
     return pd.DataFrame(rows, columns=SCHEMA.names).astype({"layer": "Int16"})
+
+
+def bits_of(sites: pd.DataFrame, targets: tuple[float, ...] = (20.0, 40.0)) -> pd.DataFrame:
+    """`bits.parquet` that goes with such sites: a bit for each factor of two of the peak; 16 are not enough for the largest."""
+    rows = []
+    for site in sites.to_dict("records"):
+        for policy in ("max", "mse"):
+            for target in targets:
+                bits = (
+                    2 + int(target / 6) + int(np.log2(max(site["peak"], 1.0)) / 2)
+                    if site["peak"] == site["peak"]
+                    else 99
+                )
+                row = {key: site[key] for key in ("site", "component", "layer")}
+                row |= {"policy": policy, "target_db": target, "bits": bits if bits <= 16 else None}
+                rows.append(row | {"sqnr_db": target if site["peak"] == site["peak"] else np.nan})
+    return pd.DataFrame(rows, columns=BITS.names).astype({"layer": "Int16", "bits": "Int8"})
+
+
+def curves_of(sites: pd.DataFrame) -> pd.DataFrame:
+    """`curves.parquet` that goes with such sites: at the peak of the residual stream, highest at half of the peak."""
+    known = sites[(sites.component == "residual") & sites.peak.notna()]
+    rows = []
+    for site in known.nlargest(1, "peak").to_dict("records"):
+        for format in ("int8", "fp8_e4m3"):
+            for step in range(-8, 80):
+                named = {key: site[key] for key in ("site", "component", "layer")}
+                named |= {"reason": PEAK, "format": format, "threshold": site["peak"] * 2 ** (-step / 8)}
+                rows.append(named | {"sqnr_db": 30 - abs(step - 8) / 2, "clip_rate": 0.0 if step <= 0 else 0.01})
+    return pd.DataFrame(rows, columns=CURVES.names).astype({"layer": "Int16"})
 
 
 def top_of(sites: pd.DataFrame, token: str | None, token_id: int) -> pd.DataFrame:
@@ -176,7 +207,18 @@ def real(token: str | None = "<|im_start|>", name: str = "SmolLM2-135M-Instruct"
     headline = headline_of(sites)
     top = top_of(sites, token, 1)
     return Member(
-        name, "smollm2", summary, headline, sites, top, errors_of(sites), check, tokens, **seen(headline, sites)
+        name,
+        "smollm2",
+        summary,
+        headline,
+        sites,
+        top,
+        errors_of(sites),
+        bits_of(sites),
+        curves_of(sites),
+        check,
+        tokens,
+        **seen(headline, sites),
     )
 
 
@@ -202,7 +244,20 @@ def planted(
     top = top_of(sites, "<repo_name>", 3)
     headline = headline_of(sites)
     experts = seen(headline, sites, 4 if model_type == "qwen3_moe" else 0)
-    return Member(name, name, summary, headline, sites, top, errors_of(sites), None, tokens, **experts)
+    return Member(
+        name,
+        name,
+        summary,
+        headline,
+        sites,
+        top,
+        errors_of(sites),
+        bits_of(sites),
+        curves_of(sites),
+        None,
+        tokens,
+        **experts,
+    )
 
 
 def moe() -> Member:
@@ -222,7 +277,8 @@ def many(count: int = 27) -> list[Member]:
         summary = {**member.summary, "ancestry": "as released"}
         headline = headline_of(sites)
         member = replace(member, summary=summary, sites=sites, headline=headline, **seen(headline, sites))
-        found.append(replace(member, top=top_of(sites, "the", 1), errors=errors_of(sites)))
+        quantized = {"errors": errors_of(sites), "bits": bits_of(sites), "curves": curves_of(sites)}
+        found.append(replace(member, top=top_of(sites, "the", 1), **quantized))
     return found
 
 
@@ -236,5 +292,8 @@ def nothing_finite(name: str = "broken") -> Member:
     errors = member.errors.copy()
     errors[["threshold", "mae", "rmse", "relative_mae", "relative_rmse", "sqnr_db", "clip_rate"]] = np.nan
     headline = {"M": None, "M_with_gate": None, "attention": "sdpa", "nonfinite": 12345}
-    member = replace(member, sites=sites, errors=errors, top=member.top.iloc[:0], headline=headline)
+    member = replace(
+        member, sites=sites, errors=errors, bits=bits_of(sites), curves=curves_of(sites), top=member.top.iloc[:0]
+    )
+    member = replace(member, headline=headline)
     return replace(member, **seen(headline, sites))

@@ -43,7 +43,18 @@ def checkpoint(
     headline = {"M": None if M is None else {"value": M}}
     none = pd.DataFrame()
     return Member(
-        name, family, {"planted": is_planted}, headline, sites, none, pd.DataFrame(rows), None, {}, *[none] * 4
+        name,
+        family,
+        {"planted": is_planted},
+        headline,
+        sites,
+        none,
+        pd.DataFrame(rows),
+        none,
+        none,
+        None,
+        {},
+        *[none] * 4,
     )
 
 

@@ -15,7 +15,7 @@ from tokenizers import Tokenizer, models
 
 from maxact.figures.registry import FIGURES
 from maxact.measurement import SCHEMAS
-from maxact.quantize.stage import SCHEMA
+from maxact.quantize.stage import BITS, CURVES, SCHEMA
 from maxact.results.registry import SUFFIXES, TABLES
 from maxact.results.stage import compute
 from maxact.results.tables import Member
@@ -48,7 +48,8 @@ def job_on(members: list[Member], folder: Path) -> Job:
         put("checkpoint", member.name, dict(member.summary), {})
         put("tokens", member.family, dict(member.tokens), {"tokens": (tokens_of(member), TOKENS)})
         put("measure", member.name, dict(member.headline), {**tables, **seen_by(member)})
-        put("quantize", member.name, {}, {"errors": (member.errors, SCHEMA)})
+        quantized = {"errors": (member.errors, SCHEMA), "bits": (member.bits, BITS), "curves": (member.curves, CURVES)}
+        put("quantize", member.name, {}, quantized)
         if member.check:
             put("loading_check", member.name, dict(member.check), {})
     scratch = folder / "scratch"

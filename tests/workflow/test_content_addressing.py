@@ -87,6 +87,16 @@ def test_bits_recompute_quantization_and_what_shows_it(workspace: Workspace) -> 
     assert run.forward_passes == 0
 
 
+def test_targets_of_sqnr_recompute_quantization_and_the_tables_alone(workspace: Workspace) -> None:
+    table = workspace.folder / "reports/small/tables/bits_needed.csv"
+    before = table.read_text()
+    workspace.study["quantize"]["sqnr_targets"] = [10]
+    run = workspace.snakemake()
+    assert stages(run) == {"quantize", "results"}
+    assert run.forward_passes == 0
+    assert table.read_text() != before
+
+
 def test_a_change_and_back_recomputes_nothing(workspace: Workspace) -> None:
     table = workspace.folder / "reports/small/tables/int8.csv"
     before, formats = table.read_bytes(), workspace.study["quantize"]["formats"]

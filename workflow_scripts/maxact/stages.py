@@ -70,7 +70,7 @@ STAGES: dict[str, Stage] = {
                 *(f"{table}.parquet" for table in ("sites", "top", "samples", "classes", "experts")),
                 "summary",
             ),
-            "quantize": ("errors.parquet",),
+            "quantize": ("errors.parquet", "bits.parquet", "curves.parquet"),
         },
     ),
     "figures": Stage("maxact.figures.stage", {}, ("matplotlib",)),

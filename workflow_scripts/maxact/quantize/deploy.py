@@ -19,8 +19,9 @@ from maxact.measurement import SCHEMAS, read_table
 from maxact.quantize.export import Choice, Scales, scales_of
 from maxact.quantize.formats import is_policy
 from maxact.quantize.scale_files import PLANTED, refuse_taken, write
+from maxact.quantize.tensors import LINEAR_INPUTS
 from maxact.quantize.weights import Weights
-from maxact.quantize.wiring import CACHED, INPUTS, wiring
+from maxact.quantize.wiring import CACHED, wiring
 from maxact.remeasure import Stored, hold_study, stored
 from maxact.store.objects import Manifest, Store
 from maxact.store.run import WEIGHTS, drop, whole
@@ -28,7 +29,7 @@ from maxact.study import Study, load_study
 from maxact.study.mistakes import meant
 
 TABLES = ("sites.parquet", "histograms.parquet", "channels.parquet")
-WANTED = (*INPUTS, *CACHED)
+WANTED = (*LINEAR_INPUTS, *CACHED)
 
 
 @dataclass(frozen=True)

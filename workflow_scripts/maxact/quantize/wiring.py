@@ -15,10 +15,10 @@ from torch import nn
 
 from maxact.errors import UserError
 from maxact.quantize.skeleton import Names, skeleton
+from maxact.quantize.tensors import LINEAR_INPUTS
 from maxact.quantize.traced import Traced
 from maxact.sites.find import Site, decoder_of, find_sites
 
-INPUTS = ("attention_input", "attention_context", "mlp_input", "down_input")
 CACHED = {"key": "k_scale", "value": "v_scale"}
 COMPRESSED = "its attention caches keys and values compressed into one, not as they are measured"
 
@@ -45,7 +45,7 @@ class Fed:
 
 
 def wiring(folder: Path, tensors: Collection[str]) -> list[Fed]:
-    """Every site of `INPUTS` and `CACHED`, in forward order.
+    """Every site of `LINEAR_INPUTS` and `CACHED`, in forward order.
 
     Args:
         folder: has config.json.
@@ -57,8 +57,8 @@ def wiring(folder: Path, tensors: Collection[str]) -> list[Fed]:
     try:
         model = skeleton(folder)
         decoder = decoder_of(model)
-        sites = find_sites(decoder, {*INPUTS, *CACHED, "router_logits"})
-        traced = Traced(decoder, [site for site in sites if site.component in INPUTS])
+        sites = find_sites(decoder, {*LINEAR_INPUTS, *CACHED, "router_logits"})
+        traced = Traced(decoder, [site for site in sites if site.component in LINEAR_INPUTS])
     except UserError:
         raise
     except Exception as error:  # transformers has no common class for what it cannot do
@@ -73,7 +73,7 @@ def wiring(folder: Path, tensors: Collection[str]) -> list[Fed]:
             found.append(_unknown(site, f"not applicable: {site.reason}"))
         elif site.component in CACHED:
             found.append(_unknown(site, COMPRESSED) if compressed else _cached(site, names))
-        elif site.component in INPUTS:
+        elif site.component in LINEAR_INPUTS:
             found.append(_fed(site, traced, names, routers))
     return found
 

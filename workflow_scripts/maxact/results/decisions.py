@@ -10,15 +10,9 @@ import numpy as np
 import pandas as pd
 
 from maxact.quantize.formats import FORMATS
+from maxact.quantize.tensors import TENSORS
 from maxact.results.frames import MARK_TYPES, typed
 from maxact.results.tables import Member, in_order, marks, site_name
-
-TENSORS = {
-    "inputs of linear layers": ("attention_input", "attention_context", "mlp_input", "down_input"),
-    "KV cache": ("key", "value"),
-    "residual stream": ("residual",),
-}
-"""Kinds of tensors: W8A8 quantizes the first, the cache the second; the third is what the paper looks at."""
 
 _COLUMNS = {
     **MARK_TYPES,

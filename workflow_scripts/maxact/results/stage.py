@@ -12,12 +12,14 @@ import pyarrow.parquet as pq
 
 from maxact.measurement import read_table
 from maxact.results import (
+    bits_needed,
     comparisons,
     components,
     decisions,
     emergence,
     error_link,
     experts,
+    headroom,
     how_sure,
     int8_vs_m,
     massive,
@@ -82,6 +84,8 @@ def shown(members: Sequence[Member], questions: Questions, absent: Mapping[str, 
         "int8_vs_M": int8_vs_m.int8_vs_M(members),
         "error_link": error_link.error_link(members),
         "decisions": decisions.decisions(members),
+        "bits_needed": bits_needed.bits_needed(members),
+        "headroom": headroom.headroom(members),
     }
 
 
@@ -120,7 +124,10 @@ def _member(job: Job, name: str, family: str, role: str) -> Member:
         headline=job.inputs[measured].summary,
         sites=sites,
         top=read_table(job.path(measured, "top.parquet")),
-        errors=pd.read_parquet(job.path(f"quantize/{name}", "errors.parquet")),
+        **{
+            table: pd.read_parquet(job.path(f"quantize/{name}", f"{table}.parquet"))
+            for table in ("errors", "bits", "curves")
+        },
         check=json.loads(job.path(check, "perplexity.json").read_text(encoding="utf-8"))
         if check in job.inputs
         else None,

@@ -25,7 +25,7 @@ class Member:
     Attributes:
         summary: of the checkpoint: model_type, layers, planted, ancestry, licence, peak and marker if planted, ...
         headline: M and M_with_gate with their places, and the count of non-finite values.
-        sites, top, errors: the tables of measurement and quantization.
+        sites, top, errors, bits, curves: the tables of measurement and quantization.
         check: perplexity, tokens and ceiling of the loading check; None for a planted checkpoint.
         tokens: summary of the tokens it was measured on.
         samples, classes: the largest |x| of each sample and class of tokens, over the sites of M (`samples.py`).
@@ -41,6 +41,8 @@ class Member:
     sites: pd.DataFrame
     top: pd.DataFrame
     errors: pd.DataFrame
+    bits: pd.DataFrame
+    curves: pd.DataFrame
     check: Mapping[str, Any] | None
     tokens: Mapping[str, Any]
     samples: pd.DataFrame

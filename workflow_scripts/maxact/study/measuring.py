@@ -58,6 +58,8 @@ class Quantize(Section):
     policies: Annotated[list[str], Field(min_length=1)]
     """`max`, `mse`, `entropy`, or `quantile_0.999`: the clipping threshold is that quantile of |x| on the calibration
     split (`maxact/quantize/policies.py`)."""
+    sqnr_targets: list[Annotated[float, Field(gt=0, le=100)]] = []
+    """In dB: the bits that every site needs for each are computed (`maxact/quantize/widths.py`)."""
 
     @field_validator("formats")
     @classmethod
@@ -77,8 +79,13 @@ class Quantize(Section):
                 raise ValueError(f"unknown policy {name!r}; known: {', '.join(POLICIES)}, quantile_0.<digits>")
         return _once(given, "a policy")
 
+    @field_validator("sqnr_targets")
+    @classmethod
+    def rising_targets(cls, given: list[float]) -> list[float]:
+        return sorted(_once(given, "a target"))
 
-def _once(given: list[str], what: str) -> list[str]:
+
+def _once(given: list[Any], what: str) -> list[Any]:
     if len(set(given)) < len(given):
         raise ValueError(f"{what} is named twice")
     return given
