@@ -12,6 +12,8 @@ rule weights:
         log_file("checkpoint"),
     conda:
         ENVIRONMENT
+    resources:
+        **resources_of("checkpoint"),
     params:
         stage="checkpoint",
     script:
@@ -32,6 +34,6 @@ rule loading_check:
         ENVIRONMENT
     threads: THREADS
     resources:
-        gpu=gpus_of_checkpoint,
+        **resources_of("loading_check"),
     script:
         SCRIPT

@@ -6,6 +6,8 @@ import yaml
 from snakemake.exceptions import WorkflowError
 
 from maxact.errors import UserError
+from maxact.needs.jobs import TOKENS
+from maxact.needs.lookup import Lookup
 from maxact.recipes import write_stamps
 from maxact.store.objects import write_if_changed
 from maxact.study import validate_study
@@ -19,6 +21,7 @@ if not workflow.overwrite_configfiles:
 CONFIGURATION = [Path(file) for file in workflow.configfiles]
 try:
     STUDY = validate_study(config, CONFIGURATION)
+    NEEDS = Lookup(STUDY, Path("artifacts"))
     ARTIFACTS = Path("artifacts", STUDY.study)
     REPORTS = Path("reports", STUDY.study)
     if workflow.is_main_process:
@@ -89,8 +92,18 @@ def loading_check_of(wildcards):
     return manifest("loading_check", wildcards.name) if wildcards.name in REAL else []
 
 
-def gpus_of_checkpoint(wildcards):
-    return STUDY.gpus(wildcards.name)
+def resources_of(stage, name=None):
+    """What a job of that stage asks for (`maxact plan` shows it); more when it is tried again. Nothing is recomputed for it."""
+
+    def asked(resource):
+        return lambda wildcards, attempt: NEEDS.of(
+            stage, name or wildcards.name
+        ).resources(attempt)[resource]
+
+    return {
+        resource: asked(resource)
+        for resource in ("gpu", "mem_mb", "runtime", "disk_mb")
+    }
 
 
 def checkpoint_of_variant(name):
@@ -108,10 +121,6 @@ def above_variant(stage):
     return lambda wildcards: manifest(stage, checkpoint_of_variant(wildcards.name))
 
 
-def gpus_of_variant(wildcards):
-    return STUDY.gpus(checkpoint_of_variant(wildcards.name))
-
-
 def variants_of_study(wildcards):
     names = [name for name, _, _ in variants(STUDY)]
     return [manifest("variant", f"{item}.{name}") for item in VARIED for name in names]
@@ -125,15 +134,11 @@ def gpus_of_run():
     """Devices of each job of this run that runs a model on them; none where another executor than the local one does."""
     if not workflow.local_exec or workflow.touch:
         return {}
+    # Not from job.resources, which Snakemake has cut down to what the run may use.
     needs = {
-        job.wildcards.name: STUDY.gpus(job.wildcards.name)
+        job.wildcards.name: NEEDS.of(job.rule.name, job.wildcards.name).gpus
         for job in workflow.dag.needrun_jobs()
-        if job.rule.name in ("loading_check", "measure")
-    }
-    needs |= {
-        job.wildcards.name: gpus_of_variant(job.wildcards)
-        for job in workflow.dag.needrun_jobs()
-        if job.rule.name == "variant"
+        if job.rule.name in TOKENS
     }
     return {name: number for name, number in needs.items() if number}
 

@@ -12,6 +12,8 @@ rule corpus:
         log_file("corpus", "corpus"),
     conda:
         ENVIRONMENT
+    resources:
+        **resources_of("corpus", "corpus"),
     script:
         SCRIPT
 
@@ -27,6 +29,8 @@ rule tokenizer:
         log_file("tokenizer"),
     conda:
         ENVIRONMENT
+    resources:
+        **resources_of("tokenizer"),
     script:
         SCRIPT
 
@@ -43,5 +47,7 @@ rule tokens:
         log_file("tokens"),
     conda:
         ENVIRONMENT
+    resources:
+        **resources_of("tokens"),
     script:
         SCRIPT

@@ -16,7 +16,7 @@ rule measure:
         ENVIRONMENT
     threads: THREADS
     resources:
-        gpu=gpus_of_checkpoint,
+        **resources_of("measure"),
     params:
         # The last rule that reads the weights.
         drop=[] if STUDY.keep_weights else ["checkpoint"],
@@ -35,5 +35,7 @@ rule quantize:
         log_file("quantize"),
     conda:
         ENVIRONMENT
+    resources:
+        **resources_of("quantize"),
     script:
         SCRIPT

@@ -38,6 +38,8 @@ rule results:
         log_file("results", "results"),
     conda:
         ENVIRONMENT
+    resources:
+        **resources_of("results", "results"),
     script:
         SCRIPT
 
@@ -58,6 +60,8 @@ for figure, entry in FIGURES.items():
             log_file("figures", figure),
         conda:
             ENVIRONMENT
+        resources:
+            **resources_of("figures", figure),
         params:
             stage="figures",
         script:
@@ -76,6 +80,8 @@ rule study_report:
         log_file("report", "report"),
     conda:
         ENVIRONMENT
+    resources:
+        **resources_of("report", "report"),
     params:
         python=sys.executable,
         snakefile=workflow.main_snakefile,

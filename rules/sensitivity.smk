@@ -17,7 +17,7 @@ rule variant:
         ENVIRONMENT
     threads: THREADS
     resources:
-        gpu=gpus_of_variant,
+        **resources_of("variant"),
     script:
         SCRIPT
 
@@ -38,5 +38,7 @@ rule sensitivity:
         log_file("sensitivity", "sensitivity"),
     conda:
         ENVIRONMENT
+    resources:
+        **resources_of("sensitivity", "sensitivity"),
     script:
         SCRIPT

@@ -107,10 +107,10 @@ class _Handler(BaseHTTPRequestHandler):
             return self._refuse(404, X_Error_Code="EntryNotFound")
         if file in self.hub.damaged:
             data = bytes([data[0] ^ 1]) + data[1:]
-        start = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range") or "")
+        start = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range") or "")
         if start and self.hub.ranges:
-            offset = int(start[1])
-            return self._send(data[offset:], 206, {"Content-Range": f"bytes {offset}-{len(data) - 1}/{len(data)}"})
+            offset, end = int(start[1]), min(int(start[2] or len(data)), len(data) - 1)
+            return self._send(data[offset : end + 1], 206, {"Content-Range": f"bytes {offset}-{end}/{len(data)}"})
         return self._send(data)
 
     def _token(self) -> str | None:

@@ -12,6 +12,7 @@ import yaml
 from hub.server import Hub
 from maxact.cli import main
 from maxact.study import load_study
+from maxact.study.hub import Hub as HubSource
 from maxact.study.pins import lock_file
 
 REPOSITORY = Path(__file__).parents[2]
@@ -220,3 +221,38 @@ def test_a_file_whose_name_cannot_be_pinned_is_refused_before_it_is_in_the_lock_
     hub.repository("owner/model-1B").commit(FILES | {"my code.py": b"1"}, branch="v1")
     assert "'my code.py', a name that cannot be pinned" in refused(capsys, study)
     assert not lock_file(study).exists()
+
+
+def test_the_size_of_a_checkpoint_is_pinned_from_headers_alone(
+    study: Path, commits: dict[str, str], hub: Hub, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = {"num_hidden_layers": 2, "hidden_size": 64, "num_attention_heads": 4, "vocab_size": 512}
+    header = json.dumps({"a": {"dtype": "BF16", "shape": [64, 512], "data_offsets": [0, 65536]}}).encode()
+    weights = len(header).to_bytes(8, "little") + header + bytes(65536)
+    files = FILES | {"config.json": json.dumps(config).encode(), "model.safetensors": weights}
+    hub.repository("owner/model-1B").commit(files, branch="v1")
+    for ranges in (True, False):
+        hub.ranges, before = ranges, hub.sent
+        assert main(["pin", "--again", str(study)]) == 0
+        shape = pinned(study)["models"]["owner/model-1B@v1"]["shape"]
+        assert (shape["parameters"], shape["layers"], shape["intermediate_size"]) == (64 * 512, 2, 256)
+        assert not ranges or hub.sent - before < 10_000
+    model = load_study(study).checkpoint("model-1B").source
+    assert isinstance(model, HubSource)
+    assert model.pin
+    assert model.pin.shape
+    assert "its size is not told" not in capsys.readouterr().err
+
+
+def test_a_lock_file_of_before_gets_sizes_and_keeps_its_commits(
+    study: Path, commits: dict[str, str], hub: Hub, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main(["pin", str(study)])
+    assert "checkpoints.model-1B: its size is not told" in capsys.readouterr().err
+    lock = pinned(study)
+    assert lock["models"]["owner/model-1B@v1"].pop("shape") is None
+    lock_file(study).write_text(json.dumps(lock), encoding="utf-8")
+    hub.repository("owner/model-1B").commit(FILES | {"config.json": b'{"a": 1}'}, branch="v1")
+    main(["pin", str(study)])
+    assert pinned(study)["models"]["owner/model-1B@v1"]["commit"] == commits["model"]
+    assert "shape" in pinned(study)["models"]["owner/model-1B@v1"]

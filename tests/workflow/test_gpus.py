@@ -48,7 +48,7 @@ def test_a_run_that_does_not_say_how_many_gpus_is_refused_before_its_first_job(o
 
 @pytest.mark.parametrize("provided", ["0", "1"])
 def test_a_job_that_needs_more_than_the_run_may_use_is_refused(provided: str, on_gpus: Workspace) -> None:
-    on_gpus.study["checkpoints"][1]["gpus"] = 2
+    on_gpus.study["checkpoints"][1]["resources"] = {"gpus": 2}
     run = on_gpus.snakemake("--resources", f"gpu={provided}", check=False)
     command = "type: snakemake --configfile study.yaml --cores 2 --resources gpu=2"
     assert_refused(run, f"planted-qwen2 needs 2 GPUs, and --resources gives gpu={provided}", command)

@@ -39,10 +39,15 @@ def adopt(study: Study, store: Store, locks: Path) -> Iterator[Verdict]:
     """
     hold_study(study, store)
     wanted = {job.name: recipe for job, recipe in recipes(study, locks) if job.stage == "measure"}
+    known = {name: stored(study, name, store) for name in wanted}
     # What needs most devices first: this process keeps those that it has taken.
-    for name, recipe in sorted(wanted.items(), key=lambda item: -study.gpus(item[0])):
-        found = stored(study, name, store)
-        yield Verdict(name, found if isinstance(found, str) else _adopt(found, recipe, study, store))
+    for name, found in sorted(known.items(), key=lambda item: -_gpus(item[1])):
+        yield Verdict(name, found if isinstance(found, str) else _adopt(found, wanted[name], study, store))
+
+
+def _gpus(found: Stored | str) -> int:
+    """Devices that the measurement took."""
+    return 0 if isinstance(found, str) else int(found.record.get("gpus", 0))
 
 
 def _adopt(found: Stored, recipe: Mapping[str, Any], study: Study, store: Store) -> str:

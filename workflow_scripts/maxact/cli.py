@@ -101,6 +101,17 @@ def _parser() -> argparse.ArgumentParser:
     fetch.add_argument("study", type=Path, metavar="STUDY.yaml")
     fetch.set_defaults(run=_fetch)
 
+    plan = commands.add_parser("plan", help="what the jobs of a study need: GPUs, memory, minutes, disk, and totals")
+    plan.add_argument("study", type=Path, metavar="STUDY.yaml")
+    plan.add_argument(
+        "--store",
+        type=Path,
+        default=Path("artifacts"),
+        help="folder of artifacts, if there is one (default: %(default)s)",
+    )
+    plan.add_argument("--json", action="store_true", help="print one JSON object")
+    plan.set_defaults(run=_plan)
+
     digest = commands.add_parser("digest", help="print the SHA-256 that pins a checkpoint folder in a study")
     digest.add_argument("folder", type=Path, metavar="FOLDER")
     digest.add_argument("--code", action="store_true", help="of its Python files instead, which pins remote_code")
@@ -265,6 +276,15 @@ def _fetch(options: argparse.Namespace) -> int:
     study = load_study(options.study)
     fetch_all(study.wheels())
     fetch_all(study.wheels(optional=True), optional=True)
+    return 0
+
+
+def _plan(options: argparse.Namespace) -> int:
+    from maxact.needs.plan import plan
+    from maxact.study import load_study
+
+    found = plan(load_study(options.study), options.store)
+    print(found.to_json() if options.json else found.to_text())
     return 0
 
 

@@ -26,6 +26,9 @@ from maxact.study.checkpoints import Environment
 from maxact.study.sensitivity import variants
 from maxact.tokenizers.registry import TOKENIZERS
 
+PLANNING: Any = {"pin": {"shape"}}
+"""What a source says of itself for planning alone; the digests of its files decide."""
+
 
 def write_stamps(study: Study, folder: Path, locks: Path) -> None:
     """Bring `folder`/<stage>/<name>.json up to date, touching no file whose text stays.
@@ -79,7 +82,8 @@ def jobs(study: Study) -> Iterator[JobRecipe]:
     )
     for name, tokenizer in study.tokenizers.items():
         kind = TOKENIZERS[tokenizer.kind]
-        yield JobRecipe("tokenizer", name, tokenizer.model_dump(), (kind.module,), kind.packages)
+        asked = tokenizer.model_dump(exclude=PLANNING)
+        yield JobRecipe("tokenizer", name, asked, (kind.module,), kind.packages)
     for name, family in study.families.items():
         marker = family.marker.model_dump() if family.marker else None
         asked = {**study.tokens.model_dump(), "marker": marker}
@@ -123,7 +127,7 @@ def _jobs_of_checkpoint(study: Study, checkpoint: Checkpoint) -> Iterator[JobRec
     loading = {**study.measure.running(), "model_type": family.model_type}
     kind = KINDS[checkpoint.source.kind]
     modules = [kind.module]
-    source: dict[str, Any] = {"source": checkpoint.source.model_dump(), "model_type": family.model_type}
+    source: dict[str, Any] = {"source": checkpoint.source.model_dump(exclude=PLANNING), "model_type": family.model_type}
     if checkpoint.planted:
         # Lengths are counted with another tokenizer than the family's: room for its own count.
         source |= {"marker": family.marker and family.marker.model_dump(), "context": 8 * study.corpus.longest}

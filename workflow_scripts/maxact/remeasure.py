@@ -35,7 +35,7 @@ class Stored:
         weights = self.inputs["checkpoint"]
         there = {item for item in weights.objects.values() if store.path(item).exists()}
         name = self.manifest.name
-        made, _ = run_job(stage, name, recipe, self.inputs, store, study.gpus(name), again)
+        made, _ = run_job(stage, name, recipe, self.inputs, store, self.record.get("gpus", 0), again)
         if not study.keep_weights:
             fresh = {name: item for name, item in weights.objects.items() if item not in there}
             drop(dataclasses.replace(weights, objects=fresh), WEIGHTS, self.path, store)

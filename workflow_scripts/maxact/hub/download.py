@@ -52,6 +52,31 @@ def download(repository: str, commit: str, files: Mapping[str, FilePin], folder:
                 part.rename(folder / name)
 
 
+def beginning(repository: str, commit: str, name: str, size: int) -> bytes:
+    """The first `size` bytes of a file of a commit; no more of it is read.
+
+    Raises:
+        UnavailableError: the hub cannot be reached.
+        UserError: it refuses.
+    """
+    headers = build_hf_headers() | {"Range": f"bytes=0-{size - 1}", "Accept-Encoding": "identity"}
+    url = hf_hub_url(repository, name, revision=commit, endpoint=endpoint())
+
+    def request() -> bytes:
+        found = b""
+        with get_session().stream("GET", url, headers=headers, follow_redirects=True) as response:
+            if response.is_error:
+                response.read()
+                hf_raise_for_status(response)
+            for chunk in response.iter_bytes():  # a hub may send all
+                found += chunk
+                if len(found) >= size:
+                    break
+        return found[:size]
+
+    return ask(f"{repository}@{commit}", request)
+
+
 def digest(file: Path, kind: str) -> str:
     """`sha256:...` of the bytes of a file, or `git:...`, the SHA-1 that git gives to a file of that content."""
     state = hashlib.sha256() if kind == "sha256" else hashlib.sha1(f"blob {file.stat().st_size}\0".encode())

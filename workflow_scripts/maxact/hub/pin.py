@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 import re
+import struct
 import sys
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from maxact.checkpoints.folder import INDEX, PICKLES, TOKENIZER_FILES, TOKENIZER_TEXTS, read_json
+from maxact.checkpoints.folder import INDEX, MAXIMUM_HEADER, PICKLES, TOKENIZER_FILES, TOKENIZER_TEXTS, read_json
 from maxact.errors import UserError
 from maxact.hub.client import information, licence_of
-from maxact.hub.download import download
+from maxact.hub.download import beginning, download
+from maxact.needs.shapes import elements, shape_of
 from maxact.store.objects import write_atomically
 from maxact.study.hub import FILE_NAME, FilePin, Hub, HubFiles, HubTokenizer
 from maxact.study.pins import lock_file, pin_name, read_lock
@@ -47,6 +49,10 @@ def pin_study(study: Study, file: Path, again: bool = False) -> Path:
         else:
             pins[kind][name] = pin_of(source)
             print(f"{key}: {name} is {pins[kind][name]['commit']}", file=sys.stderr)
+        if isinstance(source, Hub) and "shape" not in pins[kind][name]:
+            pins[kind][name]["shape"] = _shape(source.repository, pins[kind][name])
+            if pins[kind][name]["shape"] is None:
+                print(f"{key}: its size is not told, so `maxact plan` cannot say what it needs", file=sys.stderr)
     text = json.dumps({kind: dict(sorted(found.items())) for kind, found in pins.items()}, indent=2, ensure_ascii=False)
     write_atomically(target, text + "\n")
     return target
@@ -111,6 +117,26 @@ def _weights(source: Hub, commit: str, listed: dict[str, FilePin], where: str) -
             "revision or repository with safetensors"
         )
     raise UserError(f"{where}: has no *.safetensors file; name a repository with weights in safetensors")
+
+
+def _shape(repository: str, pin: dict[str, Any]) -> dict[str, int] | None:
+    """From config.json and the headers of the weights, which are all that is read; None where they do not tell."""
+    commit, files = pin["commit"], {name: FilePin(**file) for name, file in pin["files"].items()}
+    with tempfile.TemporaryDirectory() as scratch:
+        download(repository, commit, {"config.json": files["config.json"]}, Path(scratch))
+        config = read_json(Path(scratch) / "config.json")
+    try:
+        parameters = 0
+        for name in files:
+            if name.endswith(".safetensors"):
+                (length,) = struct.unpack("<Q", beginning(repository, commit, name, 8))
+                if length > MAXIMUM_HEADER:
+                    return None
+                parameters += elements(json.loads(beginning(repository, commit, name, 8 + length)[8:]))
+        shape = shape_of(config, parameters)
+    except (ValueError, KeyError, TypeError, AttributeError, struct.error):
+        return None
+    return None if shape is None else shape.model_dump()
 
 
 def _file_pin(entry: Any) -> FilePin:

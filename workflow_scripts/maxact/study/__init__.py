@@ -21,6 +21,7 @@ from maxact.study.hub import Hub, HubFiles, HubTokenizer
 from maxact.study.measuring import Figures, Measure, Quantize
 from maxact.study.mistakes import one_line
 from maxact.study.pins import apply_lock
+from maxact.study.resources import Resources
 from maxact.study.sections import Name, Section, Wheel
 from maxact.study.sensitivity import Sensitivity
 from maxact.study.text import Corpus, LoadingCheck, PackagedText, TokenizerSource, Tokens
@@ -62,6 +63,7 @@ class Study(Section):
     comparisons: Comparisons = Comparisons()
     sensitivity: Sensitivity | None = None
     figures: Figures
+    resources: Resources = Resources()
 
     def wheels(self, optional: bool = False) -> list[Wheel]:
         """Every wheel that the study needs: of the corpus, then of checkpoints; or those that it goes on without."""
@@ -87,10 +89,6 @@ class Study(Section):
     def checkpoint(self, name: str) -> Checkpoint:
         """The checkpoint of that name."""
         return next(checkpoint for checkpoint in self.checkpoints if checkpoint.name == name)
-
-    def gpus(self, name: str) -> int:
-        """Devices of a job that runs that checkpoint; none on CPU."""
-        return 0 if self.measure.device == "cpu" else self.checkpoint(name).gpus or 1
 
     @model_validator(mode="after")
     def consistent(self) -> Study:

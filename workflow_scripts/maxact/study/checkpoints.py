@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from maxact.sites.components import COMPONENTS
 from maxact.study.hub import Hub
+from maxact.study.resources import Overrides
 from maxact.study.sections import Name, NotNegative, Positive, Section, Sha256, Wheel
 from maxact.study.text import Marker
 
@@ -105,8 +106,7 @@ class Checkpoint(Section):
     """Above it the study stops: the weights were not loaded rightly. Required for every real checkpoint."""
     optional: bool = False
     """Whether the study goes on without it where its source cannot be had."""
-    gpus: Positive | None = None
-    """Devices of one job where `measure.device` is cuda, over which its layers are spread; 1 if it is not given."""
+    resources: Overrides = Overrides()
     environment: Environment | None = None
     """Packages of its own to open and measure it in, locked in envs/; None for those of the study."""
     remote_code: RemoteCode | None = None

@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from maxact.study.sections import NotNegative, Section
+from maxact.study.shape import Shape
 
 Repository = Annotated[str, Field(pattern=r"^[A-Za-z0-9][\w.-]*/[\w.-]+$", max_length=200)]
 Revision = Annotated[str, Field(pattern=r"^[\w][\w./-]*$", max_length=200)]
@@ -36,6 +37,8 @@ class Pin(Section):
     licence: str
     files: dict[Annotated[str, Field(pattern=FILE_NAME)], FilePin]
     """The files that count: configuration, weights, their index, tokenizer, and code that it brings."""
+    shape: Shape | None = None
+    """For `maxact plan` alone; None for a tokenizer, and where configuration or headers do not tell."""
 
 
 class DatasetPin(Section):

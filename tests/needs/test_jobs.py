@@ -1,0 +1,158 @@
+"""What a job needs follows from its checkpoint's shape; a study may say better; nothing of it decides a result."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from maxact.needs.jobs import COUNTERS, TOKENS, Needs, needs_of
+from maxact.needs.lookup import OF_CHECKPOINTS, Lookup
+from maxact.needs.shapes import shape_of
+from maxact.recipes import jobs, recipes
+from maxact.stages import STAGES
+from maxact.study import Study
+from maxact.study.shape import Shape
+
+REPOSITORY = Path(__file__).parents[2]
+
+QWEN_32B = Shape(
+    parameters=32_763_876_352, layers=64, hidden_size=5120, heads=40, key_value_heads=8, head_size=128,
+    intermediate_size=27648, experts=0, experts_per_token=0, expert_size=0, vocabulary=152064,
+)  # fmt: skip
+MIXTURE = Shape(
+    parameters=30_532_122_624, layers=48, hidden_size=2048, heads=32, key_value_heads=4, head_size=128,
+    intermediate_size=0, experts=128, experts_per_token=8, expert_size=768, vocabulary=151936,
+)  # fmt: skip
+
+
+def paper(**changes: Any) -> Study:
+    """The paper's study, with other keys for its checkpoint Qwen2.5-32B, or others of `resources`."""
+    config = yaml.safe_load((REPOSITORY / "config.yaml").read_text(encoding="utf-8"))
+    config["checkpoints"][2] |= {"resources": changes.pop("checkpoint", {})}
+    config |= changes
+    return Study.model_validate(config)
+
+
+def needed(study: Study, stage: str = "measure", shape: Shape | None = QWEN_32B, **change: Any) -> Needs:
+    return needs_of(study, stage, study.checkpoint("Qwen2.5-32B"), shape, next(iter(change.items()), None))
+
+
+def test_the_formula_is_as_documented() -> None:
+    """By hand: 65.5 GB of weights, 15 sites a layer, 4,096 x 1.3 tokens of which the widest site has 27,648 channels."""
+    study = paper()
+    found = needed(study)
+    absent = {"expert_gate", "expert_down_input", "router_logits", "embedding", "final_norm"}
+    sites = 64 * len(set(study.measure.components) - absent) + 2
+    weights, counters = 2 * 32_763_876_352, sites * COUNTERS
+    tokens = 1.3 * 4096
+    once = tokens * (27648 * 96 + (12 * 5120 + 4 * 27648) * 2)
+    assert found.gpus == 2 == -(-(weights + counters) // int(0.92 * 80e9 - once))
+    assert found.gpu_memory_gb == pytest.approx(((weights + counters) / 2 + once) / 0.92 / 1e9)
+    assert found.memory_gb == pytest.approx((4 + (weights + counters) / 1e9) * 1.5 + 0.7)
+    corpus = 5000 * sum(n * w for n, w in study.corpus.lengths.items()) / 100  # type: ignore[union-attr]
+    a_token = 64 * (7 * 5120 + 2 * 5120 + 2 * 1024 + 2 * 27648)
+    seconds = 120 + weights / 0.3e9 + 1.3 * corpus * (2 * 32_763_876_352 / 1e14 + a_token / 1e9)
+    assert found.expected_minutes == pytest.approx(seconds / 60, rel=1e-6)
+    assert found.minutes == pytest.approx(2 * found.expected_minutes, abs=1)
+
+
+def test_a_mixture_holds_all_experts_and_multiplies_with_few() -> None:
+    dense, mixture = needed(paper()), needed(paper(), shape=MIXTURE)
+    assert mixture.memory_gb > 0.9 * dense.memory_gb
+    few = needed(paper(), "loading_check", MIXTURE).expected_minutes
+    assert few < needed(paper(), "loading_check").expected_minutes
+
+
+def test_a_variant_needs_what_its_own_setting_takes() -> None:
+    study = paper()
+    plain = needed(study, "variant")
+    assert needed(study, "variant", dtype="float32").memory_gb > 1.8 * plain.memory_gb - 8
+    assert needed(study, "variant", attention="eager").gpu_memory_gb > plain.gpu_memory_gb + 8
+    assert needed(study, "variant", batch_tokens=16384).gpu_memory_gb > plain.gpu_memory_gb
+    assert needed(study, "variant", special_tokens="bos") == plain
+
+
+def test_larger_devices_are_fewer_devices() -> None:
+    assert needed(paper(resources={"gpu_memory_gb": 40.0})).gpus > needed(paper()).gpus
+    assert needed(paper(checkpoint={"gpu_memory_gb": 141.0})).gpus == 1
+
+
+def test_a_study_says_better() -> None:
+    own = {"gpus": 4, "memory_gb": 7.5, "minutes": 33, "disk_gb": 12.0}
+    study = paper(checkpoint=own)
+    for stage in TOKENS:
+        for shape in (QWEN_32B, None):
+            found = needed(study, stage, shape)
+            assert (found.gpus, found.memory_gb, found.minutes) == (4, 7.5, 33)
+    assert needed(study).gpu_memory_gb < needed(paper()).gpu_memory_gb
+    assert needed(study, "checkpoint").disk_gb == 12.0
+    other = needs_of(study, "measure", study.checkpoint("Qwen2.5-7B"), QWEN_32B)
+    assert other == needed(paper())
+
+
+def test_what_is_not_known_is_given_what_the_study_says() -> None:
+    unknown = {"gpus": 3, "memory_gb": 9.0, "minutes": 77, "disk_gb": 5.0}
+    found = needed(paper(resources={"unknown": unknown}), shape=None)
+    assert (found.gpus, found.memory_gb, found.minutes, found.known) == (3, 9.0, 77, False)
+    assert needed(paper(resources={"unknown": unknown}), "checkpoint", None).disk_gb == 5.0
+
+
+def test_on_cpu_no_job_asks_for_a_gpu(pocket: Study) -> None:
+    assert {needs.gpus for _, _, _, needs in Lookup(pocket, Path("none")).every()} == {0}
+
+
+def test_a_job_that_is_tried_again_gets_more_memory_and_time() -> None:
+    needs = Needs(gpus=2, memory_gb=10.0, minutes=60, disk_gb=1.5)
+    assert needs.resources() == {"gpu": 2, "mem_mb": 10_000, "runtime": 60, "disk_mb": 1500}
+    assert needs.resources(3) == {"gpu": 2, "mem_mb": 20_000, "runtime": 180, "disk_mb": 1500}
+
+
+def test_every_stage_that_opens_weights_says_how_many_tokens_it_passes(pocket: Study) -> None:
+    """So that a new stage cannot ask for too little without anybody noticing."""
+    opening = {job.stage for job in jobs(pocket) if "*.safetensors" in STAGES[job.stage].uses.get("checkpoint", ())}
+    assert opening == set(TOKENS)
+
+
+def test_every_job_of_a_study_is_looked_up(pocket: Study) -> None:
+    every = list(Lookup(pocket, Path("none")).every())
+    assert len(every) == len(list(jobs(pocket)))
+    named = {stage for stage, name, _, _ in every if any(name.startswith(item.name) for item in pocket.checkpoints)}
+    assert named - {"tokens"} == set(OF_CHECKPOINTS)
+    assert {own for stage, _, own, _ in every if stage == "variant"} == set(pocket.sensitivity.checkpoints)  # type: ignore[union-attr]
+
+
+def test_resources_are_in_no_recipe() -> None:
+    plain, other = (
+        [(job.name, recipe) for job, recipe in recipes(study, REPOSITORY / "envs")]
+        for study in (paper(), paper(checkpoint={"gpus": 4, "minutes": 5}, resources={"gpu_memory_gb": 24.0}))
+    )
+    assert plain == other
+
+
+def test_a_shape_in_a_pin_is_in_no_recipe() -> None:
+    config = yaml.safe_load((REPOSITORY / "config.yaml").read_text(encoding="utf-8"))
+    found = []
+    for shape in (None, MIXTURE.model_dump()):
+        for source in (config["checkpoints"][0]["source"], config["tokenizers"]["llama-2"]):
+            source["pin"] = {"commit": "0" * 40, "licence": "mit", "files": {}, "shape": shape}
+        found.append([recipe for _, recipe in recipes(Study.model_validate(config), REPOSITORY / "envs")])
+    assert found[0] == found[1]
+
+
+def test_what_the_rules_import_is_light() -> None:
+    heavy = "[name for name in ('torch', 'pandas', 'numba', 'transformers') if name in sys.modules]"
+    script = f"import sys, maxact.needs.lookup; sys.exit(repr({heavy}))"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.stderr.strip() == "[]"
+
+
+def test_headers_of_large_repositories_are_parameters() -> None:
+    assert shape_of({"n_layer": 12, "n_embd": 768, "n_head": 12, "vocab_size": 50257}, 124_439_808) == Shape(
+        parameters=124_439_808, layers=12, hidden_size=768, heads=12, key_value_heads=12, head_size=64,
+        intermediate_size=3072, experts=0, experts_per_token=0, expert_size=0, vocabulary=50257,
+    )  # fmt: skip
