@@ -25,11 +25,21 @@ report: "reports/workflow.rst"
 
 
 include: "rules/common.smk"
-include: "rules/corpus.smk"
-include: "rules/checkpoints.smk"
-include: "rules/measure.smk"
+
+
+if PUBLISHED:
+
+    include: "rules/published.smk"
+
+else:
+
+    include: "rules/corpus.smk"
+    include: "rules/checkpoints.smk"
+    include: "rules/measure.smk"
+    include: "rules/sensitivity.smk"
+
+
 include: "rules/results.smk"
-include: "rules/sensitivity.smk"
 
 
 rule all:

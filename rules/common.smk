@@ -10,7 +10,7 @@ from maxact.needs.jobs import TOKENS
 from maxact.needs.lookup import Lookup
 from maxact.recipes import write_stamps
 from maxact.store.objects import write_if_changed
-from maxact.study import validate_study
+from maxact.study import PublishedStudy, validate_study
 from maxact.study.sensitivity import variants
 
 if not workflow.overwrite_configfiles:
@@ -35,10 +35,12 @@ except UserError as error:
 
 SCRIPT = "../workflow_scripts/run_stage.py"
 ENVIRONMENT = "../envs/cpu.yaml"
-THREADS = STUDY.measure.threads
-CHECKPOINTS = [item.name for item in STUDY.checkpoints]
-VARIED = STUDY.sensitivity.checkpoints if STUDY.sensitivity else []
-REAL = [item.name for item in STUDY.checkpoints if not item.planted]
+PUBLISHED = isinstance(STUDY, PublishedStudy)
+THREADS = 1 if PUBLISHED else STUDY.measure.threads
+VARIED = [] if PUBLISHED or not STUDY.sensitivity else STUDY.sensitivity.checkpoints
+REAL = (
+    [] if PUBLISHED else [item.name for item in STUDY.checkpoints if not item.planted]
+)
 
 
 wildcard_constraints:
@@ -147,6 +149,20 @@ def gpus_provided():
     """What `--resources gpu=N` says, or a profile; None where neither does."""
     given = workflow.global_resources.get("gpu")
     return given.value if given else None
+
+
+def above_results():
+    """What the tables are made of: all that was measured, or the published results."""
+    if PUBLISHED:
+        return {"published": manifest("published", "published")}
+    names = [item.name for item in STUDY.checkpoints]
+    families = sorted({item.family for item in STUDY.checkpoints})
+    above = {"tokens": families, "checkpoint": names, "loading_check": REAL}
+    above |= {"measure": names, "quantize": names}
+    return {
+        stage: [manifest(stage, name) for name in every]
+        for stage, every in above.items()
+    }
 
 
 def described(kind, name, suffix, entry):

@@ -4,34 +4,31 @@ import os
 import sys
 
 from maxact.figures.registry import FIGURES
-from maxact.results.registry import SUFFIXES, TABLES
+from maxact.results.registry import SUFFIXES, TABLES, made_of
 
+TABLES_OF_STUDY = made_of(TABLES, STUDY.provides)
+FIGURES_OF_STUDY = made_of(FIGURES, STUDY.provides)
 REPORT = str(REPORTS / "report.html")
 # Relative, so that a copy of the folder elsewhere has the same inputs.
 CAPTIONS = sorted(
     map(os.path.relpath, Path(workflow.basedir, "reports", "captions").glob("*/*.rst"))
 )
-FAMILIES = sorted({item.family for item in STUDY.checkpoints})
 
 
 rule results:
-    """Join all measurements into tables."""
+    """Join all measurements, or what is published of them, into tables."""
     input:
+        **above_results(),
         key=key("results", "results"),
-        tokens=[manifest("tokens", family) for family in FAMILIES],
-        checkpoint=[manifest("checkpoint", name) for name in CHECKPOINTS],
-        loading_check=[manifest("loading_check", name) for name in REAL],
-        measure=[manifest("measure", name) for name in CHECKPOINTS],
-        quantize=[manifest("quantize", name) for name in CHECKPOINTS],
     output:
         [
             str(REPORTS / "tables" / f"{name}.{suffix}")
-            for name in TABLES
+            for name in TABLES_OF_STUDY
             for suffix in SUFFIXES[:-1]
         ],
         [
             described("tables", name, SUFFIXES[-1], entry)
-            for name, entry in TABLES.items()
+            for name, entry in TABLES_OF_STUDY.items()
         ],
         manifest=manifest("results", "results"),
     log:
@@ -44,7 +41,7 @@ rule results:
         SCRIPT
 
 
-for figure, entry in FIGURES.items():
+for figure, entry in FIGURES_OF_STUDY.items():
 
     rule:
         name:
@@ -72,7 +69,7 @@ rule study_report:
     """Bind tables and figures into one HTML file."""
     input:
         rules.results.output,
-        [getattr(rules, f"figure_{figure}").output for figure in FIGURES],
+        [getattr(rules, f"figure_{figure}").output for figure in FIGURES_OF_STUDY],
         captions=CAPTIONS,
     output:
         REPORT,

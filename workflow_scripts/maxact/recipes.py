@@ -17,11 +17,13 @@ from maxact.checkpoints.sources.registry import KINDS
 from maxact.corpus.registry import RECIPES
 from maxact.errors import UserError
 from maxact.figures.registry import FIGURES
+from maxact.published.choice import published_source
+from maxact.results.registry import made_of
 from maxact.sites.registry import adapter_of
 from maxact.stages import OWN_CODE, STAGES
 from maxact.store.code import code_digest
 from maxact.store.objects import canonical, write_if_changed
-from maxact.study import Checkpoint, Study
+from maxact.study import Checkpoint, PublishedStudy, Study
 from maxact.study.checkpoints import Environment
 from maxact.study.sensitivity import variants
 from maxact.tokenizers.registry import TOKENIZERS
@@ -30,7 +32,7 @@ PLANNING: Any = {"pin": {"shape"}}
 """What a source says of itself for planning alone; the digests of its files decide."""
 
 
-def write_stamps(study: Study, folder: Path, locks: Path) -> None:
+def write_stamps(study: Study | PublishedStudy, folder: Path, locks: Path) -> None:
     """Bring `folder`/<stage>/<name>.json up to date, touching no file whose text stays.
 
     Args:
@@ -42,11 +44,13 @@ def write_stamps(study: Study, folder: Path, locks: Path) -> None:
         write_if_changed(folder / job.stage / f"{job.name}.json", canonical(recipe) + "\n")
 
 
-def recipes(study: Study, locks: Path) -> Iterator[tuple[JobRecipe, dict[str, Any]]]:
+def recipes(study: Study | PublishedStudy, locks: Path) -> Iterator[tuple[JobRecipe, dict[str, Any]]]:
     """Every job of a study with its recipe as key stamps have it: parameters, code digest, locked versions."""
-    environments = {None, *(checkpoint.environment for checkpoint in study.checkpoints)}
+    environments: set[Environment | None] = {None}
+    if isinstance(study, Study):
+        environments |= {checkpoint.environment for checkpoint in study.checkpoints}
     locked = {environment: locked_versions(locks, environment) for environment in environments}
-    for job in jobs(study):
+    for job in jobs(study) if isinstance(study, Study) else jobs_of_published(study):
         stage = STAGES[job.stage]
         versions = locked[job.environment]
         recipe = {
@@ -90,11 +94,27 @@ def jobs(study: Study) -> Iterator[JobRecipe]:
         yield JobRecipe("tokens", name, asked, packages=_packages_of(asked))
     for checkpoint in study.checkpoints:
         yield from _jobs_of_checkpoint(study, checkpoint)
-    yield JobRecipe("results", "results", _results(study))
-    for figure in FIGURES:
-        yield JobRecipe("figures", figure, study.figures.style(figure), (FIGURES[figure].module,))
+    yield from _shown(study, {"checkpoints": members_of(study), **study.quantize.model_dump()})
     if study.sensitivity is not None:
         yield JobRecipe("sensitivity", "sensitivity", _sensitivity(study))
+
+
+def jobs_of_published(study: PublishedStudy) -> Iterator[JobRecipe]:
+    """Every job of a study of published results."""
+    yield JobRecipe("published", "published", published_source(study))
+    yield from _shown(study, {"checkpoints": study.members()})
+
+
+def _shown(study: Study | PublishedStudy, parameters: dict[str, Any]) -> Iterator[JobRecipe]:
+    """The jobs whose results people look at, which all studies have alike."""
+    # In lists: a key stamp sorts the keys of mappings, and questions and groups have an order.
+    comparisons = [
+        {"question": question, "groups": [[group, names] for group, names in groups.items()]}
+        for question, groups in study.comparisons.groups().items()
+    ]
+    yield JobRecipe("results", "results", {**parameters, "comparisons": comparisons})
+    for figure, entry in made_of(FIGURES, study.provides).items():
+        yield JobRecipe("figures", figure, study.figures.style(figure), (entry.module,))
 
 
 def _packages_of(tokens: dict[str, Any]) -> tuple[str, ...]:
@@ -109,17 +129,12 @@ def _sensitivity(study: Study) -> dict[str, Any]:
     return {"checkpoints": study.sensitivity.checkpoints, "variants": told, "style": style}
 
 
-def _results(study: Study) -> dict[str, Any]:
-    members = [
+def members_of(study: Study) -> list[dict[str, Any]]:
+    """The checkpoints as the recipe of the results has them."""
+    return [
         {"name": checkpoint.name, "family": checkpoint.family, "role": checkpoint.role}
         for checkpoint in study.checkpoints
     ]
-    # In lists: a key stamp sorts the keys of mappings, and questions and groups have an order.
-    comparisons = [
-        {"question": question, "groups": [[group, names] for group, names in groups.items()]}
-        for question, groups in study.comparisons.groups().items()
-    ]
-    return {"checkpoints": members, "comparisons": comparisons, **study.quantize.model_dump()}
 
 
 def _jobs_of_checkpoint(study: Study, checkpoint: Checkpoint) -> Iterator[JobRecipe]:

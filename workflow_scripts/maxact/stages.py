@@ -60,9 +60,11 @@ STAGES: dict[str, Stage] = {
         "maxact.sensitivity.stage", {"variant": ("summary",), "checkpoint": ("summary",)}, ("matplotlib",)
     ),
     "quantize": Stage("maxact.quantize.stage", {"measure": ("sites.parquet", "histograms.parquet")}),
+    "published": Stage("maxact.published.stage", {}),
     "results": Stage(
         "maxact.results.stage",
         {
+            "published": ("*", "summary"),
             "checkpoint": ("summary",),
             "tokens": ("tokens.parquet", "tokenizer.json", "summary"),
             "loading_check": ("perplexity.json",),

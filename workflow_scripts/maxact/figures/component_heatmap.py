@@ -10,7 +10,13 @@ from matplotlib.figure import Figure
 from maxact.figures.matrix import Cell, draw_matrix
 from maxact.sites.legend import LEGEND
 
-MISSING = {"not applicable": "n/a", "not measured": "not asked", "no finite value": "not finite", "measured": None}
+MISSING = {
+    "not applicable": "n/a",
+    "not measured": "not asked",
+    "no finite value": "not finite",
+    "not in files": "not in files",
+    "measured": None,
+}
 
 
 def draw(frames: Mapping[str, pd.DataFrame], style: Mapping[str, float]) -> Figure:
@@ -21,5 +27,9 @@ def draw(frames: Mapping[str, pd.DataFrame], style: Mapping[str, float]) -> Figu
         for row in data.to_dict("records")
     ]
     asked = set(data["component"])
-    columns = {name: shown.label.replace(" output", "\noutput") for name, shown in LEGEND.items() if name in asked}
+    columns = {
+        name: shown.label.replace(" output", "\noutput").replace(", ", ",\n")
+        for name, shown in LEGEND.items()
+        if name in asked
+    }
     return draw_matrix(data, cells, columns, "largest |x|", style)

@@ -14,12 +14,14 @@ class Figure:
         category: where the report files it.
         module: the module that draws it.
         reads: the objects of the results that it needs; no others decide it.
+        needs: as of a table (`results/registry.py`).
     """
 
     title: str
     category: str
     module: str
     reads: tuple[str, ...]
+    needs: str | None = None
 
 
 FIGURES: dict[str, Figure] = {
@@ -32,8 +34,18 @@ FIGURES: dict[str, Figure] = {
         "3 Maxima",
         "maxact.figures.saturation",
         ("saturation.parquet", "how_sure.parquet"),
+        "measured",
     ),
-    "domains": Figure("Largest |x| by domain, drawn", "3 Maxima", "maxact.figures.domains", ("domain_maxima.parquet",)),
+    "bootstrap": Figure(
+        "M of random subsets of the samples, drawn",
+        "3 Maxima",
+        "maxact.figures.bootstrap",
+        ("subsets.parquet",),
+        "published",
+    ),
+    "domains": Figure(
+        "Largest |x| by domain, drawn", "3 Maxima", "maxact.figures.domains", ("domain_maxima.parquet",), "measured"
+    ),
     "comparisons": Figure(
         "Comparisons, drawn", "4 Comparisons", "maxact.figures.comparisons", ("comparisons.parquet",)
     ),
@@ -63,7 +75,7 @@ FIGURES: dict[str, Figure] = {
         ("massive_coverage.parquet",),
     ),
     "int8_error": Figure(
-        "INT-8 error by layer and policy", "6 INT-8", "maxact.figures.int8_error", ("errors.parquet",)
+        "INT-8 error by layer and policy", "6 INT-8", "maxact.figures.int8_error", ("errors.parquet",), "measured"
     ),
     "int8_vs_M": Figure("INT-8 error against M", "6 INT-8", "maxact.figures.int8_vs_m", ("int8_vs_M.parquet",)),
 }

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
@@ -18,6 +19,8 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 PLANTED_HATCH = "////"
 PLANTED_NOTE = "planted: one activation put in on purpose; says nothing about released models"
 GREY = "#666666"
+UNTOLD = ("as released", "as published")
+"""Weights that rows and panels say nothing of: the caption does."""
 
 
 @contextmanager
@@ -76,16 +79,22 @@ def title(entry: Mapping[Any, Any]) -> str:
     Args:
         entry: a row with checkpoint, weights (such as "planted") and nonfinite.
     """
-    told = [entry["weights"], *(["has NaN or infinity"] if entry["nonfinite"] else [])]
+    told = [entry["weights"], *_nonfinite(entry)]
     return f"{entry['checkpoint']}\n({', '.join(told)})"
 
 
 def label(entry: Mapping[Any, Any], width: int = 36) -> str:
-    """As `title`, on one line where that has at most `width` characters; weights as released are not told."""
-    told = [] if entry["weights"] == "as released" else [entry["weights"]]
-    told += ["has NaN or infinity"] if entry["nonfinite"] else []
+    """As `title`, on one line where that has at most `width` characters; weights in `UNTOLD` are not told."""
+    told = [] if entry["weights"] in UNTOLD else [entry["weights"]]
+    told += _nonfinite(entry)
     text = f"{entry['checkpoint']} ({', '.join(told)})" if told else str(entry["checkpoint"])
     return text if len(text) <= width or not told else text.replace(" (", "\n(", 1)
+
+
+def _nonfinite(entry: Mapping[Any, Any]) -> list[str]:
+    """What is said of NaN and infinity; nothing where it is not known."""
+    count = entry["nonfinite"]
+    return ["has NaN or infinity"] if not pd.isna(count) and count else []
 
 
 def panel_title(entry: Mapping[Any, Any], width: int) -> str:

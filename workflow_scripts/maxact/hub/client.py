@@ -43,17 +43,24 @@ def endpoint() -> str:
     return str(os.environ.get("HF_ENDPOINT", constants.ENDPOINT)).rstrip("/")
 
 
-def ask(what: str, request: Callable[[], Answer]) -> Answer:
+def ask(
+    what: str,
+    request: Callable[[], Answer],
+    at: str | None = None,
+    refusal: Callable[[str, HfHubHTTPError], UserError] | None = None,
+) -> Answer:
     """The answer to `request`, made again with growing waits while the hub is busy or the connection breaks.
 
     Args:
         what: named in errors: a repository and its revision.
+        at: the address that is asked, if it is not the hub.
+        refusal: the error for an answer that is none; of the hub if it is not given.
 
     Raises:
         UnavailableError: the hub cannot be reached, or stays busy.
         UserError: it refuses: no such repository or revision, no access.
     """
-    wait = FIRST_WAIT
+    wait, at = FIRST_WAIT, at or endpoint()
     for attempt in range(1, TRIES + 1):
         try:
             return request()
@@ -64,21 +71,21 @@ def ask(what: str, request: Callable[[], Answer]) -> Answer:
         except HfHubHTTPError as error:
             status = error.response.status_code
             if status not in BUSY:
-                raise _refusal(what, error) from None
+                raise (refusal or _refusal)(what, error) from None
             reason, asked = f"HTTP {status}", _retry_after(error)
         except HFValidationError as error:
             raise UserError(f"{what}: not a name that a hub can have ({' '.join(str(error).split())})") from None
         except json.JSONDecodeError:
-            raise UserError(f"{what}: {endpoint()} does not answer as a hub does; mend HF_ENDPOINT") from None
+            raise UserError(f"{what}: {at} does not answer as a hub does; mend HF_ENDPOINT") from None
         except httpx2.TransportError as error:
             reason, asked = type(error).__name__, None
         if attempt < TRIES:
             pause = min(max(wait, asked or 0.0), LONGEST_WAIT)
-            print(f"{what}: {reason} from {endpoint()}; trying again in {pause:g} s", file=sys.stderr)
+            print(f"{what}: {reason} from {at}; trying again in {pause:g} s", file=sys.stderr)
             time.sleep(pause)
             wait *= 2
     raise UnavailableError(
-        f"{what}: {endpoint()} cannot be reached or is busy ({reason}, {TRIES} tries); run again later, what is downloaded "
+        f"{what}: {at} cannot be reached or is busy ({reason}, {TRIES} tries); run again later, what is downloaded "
         "is kept"
     )
 

@@ -7,7 +7,7 @@ import fcntl
 import hashlib
 import shutil
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,22 +26,47 @@ CHUNK = 1 << 20
 
 
 def download(repository: str, commit: str, files: Mapping[str, FilePin], folder: Path) -> None:
-    """Bring `files` of a commit into `folder`; those that are there whole are kept, a part of one is gone on with.
+    """Bring `files` of a commit of the hub into `folder`; those that are there whole are kept, a part of one is gone on with.
 
     Raises:
         UnavailableError: the hub cannot be reached.
         UserError: the hub refuses, the disk is full, or a file has another digest than its pin.
+    """
+
+    def address(name: str) -> str:
+        return str(hf_hub_url(repository, name, revision=commit, endpoint=endpoint()))
+
+    bring(f"{repository}@{commit}", files, folder, address, build_hf_headers(), ask)
+
+
+def bring(
+    what: str,
+    files: Mapping[str, FilePin],
+    folder: Path,
+    address: Callable[[str], str],
+    headers: Mapping[str, str],
+    ask: Callable[[str, Callable[[], None]], None],
+) -> None:
+    """Bring pinned files into `folder`, as `download` does, from wherever `address` says.
+
+    Args:
+        what: named in errors and at the bar of progress.
+        files: by their name or path, which is that in the folder too.
+        address: of a file, by its name.
+        headers: of each request.
+        ask: makes a request again while it fails for now (`client.ask`).
     """
     folder.mkdir(parents=True, exist_ok=True)
     with _locked(folder), _room(folder):
         missing = {name: pin for name, pin in files.items() if not (folder / name).exists()}
         _check_room(missing, folder)
         total = sum(pin.size for pin in missing.values())
-        with tqdm(total=total, unit="B", unit_scale=True, desc=repository, file=sys.stderr, mininterval=1) as bar:
+        short = what.partition("@")[0]
+        with tqdm(total=total, unit="B", unit_scale=True, desc=short, file=sys.stderr, mininterval=1) as bar:
             for name, pin in missing.items():
                 part = folder / f"{name}.part"
-                what = f"{repository}@{commit}"
-                ask(what, lambda name=name, part=part, pin=pin: _stream(repository, commit, name, part, pin.size, bar))  # type: ignore[misc]
+                part.parent.mkdir(parents=True, exist_ok=True)
+                ask(what, lambda name=name, part=part, pin=pin: _stream(address(name), headers, part, pin.size, bar))  # type: ignore[misc]
                 found = digest(part, pin.digest.partition(":")[0])
                 if found != pin.digest:
                     part.unlink()
@@ -86,18 +111,16 @@ def digest(file: Path, kind: str) -> str:
     return f"{kind}:{state.hexdigest()}"
 
 
-def _stream(repository: str, commit: str, name: str, part: Path, size: int, bar: tqdm[Any]) -> None:
+def _stream(url: str, headers: Mapping[str, str], part: Path, size: int, bar: tqdm[Any]) -> None:
     """Append what `part` lacks of a file."""
     if part.exists() and part.stat().st_size > size:
         part.unlink()
     have = part.stat().st_size if part.exists() else 0
     if have == size and part.exists():
         return
-    url = hf_hub_url(repository, name, revision=commit, endpoint=endpoint())
-    headers = build_hf_headers() | ({"Range": f"bytes={have}-"} if have else {})
     # Without compression, whose ranges are other bytes.
-    headers["Accept-Encoding"] = "identity"
-    with get_session().stream("GET", url, headers=headers, follow_redirects=True) as response:
+    asked = {**headers, **({"Range": f"bytes={have}-"} if have else {}), "Accept-Encoding": "identity"}
+    with get_session().stream("GET", url, headers=asked, follow_redirects=True) as response:
         if response.is_error:
             response.read()
             hf_raise_for_status(response)

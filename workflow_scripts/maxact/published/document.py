@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from maxact.published.records import Problem, Severity
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
 class Document:
@@ -49,6 +52,14 @@ class Document:
             return value
         self.problem(key, "missing" if value is None else f"not a text but {_kind(value)}")
         return None
+
+    def name(self, key: str) -> str | None:
+        """The name of a model at the top of the file, which may be part of a file's name; None and a problem else."""
+        value = self.text(key)
+        if value is not None and not _NAME.fullmatch(value):
+            self.problem(key, f"{value[:40]!r} is no name of a model")
+            return None
+        return value
 
     def count(self, key: str, least: int = 1) -> int | None:
         """A whole number at the top of the file; None and a problem where there is none."""

@@ -33,6 +33,7 @@ from maxact.published.records import (
 )
 from maxact.published.statistics import read_statistics
 from maxact.published.top import read_top, top_contradictions
+from maxact.store.objects import digest_file
 
 __all__ = [
     "BootstrapRun",
@@ -42,6 +43,7 @@ __all__ = [
     "QuantRun",
     "Top",
     "TopOfSite",
+    "file_digests",
     "read_tree",
     "result_files",
 ]
@@ -82,6 +84,15 @@ def result_files(folder: Path) -> list[Path]:
     if not found:
         raise UserError(f"{folder}: no <series>/json/*{STATISTICS} in it; give the folder of the authors' result files")
     return found
+
+
+def file_digests(folder: Path) -> dict[str, str]:
+    """SHA-256 of each of these files, by its path below the folder.
+
+    Raises:
+        UserError: no folder, or none of the files in it.
+    """
+    return {path.relative_to(folder).as_posix(): digest_file(path) for path in result_files(folder)}
 
 
 def read_tree(folder: Path) -> Published:

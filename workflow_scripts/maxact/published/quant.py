@@ -34,7 +34,7 @@ def read_run(document: Document, known: Mapping[str, PublishedCheckpoint]) -> Qu
     if document.content is None or not document.mapping(document.content, ""):
         return None
     document.only(document.content, KEYS)
-    name, bits = document.text("model_name"), document.count("bits", least=2)
+    name, bits = document.name("model_name"), document.count("bits", least=2)
     quantile = document.number(document.content, "clip_quantile", "clip_quantile")
     calibration, evaluation = document.count("calibration_samples"), document.count("eval_samples")
     if name is None or bits is None or quantile is None or calibration is None or evaluation is None:

@@ -21,7 +21,7 @@ def read_statistics(document: Document, series: str) -> PublishedCheckpoint | No
     if document.content is None or not document.mapping(document.content, ""):
         return None
     document.only(document.content, KEYS)
-    name, model_type = document.text("model_name"), document.text("model_type")
+    name, model_type = document.name("model_name"), document.text("model_type")
     layers, hidden_size = document.count("num_hidden_layers"), document.count("hidden_size")
     samples = document.count("num_samples")
     if name is None or model_type is None or layers is None or hidden_size is None or samples is None:

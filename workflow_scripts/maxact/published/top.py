@@ -22,7 +22,7 @@ def read_top(document: Document) -> tuple[str, Top] | None:
     if document.content is None or not document.mapping(document.content, ""):
         return None
     document.only(document.content, {*KEYS, *GLOBAL} - {"global_max_activation", "global_max_location"})
-    name = document.text("model_name")
+    name = document.name("model_name")
     if name is None:
         return None
     sites = {}

@@ -22,8 +22,12 @@ def print_closing_table(manifest: Path, corpus: Path, report: str) -> None:
         summary = json.loads(manifest.read_text(encoding="utf-8"))["summary"]
         print(closing_table(summary["checkpoints"]))
         for name, reason in summary["absent"].items():
-            print(f"not available: {name}, which is optional ({reason})")
-        print(f"instrument check: {summary['instrument_check']}")
+            print(f"not available: {name}{'' if 'faults' in summary else ', which is optional'} ({reason})")
+        if "instrument_check" in summary:
+            print(f"instrument check: {summary['instrument_check']}")
+        if any(summary.get("faults", {}).values()):
+            told = " and ".join(f"{count} {word}s" for word, count in summary["faults"].items())
+            print(f"faults of the published files: {told}; see published_problems in the report's tables")
     if corpus.exists():
         told = json.loads(corpus.read_text(encoding="utf-8"))["summary"]
         for domain, count in told.get("shortfall", {}).items():

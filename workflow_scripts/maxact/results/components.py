@@ -8,17 +8,17 @@ import pandas as pd
 
 from maxact.results.frames import MARK_TYPES, typed
 from maxact.results.tables import Member, in_order, marks
-from maxact.sites.components import COMPONENTS
+from maxact.sites.legend import LEGEND
 
 
 def component_maxima(members: Sequence[Member]) -> pd.DataFrame:
     """For figures: a row for each checkpoint and component that one was measured at, with the largest |x|.
 
-    `status` is measured, `no finite value`, `not applicable` (the architecture has none) or `not measured` (the study did
-    not ask for it).
+    `status` is measured, `no finite value`, `not applicable` (the architecture has none), `not measured` (the study did
+    not ask for it), or `not in files` (published results have none of it, or lack its extremes).
     """
     rows = []
-    asked = [name for name in COMPONENTS if any(name in set(member.sites.component) for member in members)]
+    asked = [name for name in LEGEND if any(name in set(member.sites.component) for member in members)]
     for member in in_order(members):
         for component in asked:
             sites = member.sites[member.sites.component == component]
@@ -26,6 +26,7 @@ def component_maxima(members: Sequence[Member]) -> pd.DataFrame:
             status = "measured" if not pd.isna(peak) else "no finite value"
             if not (sites.status == "measured").any():
                 status = "not measured" if sites.empty else "not applicable"
+                status = "not in files" if member.published else status
             rows.append({**marks(member), "component": component, "peak": peak, "status": status})
     return typed(rows, {**MARK_TYPES, "component": "str", "peak": "float64", "status": "str"})
 

@@ -1,7 +1,7 @@
 """Does the quantization error follow M? The link between the two over the real checkpoints of a study.
 
-A checkpoint's error is the one at the residual site with the largest |x|, as in `int8_vs_m`. M, errors and steps are decimal
-logarithms throughout: a slope is then a power law, and no unit counts.
+A checkpoint's error is the one at the residual site with the largest |x| (`tables.error_site`), as in `int8_vs_m`. M, errors
+and steps are decimal logarithms throughout: a slope is then a power law, and no unit counts.
 
 Checkpoints of one family share data, recipe and often weights, so their number says little about chance. The p-value is
 therefore of families: each is one point, the mean of its checkpoints in either coordinate, and what is exchanged is which
@@ -20,7 +20,7 @@ import pandas as pd
 
 from maxact.results.correlation import FAMILIES, FamilyTest, family_test, partial, pearson, spearman
 from maxact.results.frames import typed
-from maxact.results.tables import Member, peak_residual
+from maxact.results.tables import Member, error_site
 
 CHECKPOINTS = 8
 """Fewer have no verdict."""
@@ -72,7 +72,7 @@ def _points(members: Sequence[Member]) -> pd.DataFrame:
     rows = []
     for member in members:
         M, errors = member.headline["M"], _errors(member)
-        for error in errors[errors.site == peak_residual(member)].to_dict("records"):
+        for error in errors[errors.site == error_site(member)[1]].to_dict("records"):
             values = {**error, "M": M and M["value"]}
             row = {"checkpoint": member.name, "family": member.family, **{name: error[name] for name in _KEY}}
             rows.append({**row, **{name: _log10(values[name]) for name in _LOGS}})

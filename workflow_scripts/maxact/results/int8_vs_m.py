@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from maxact.results.frames import MARK_TYPES, typed
-from maxact.results.tables import Member, in_order, integer_errors, marks, peak_residual, site_name
+from maxact.results.tables import Member, error_site, in_order, integer_errors, marks, site_name
 
 _COLUMNS = {
     **{name: MARK_TYPES[name] for name in ("checkpoint", "kind", "weights")},
@@ -23,14 +23,16 @@ _COLUMNS = {
 
 
 def int8_vs_M(members: Sequence[Member]) -> pd.DataFrame:
-    """A row for each checkpoint and policy: M beside the error at the residual site with the largest |x|.
+    """A row for each checkpoint and policy: M beside the error at the residual site with the largest |x| (`error_site`).
 
-    Without a finite value there, only what is known of it.
+    Without a finite value there, or without an error, only what is known of it.
     """
     rows: list[dict[str, Any]] = []
     for member in in_order(members):
-        M, peak = member.headline["M"], peak_residual(member)
+        M, peak = member.headline["M"], error_site(member)[1]
         row = {**marks(member), "M": None if M is None else M["value"]}
+        if member.errors.empty:
+            rows.append(row)
         for policy, errors in integer_errors(member).groupby("policy", sort=False):
             found: dict[str, Any] = {"policy": policy}
             for error in errors[errors.site == peak].to_dict("records") if peak is not None else []:

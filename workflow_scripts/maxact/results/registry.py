@@ -2,30 +2,55 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Protocol, TypeVar
 
 
 @dataclass(frozen=True)
 class Table:
-    """A table by name: what the report calls it, and where it files it."""
+    """A table by name.
+
+    Attributes:
+        title: what the report calls it.
+        category: where the report files it.
+        needs: the kind of study that it can be made of, `measured` or `published`; None where any will do. Published results
+            have sites, their largest values and some errors, and lack samples, classes, experts and text.
+    """
 
     title: str
     category: str
+    needs: str | None = None
+
+
+class _Needing(Protocol):
+    @property
+    def needs(self) -> str | None: ...
+
+
+_Entry = TypeVar("_Entry", bound=_Needing)
+
+
+def made_of(entries: Mapping[str, _Entry], provides: frozenset[str]) -> dict[str, _Entry]:
+    """Those tables or figures that can be made of what a study provides."""
+    return {name: entry for name, entry in entries.items() if entry.needs is None or entry.needs in provides}
 
 
 SUFFIXES = ("csv", "md", "tex", "html")
 """Every table is written as each of these; the report shows the last."""
 
 TABLES: dict[str, Table] = {
-    "instrument_check": Table("Instrument check: planted against measured", "1 Instrument check"),
+    "instrument_check": Table("Instrument check: planted against measured", "1 Instrument check", "measured"),
     "checkpoints": Table("Checkpoints", "2 Checkpoints"),
+    "published_problems": Table("Faults of the published files", "2 Checkpoints", "published"),
     "global_maxima": Table("Global maxima", "3 Maxima"),
     "components": Table("Largest |x| by component", "3 Maxima"),
-    "witnesses": Table("What stands where each component is largest", "3 Maxima"),
-    "how_sure": Table("How sure M is", "3 Maxima"),
-    "without_domain": Table("M without each domain", "3 Maxima"),
-    "groups": Table("Largest |x| by domain, script, language, length and class of token", "3 Maxima"),
-    "experts": Table("What routed experts have seen", "3 Maxima"),
+    "witnesses": Table("What stands where each component is largest", "3 Maxima", "measured"),
+    "how_sure": Table("How sure M is", "3 Maxima", "measured"),
+    "bootstrap": Table("M of random subsets of the samples", "3 Maxima", "published"),
+    "without_domain": Table("M without each domain", "3 Maxima", "measured"),
+    "groups": Table("Largest |x| by domain, script, language, length and class of token", "3 Maxima", "measured"),
+    "experts": Table("What routed experts have seen", "3 Maxima", "measured"),
     "verdicts": Table("Verdicts of the comparisons", "4 Comparisons"),
     "comparisons": Table("Comparisons", "4 Comparisons"),
     "per_layer_comparison": Table("Largest ratios along the layers", "4 Comparisons"),
@@ -35,7 +60,7 @@ TABLES: dict[str, Table] = {
     "int8": Table("INT-8 error", "6 INT-8"),
     "int8_vs_M": Table("INT-8 error beside M", "6 INT-8"),
     "error_link": Table("Does the error follow M?", "6 INT-8"),
-    "decisions": Table("Which format and policy win", "7 Number formats"),
-    "bits_needed": Table("Bits that integers need", "7 Number formats"),
-    "headroom": Table("What formats without a scale can hold", "7 Number formats"),
+    "decisions": Table("Which format and policy win", "7 Number formats", "measured"),
+    "bits_needed": Table("Bits that integers need", "7 Number formats", "measured"),
+    "headroom": Table("What formats without a scale can hold", "7 Number formats", "measured"),
 }

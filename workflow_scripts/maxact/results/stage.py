@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from maxact.figures.registry import FIGURES
 from maxact.measurement import read_table
 from maxact.results import (
     bits_needed,
@@ -24,10 +25,11 @@ from maxact.results import (
     int8_vs_m,
     massive,
     per_layer,
+    published,
     tables,
 )
 from maxact.results.comparisons import Questions
-from maxact.results.registry import SUFFIXES, TABLES
+from maxact.results.registry import SUFFIXES, TABLES, made_of
 from maxact.results.samples import class_maxima, sample_maxima, sites_of_M
 from maxact.results.tables import LIMITS, Member, short_ancestry, site_name
 from maxact.results.text import to_csv, to_html, to_latex, to_markdown
@@ -39,72 +41,94 @@ from maxact.witness import Witnesses
 def compute(job: Job) -> Product:
     """Each table in every format, a Parquet file for each frame of figures; the summary has the closing table."""
     asked = job.parameters["checkpoints"]
-    absent = {item["name"]: reason for item in asked if (reason := _unavailable(job, item["name"]))}
-    members = [_member(job, **item) for item in asked if item["name"] not in absent]
+    provides = frozenset({"published" if "published" in job.inputs else "measured"})
+    members, absent = published.published_members(job, asked) if "published" in provides else _measured(job, asked)
     questions = {item["question"]: dict(item["groups"]) for item in job.parameters["comparisons"]}
+    made = {name: make() for name, make in shown(members, questions, absent, provides).items()}
+    if "published" in provides:
+        made["published_problems"] = published.problems_of(job, asked)
     files = {}
-    for name, frame in shown(members, questions, absent).items():
+    for name, frame in made.items():
         texts = (to_csv(frame), to_markdown(frame), to_latex(frame), to_html(frame, TABLES[name].title))
         for suffix, text in zip(SUFFIXES, texts, strict=True):
             files[f"{name}.{suffix}"] = file = job.scratch / f"{name}.{suffix}"
             file.write_text(text, encoding="utf-8")
-    for name, frame in drawn(members, questions, absent).items():
+    for name, make in drawn(members, questions, absent, provides).items():
         files[f"{name}.parquet"] = file = job.scratch / f"{name}.parquet"
         # Without pandas' own notes, which would change with its version.
-        pq.write_table(pa.Table.from_pandas(frame, preserve_index=False).replace_schema_metadata(None), file)
-    verdicts = tables.instrument_check(members)["verdict"]
-    exact = int((verdicts == "exact").sum())
-    summary = {
-        "instrument_check": f"{exact} of {len(verdicts)} planted peaks recovered exactly",
+        pq.write_table(pa.Table.from_pandas(make(), preserve_index=False).replace_schema_metadata(None), file)
+    summary: dict[str, Any] = {
         "checkpoints": [_closing_row(member) for member in tables.in_order(members)],
         "absent": absent,
     }
+    if "instrument_check" in made:
+        verdicts = made["instrument_check"]["verdict"]
+        exact = int((verdicts == "exact").sum())
+        summary["instrument_check"] = f"{exact} of {len(verdicts)} planted peaks recovered exactly"
+    if "published_problems" in made:
+        found = made["published_problems"]["severity"].value_counts()
+        summary["faults"] = {severity: int(found.get(severity, 0)) for severity in ("error", "warning")}
     return Product(files=files, summary=summary)
 
 
-def shown(members: Sequence[Member], questions: Questions, absent: Mapping[str, str]) -> dict[str, pd.DataFrame]:
-    """Every table of `TABLES`, by name."""
-    return {
-        "instrument_check": tables.instrument_check(members),
-        "checkpoints": tables.with_absent(tables.checkpoints(members), absent),
-        "global_maxima": tables.global_maxima(members),
-        "components": components.components(members),
-        "witnesses": witnesses(members),
-        "how_sure": how_sure.how_sure(members),
-        "without_domain": how_sure.without_domain(members),
-        "groups": how_sure.groups(members),
-        "experts": experts.experts(members),
-        "verdicts": comparisons.verdicts(members, questions, absent),
-        "comparisons": comparisons.comparisons(members, questions, absent),
-        "per_layer_comparison": per_layer.per_layer_comparison(members, questions),
-        "emergence": emergence.emergence(members),
-        "top_and_median": per_layer.top_and_median(members),
-        "massive_coverage": massive.massive_coverage(members),
-        "int8": tables.int8(members),
-        "int8_vs_M": int8_vs_m.int8_vs_M(members),
-        "error_link": error_link.error_link(members),
-        "decisions": decisions.decisions(members),
-        "bits_needed": bits_needed.bits_needed(members),
-        "headroom": headroom.headroom(members),
+def shown(
+    members: Sequence[Member], questions: Questions, absent: Mapping[str, str], provides: frozenset[str]
+) -> dict[str, Callable[[], pd.DataFrame]]:
+    """Every table of `TABLES` that can be made of what the study provides, by name; but for `published_problems`."""
+    every: dict[str, Callable[[], pd.DataFrame]] = {
+        "instrument_check": lambda: tables.instrument_check(members),
+        "checkpoints": lambda: tables.with_absent(tables.checkpoints(members), absent),
+        "global_maxima": lambda: tables.global_maxima(members),
+        "components": lambda: components.components(members),
+        "witnesses": lambda: witnesses(members),
+        "how_sure": lambda: how_sure.how_sure(members),
+        "bootstrap": lambda: published.bootstrap(members),
+        "without_domain": lambda: how_sure.without_domain(members),
+        "groups": lambda: how_sure.groups(members),
+        "experts": lambda: experts.experts(members),
+        "verdicts": lambda: comparisons.verdicts(members, questions, absent),
+        "comparisons": lambda: comparisons.comparisons(members, questions, absent),
+        "per_layer_comparison": lambda: per_layer.per_layer_comparison(members, questions),
+        "emergence": lambda: emergence.emergence(members),
+        "top_and_median": lambda: per_layer.top_and_median(members),
+        "massive_coverage": lambda: massive.massive_coverage(members),
+        "int8": lambda: tables.int8(members),
+        "int8_vs_M": lambda: int8_vs_m.int8_vs_M(members),
+        "error_link": lambda: error_link.error_link(members),
+        "decisions": lambda: decisions.decisions(members),
+        "bits_needed": lambda: bits_needed.bits_needed(members),
+        "headroom": lambda: headroom.headroom(members),
     }
+    return {name: every[name] for name in made_of(TABLES, provides) if name in every}
 
 
-def drawn(members: Sequence[Member], questions: Questions, absent: Mapping[str, str]) -> dict[str, pd.DataFrame]:
-    """Every frame that figures draw, by name."""
-    return {
-        "layers": tables.layers(members),
-        "errors": tables.errors(members),
-        "component_maxima": components.component_maxima(members),
-        "how_sure": how_sure.how_sure(members),
-        "saturation": how_sure.saturation(members),
-        "domain_maxima": how_sure.domain_maxima(members),
-        "comparisons": comparisons.comparisons(members, questions, absent),
-        "residual_by_depth": per_layer.residual_by_depth(members, questions),
-        "emergence": emergence.emergence(members),
-        "top_and_median_by_layer": per_layer.top_and_median_by_layer(members),
-        "massive_coverage": massive.massive_coverage(members),
-        "int8_vs_M": int8_vs_m.int8_vs_M(members),
+def drawn(
+    members: Sequence[Member], questions: Questions, absent: Mapping[str, str], provides: frozenset[str]
+) -> dict[str, Callable[[], pd.DataFrame]]:
+    """Every frame that a figure of the study draws, by name."""
+    every: dict[str, Callable[[], pd.DataFrame]] = {
+        "layers": lambda: tables.layers(members),
+        "errors": lambda: tables.errors(members),
+        "component_maxima": lambda: components.component_maxima(members),
+        "how_sure": lambda: how_sure.how_sure(members),
+        "saturation": lambda: how_sure.saturation(members),
+        "subsets": lambda: published.subsets(members),
+        "domain_maxima": lambda: how_sure.domain_maxima(members),
+        "comparisons": lambda: comparisons.comparisons(members, questions, absent),
+        "residual_by_depth": lambda: per_layer.residual_by_depth(members, questions),
+        "emergence": lambda: emergence.emergence(members),
+        "top_and_median_by_layer": lambda: per_layer.top_and_median_by_layer(members),
+        "massive_coverage": lambda: massive.massive_coverage(members),
+        "int8_vs_M": lambda: int8_vs_m.int8_vs_M(members),
     }
+    read = {name for figure in made_of(FIGURES, provides).values() for name in figure.reads}
+    return {name: make for name, make in every.items() if f"{name}.parquet" in read}
+
+
+def _measured(job: Job, asked: Sequence[Mapping[str, str]]) -> tuple[list[Member], dict[str, str]]:
+    """The checkpoints that were measured, and why the optional ones that were not could not be had."""
+    absent = {item["name"]: reason for item in asked if (reason := _unavailable(job, item["name"]))}
+    return [_member(job, **item) for item in asked if item["name"] not in absent], absent
 
 
 def _unavailable(job: Job, name: str) -> str | None:
@@ -148,6 +172,7 @@ def _closing_row(member: Member) -> dict[str, Any]:
     row |= {"weights": short_ancestry(member.summary["ancestry"])}
     if M is None:
         return row | {"M": None}
-    where = f"{site_name(M['component'], M['layer'])}, channel {M['channel']}, sample {M['sample']}, position {M['position']}"
+    known = [f"{key} {M[key]}" for key in ("channel", "sample", "position") if M[key] is not None]
+    where = ", ".join([site_name(M["component"], M["layer"]), *known])
     headroom = {name: limit / M["value"] if M["value"] else None for name, limit in LIMITS.items()}
     return row | {"M": M["value"], "where": where, "headroom": headroom}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import pandas as pd
@@ -13,6 +13,7 @@ LIMITS = {"float16": 65504.0, "e4m3": 448.0, "e5m2": 57344.0}
 
 PEAK_SITE = "peak residual layer"
 WORST_SITE = "site with the largest error"
+ONLY_SITE = "only site with errors"
 
 MARKS = ["checkpoint", "kind", "weights", "nonfinite"]
 """The columns that say what a checkpoint is, beside every number of it."""
@@ -26,12 +27,15 @@ class Member:
         summary: of the checkpoint: model_type, layers, planted, ancestry, licence, peak and marker if planted, ...
         headline: M and M_with_gate with their places, and the count of non-finite values.
         sites, top, errors, bits, curves: the tables of measurement and quantization.
-        check: perplexity, tokens and ceiling of the loading check; None for a planted checkpoint.
         tokens: summary of the tokens it was measured on.
+        check: perplexity, tokens and ceiling of the loading check; None for a planted checkpoint.
         samples, classes: the largest |x| of each sample and class of tokens, over the sites of M (`samples.py`).
         experts: the table of the measurement.
         witnesses: what stands where each component is largest (`witnesses.py`).
         role: main, instruct (tuned from a main one) or stage (of the training of one).
+        subsets: M of random subsets of the samples, which published results have: size, repetition, M, component, layer.
+
+    Published results lack much of this: what is not known is None, and the tables are empty.
     """
 
     name: str
@@ -50,10 +54,16 @@ class Member:
     experts: pd.DataFrame
     witnesses: pd.DataFrame
     role: str = "main"
+    subsets: pd.DataFrame = field(default_factory=pd.DataFrame)
 
     @property
     def kind(self) -> str:
         return "planted" if self.summary["planted"] else "real"
+
+    @property
+    def published(self) -> bool:
+        """Whether its numbers were read from published files, not measured here."""
+        return "published_name" in self.sites
 
 
 def in_order(members: Sequence[Member]) -> list[Member]:
@@ -133,8 +143,8 @@ def _token_at(member: Member, place: Mapping[str, Any]) -> tuple[int | None, str
     first = member.top[member.top.site.isin(sites[here].site) & (member.top["rank"] == 0)]
     if first.empty:
         return None, None
-    text = first.token.iloc[0]
-    return int(first.token_id.iloc[0]), None if pd.isna(text) else str(text)
+    number, text = first.token_id.iloc[0], first.token.iloc[0]
+    return None if pd.isna(number) else int(number), None if pd.isna(text) else str(text)
 
 
 def _same_layer(layers: pd.Series, layer: int | None) -> pd.Series:
@@ -142,14 +152,20 @@ def _same_layer(layers: pd.Series, layer: int | None) -> pd.Series:
 
 
 def int8(members: Sequence[Member]) -> pd.DataFrame:
-    """The error of each policy at the residual site of largest |x|, as in the paper, and at the site where it is largest."""
+    """The error of each policy at the residual site of largest |x|, as in the paper, and at the site where it is largest.
+
+    Where errors of one site alone are known, as in published results, it is that of `error_site`.
+    """
     rows = []
     for member in in_order(members):
-        peak = peak_residual(member)
-        for where in (PEAK_SITE, WORST_SITE):  # the policies of one place side by side
+        at_peak, peak = error_site(member)
+        if member.errors.empty:
+            rows.append({**marks(member), "at": "no error is known"})
+        for where in dict.fromkeys((at_peak, WORST_SITE) if member.errors.site.nunique() > 1 else (at_peak,)):
+            # the policies of one place side by side
             for policy, errors in integer_errors(member).groupby("policy", sort=False):
                 known = errors[errors.relative_rmse.notna()]
-                found = errors[errors.site == peak] if where == PEAK_SITE else known.nlargest(1, "relative_rmse")
+                found = errors[errors.site == peak] if where != WORST_SITE else known.nlargest(1, "relative_rmse")
                 for site in [] if known.empty else found.to_dict("records"):
                     named = {"at": where, "site": site_name(site["component"], site["layer"]), "format": site["format"]}
                     rows.append({**marks(member), **named, "policy": policy, **{key: site[key] for key in _INT8}})
@@ -172,6 +188,18 @@ def peak_residual(member: Member) -> int | None:
     """The number of the residual site with the largest |x|, the first of equal ones; None where no |x| is finite."""
     residual = member.sites[(member.sites.component == "residual") & member.sites.peak.notna()]
     return int(residual.site[residual.peak == residual.peak.max()].min()) if len(residual) else None
+
+
+def error_site(member: Member) -> tuple[str, int | None]:
+    """What a checkpoint's quantization error is taken at, and the number of that site.
+
+    It is the residual site of largest |x|. Where errors of one other site alone are known, as published results have the
+    final norm of a checkpoint whose M stands there, it is that one. The number is None where there is none.
+    """
+    peak, known = peak_residual(member), member.errors.site.unique()
+    if len(known) == 1 and known[0] != peak:
+        return ONLY_SITE, int(known[0])
+    return PEAK_SITE, peak
 
 
 def marks(member: Member) -> dict[str, Any]:

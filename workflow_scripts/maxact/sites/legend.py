@@ -29,6 +29,7 @@ LEGEND: dict[str, Shown] = {
     "attention_update": Shown("attention update", "#08306B"),
     "mlp_input": Shown("MLP or MoE input", "#A1D99B"),
     "router_logits": Shown("router logits", "#CC79A7"),
+    "router_output": Shown("router output, as published", "#E78AC3"),
     "gate": Shown("gate", "#E69F00"),
     "expert_gate": Shown("expert gate", "#F0E442"),
     "down_input": Shown("down-projection input", "#74C476"),
@@ -38,4 +39,5 @@ LEGEND: dict[str, Shown] = {
     "residual": Shown("residual", "#D55E00"),
     "final_norm": Shown("final norm", "#000000"),
 }
-"""By component, in the order of `COMPONENTS`."""
+"""By component, in the order of `COMPONENTS`. `router_output` is none of them: published results have the first thing that
+router modules returned, which may be logits, probabilities or indices of experts."""

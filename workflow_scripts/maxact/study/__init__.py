@@ -20,7 +20,8 @@ from maxact.study.consistency import check
 from maxact.study.hub import Hub, HubFiles, HubTokenizer
 from maxact.study.measuring import Figures, Measure, Quantize
 from maxact.study.mistakes import one_line
-from maxact.study.pins import apply_lock
+from maxact.study.pins import apply_lock, pin_name
+from maxact.study.published import PublishedStudy
 from maxact.study.resources import Resources
 from maxact.study.sections import Name, Section, Wheel
 from maxact.study.sensitivity import Sensitivity
@@ -38,9 +39,11 @@ __all__ = [
     "PackagedText",
     "Peak",
     "Planted",
+    "PublishedStudy",
     "Study",
     "Wheel",
     "WheelMember",
+    "load_any_study",
     "load_study",
     "validate_study",
 ]
@@ -65,6 +68,11 @@ class Study(Section):
     figures: Figures
     resources: Resources = Resources()
 
+    @property
+    def provides(self) -> frozenset[str]:
+        """What tables and figures can be made of, beside what all studies have (`results/registry.py`)."""
+        return frozenset({"measured"})
+
     def wheels(self, optional: bool = False) -> list[Wheel]:
         """Every wheel that the study needs: of the corpus, then of checkpoints; or those that it goes on without."""
         found = list(self.corpus.wheels) if isinstance(self.corpus, PackagedText) and not optional else []
@@ -86,6 +94,12 @@ class Study(Section):
             if isinstance(checkpoint.source, Hub):
                 yield f"checkpoints.{checkpoint.name}", checkpoint.source
 
+    def unpinned(self) -> Iterator[tuple[str, str]]:
+        """What comes from a hub and nothing pins: the key where the study names it, and its name in the lock file."""
+        for key, source in self.from_hub():
+            if not source.pin:
+                yield key, pin_name(source.repository, source.revision)
+
     def checkpoint(self, name: str) -> Checkpoint:
         """The checkpoint of that name."""
         return next(checkpoint for checkpoint in self.checkpoints if checkpoint.name == name)
@@ -96,8 +110,10 @@ class Study(Section):
         return self
 
 
-def validate_study(config: Mapping[str, Any], files: Sequence[Path]) -> Study:
+def validate_study(config: Mapping[str, Any], files: Sequence[Path]) -> Study | PublishedStudy:
     """The study that `config` describes, with what the lock files beside `files` pin.
+
+    One with a section `published` is a study of published results.
 
     Args:
         files: the files that `config` was read from; errors name them.
@@ -105,13 +121,26 @@ def validate_study(config: Mapping[str, Any], files: Sequence[Path]) -> Study:
     Raises:
         UserError: one line with file, key and reason.
     """
+    kind = PublishedStudy if "published" in config else Study
     try:
-        return Study.model_validate(apply_lock(config, files))
+        return kind.model_validate(apply_lock(config, files))
     except ValidationError as error:
-        raise UserError(f"{', '.join(map(str, files))}: {one_line(error, Study)}") from None
+        raise UserError(f"{', '.join(map(str, files))}: {one_line(error, kind)}") from None
 
 
 def load_study(path: Path) -> Study:
+    """Read and validate the YAML file of a study that measures.
+
+    Raises:
+        UserError: see `load_any_study`; or the study is of published results.
+    """
+    study = load_any_study(path)
+    if isinstance(study, PublishedStudy):
+        raise UserError(f"{path}: a study of published results measures nothing; give one with sources of weights")
+    return study
+
+
+def load_any_study(path: Path) -> Study | PublishedStudy:
     """Read and validate the YAML file at `path`.
 
     Raises:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from maxact.sites.registry import OWN_CODE
 from maxact.store.objects import RESERVED
+from maxact.study.comparisons import Comparisons
 from maxact.study.mistakes import meant
 from maxact.study.sensitivity import check_sensitivity
 
@@ -23,17 +25,26 @@ def check(study: Study) -> None:
     _checkpoints(study)
     _families(study)
     _corpus(study)
-    _comparisons(study)
+    check_comparisons(study.comparisons, [checkpoint.name for checkpoint in study.checkpoints])
     check_sensitivity(study)
 
 
-def _names(study: Study) -> None:
-    if study.study in RESERVED:
-        raise ValueError(f"study: {study.study!r} is a folder of the store; choose another name")
-    names = [checkpoint.name for checkpoint in study.checkpoints]
-    for index, name in enumerate(names):
-        if name in names[:index]:
+def check_names(study: str, checkpoints: Sequence[str]) -> None:
+    """The name of a study is no folder of the store, and no checkpoint is named twice.
+
+    Raises:
+        ValueError: the first that is.
+    """
+    if study in RESERVED:
+        raise ValueError(f"study: {study!r} is a folder of the store; choose another name")
+    for index, name in enumerate(checkpoints):
+        if name in checkpoints[:index]:
             raise ValueError(f"checkpoints[{index}].name: {name!r} is named twice; checkpoint names are unique")
+
+
+def _names(study: Study) -> None:
+    names = [checkpoint.name for checkpoint in study.checkpoints]
+    check_names(study.study, names)
     for name in study.tokenizers:
         if name in names:
             raise ValueError(f"tokenizers.{name}: a checkpoint has that name; choose another")
@@ -103,9 +114,13 @@ def _corpus(study: Study) -> None:
             raise ValueError(f"loading_check.domains: {domain!r} is not a domain of corpus.proportions")
 
 
-def _comparisons(study: Study) -> None:
-    names = [checkpoint.name for checkpoint in study.checkpoints]
-    for question, groups in study.comparisons.groups().items():
+def check_comparisons(comparisons: Comparisons, names: Sequence[str]) -> None:
+    """Every member of a group is one of the names, once.
+
+    Raises:
+        ValueError: the first that is not.
+    """
+    for question, groups in comparisons.groups().items():
         for group, members in groups.items():
             at = f"comparisons.{question}.{group}"
             for index, member in enumerate(members):

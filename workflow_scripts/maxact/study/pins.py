@@ -1,6 +1,6 @@
 """The lock file of a study: what the revisions that it names were when they were pinned.
 
-`config.lock.json` stands beside `config.yaml`. It has an entry for each kind ("models", "datasets") and each
+`config.lock.json` stands beside `config.yaml`. It has an entry for each kind ("models", "datasets", "published") and each
 `repository@revision`; `maxact pin` writes it, and here it is read into the `pin` of every source that names such a revision.
 """
 
@@ -16,7 +16,9 @@ from typing import TYPE_CHECKING, Any
 from maxact.errors import UserError
 
 if TYPE_CHECKING:
-    from maxact.study import Study
+    from maxact.study import PublishedStudy, Study
+
+KINDS = ("models", "datasets", "published")
 
 
 def lock_file(study: Path) -> Path:
@@ -37,10 +39,13 @@ def read_lock(file: Path) -> dict[str, dict[str, Any]]:
     """
     try:
         lock = json.loads(file.read_text(encoding="utf-8"))
-        return {kind: dict(lock[kind]) for kind in ("models", "datasets")}
+        found = {kind: dict(lock.get(kind, {})) for kind in KINDS}
+        if not lock.keys() <= found.keys():
+            raise KeyError
+        return found
     except FileNotFoundError:
-        return {"models": {}, "datasets": {}}
-    except (OSError, ValueError, KeyError, TypeError):
+        return {kind: {} for kind in KINDS}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         raise UserError(f"{file}: not a lock file; delete it and run `maxact pin`") from None
 
 
@@ -57,6 +62,10 @@ def apply_lock(config: Mapping[str, Any], files: Sequence[Path]) -> dict[str, An
         for lock in locks:
             if name in lock[kind]:
                 source["pin"] = lock[kind][name]
+    published = pinned.get("published")
+    if isinstance(published, dict):
+        name = pin_name(str(published.get("repository")), str(published.get("commit")))
+        published |= next(({"pin": lock["published"][name]} for lock in locks if name in lock["published"]), {})
     return pinned
 
 
@@ -79,17 +88,15 @@ def _hub_among(sources: Any) -> list[dict[str, Any]]:
     return [source for source in sources if isinstance(source, dict) and source.get("kind") == "hub"]
 
 
-def refuse_unpinned(study: Study, files: Sequence[Path]) -> None:
-    """Stop before anything runs if something that comes from a hub has no pin.
+def refuse_unpinned(study: Study | PublishedStudy, files: Sequence[Path]) -> None:
+    """Stop before anything runs if something that is downloaded has no pin.
 
     Raises:
         UserError: lists all of it, and says what to type.
     """
-    found = [
-        f"  {key}: {pin_name(source.repository, source.revision)}" for key, source in study.from_hub() if not source.pin
-    ]
+    found = [f"  {key}: {name}" for key, name in study.unpinned()]
     if not found:
         return
     told = f"{len(found)} source{'s are' if len(found) > 1 else ' is'} not pinned to a commit and digests"
     command = f"maxact pin {' '.join(map(os.path.relpath, files))}"
-    raise UserError("\n".join([f"{told}; run `{command}` where the hub can be reached, then run again:", *found]))
+    raise UserError("\n".join([f"{told}; run `{command}` where it can be reached, then run again:", *found]))

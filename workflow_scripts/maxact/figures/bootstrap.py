@@ -1,0 +1,49 @@
+"""M of random subsets of the samples beside M of all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from maxact.figures.style import GREY, PLANTED_NOTE, label_rows, message, row_height
+
+COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7")
+MARKS = ("o", "s", "^", "D")
+
+
+def draw(frames: Mapping[str, pd.DataFrame], style: Mapping[str, float]) -> Figure:
+    """A row for each checkpoint; in it a line for each size of subsets, with a mark at the M of each subset."""
+    data = frames["subsets.parquet"]
+    entries = data.drop_duplicates("checkpoint").to_dict("records")
+    sizes = sorted(data["size"].unique())
+    height = row_height(entries, style["font_size"] - 1) + 0.14 * max(1, len(sizes))
+    figure = Figure(figsize=(style["width_inches"], 0.9 + height * max(1, len(entries))), layout="constrained")
+    if data.empty:
+        message(figure, "no subsets were published")
+        return figure
+    axes = figure.subplots()
+    for row, entry in enumerate(entries):
+        for number, size in enumerate(sizes):
+            part = data[(data["checkpoint"] == entry["checkpoint"]) & (data["size"] == size)]
+            if part.empty:
+                continue
+            at = row + 0.6 * ((number + 0.5) / len(sizes) - 0.5)
+            color, mark = COLORS[number % len(COLORS)], MARKS[number % len(MARKS)]
+            axes.plot(
+                [part["share"].min(), part["share"].max()], [at, at], color=color, linewidth=0.8, alpha=0.6, zorder=2
+            )
+            axes.plot(part["share"], [at] * len(part), mark, color=color, markersize=4, markerfacecolor="white", zorder=3)
+    axes.axvline(1, color=GREY, linewidth=0.7, linestyle=(0, (4, 2)), zorder=0)
+    axes.set_xlim(min(0.0, data["share"].min()), max(1.0, data["share"].max()) * 1.03)
+    axes.grid(axis="x", linewidth=0.3, alpha=0.6)
+    label_rows(axes, entries)
+    handles = [
+        axes.plot([], [], MARKS[number % len(MARKS)], color=COLORS[number % len(COLORS)], markerfacecolor="white")[0]
+        for number in range(len(sizes))
+    ]
+    figure.legend(handles, [f"{size:,} samples" for size in sizes], loc="outside upper center", ncols=4)
+    note = f"\nin italics, {PLANTED_NOTE}" if (data["kind"] == "planted").any() else ""
+    axes.set_xlabel(f"M of a random subset by M of all samples{note}")
+    return figure

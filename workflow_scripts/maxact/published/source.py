@@ -1,0 +1,26 @@
+"""The authors' result files from their repository, at a pinned commit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from maxact.hub.github import fetch_files
+from maxact.store.job import Job
+from maxact.study.hub import FilePin
+
+
+def downloaded(job: Job) -> Path:
+    """The folder of the result files, of the job's repository at its commit; what is there whole is kept.
+
+    Raises:
+        UnavailableError: the repository cannot be reached.
+        UserError: it refuses, or a file has another digest than its pin.
+    """
+    repository, commit, below = (job.parameters[key] for key in ("repository", "commit", "folder"))
+    digests: Mapping[str, str] = job.parameters["files"]
+    sizes: Mapping[str, int] = job.parameters["sizes"]
+    pins = {f"{below}/{path}": FilePin(size=sizes[path], digest=f"sha256:{digest}") for path, digest in digests.items()}
+    folder = job.store.root / "downloads" / f"github--{repository.replace('/', '--')}@{commit}"
+    fetch_files(repository, commit, pins, folder)
+    return folder / str(below)

@@ -1,0 +1,89 @@
+"""The stage `published`: the tree of the authors' result files, once checked, as tables of our own schema."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+
+from maxact.errors import UserError
+from maxact.measurement import SCHEMAS
+from maxact.published.files import Problem, Published, file_digests, read_tree
+from maxact.published.source import downloaded
+from maxact.published.tables import SITES, Imported, headline, imported, write_table
+from maxact.quantize.stage import SCHEMA as ERRORS
+from maxact.store.job import Job, Product
+
+SUBSETS = pa.schema(
+    [
+        ("checkpoint", pa.string()),
+        ("size", pa.int32()),  # samples drawn
+        ("repetition", pa.int32()),
+        ("M", pa.float64()),
+        ("component", pa.string()),
+        ("layer", pa.int16()),
+    ]
+)
+PROBLEMS = pa.schema([(name, pa.string()) for name in ("checkpoint", "file", "field", "what", "severity")])
+
+
+def compute(job: Job) -> Product:
+    """For each checkpoint `<name>.sites.parquet`, `.top.parquet` and `.errors.parquet`; `subsets` and `problems` of all.
+
+    The summary has what manifests of other stages tell of a checkpoint, by name.
+
+    Raises:
+        UserError: the files cannot be had, or are others than when the workflow was read.
+    """
+    folder = Path(job.parameters["results"]) if "results" in job.parameters else downloaded(job)
+    if file_digests(folder) != job.parameters["files"]:
+        raise UserError(f"{folder}: its files have changed since the workflow was read; run again")
+    published = read_tree(folder)
+    runs = {run.name: run for run in published.quant}
+    found = {one.name: imported(one, runs.get(one.name)) for one in published.checkpoints}
+    files = {}
+    for name, one in found.items():
+        for table, frame, schema in (
+            ("sites", one.sites, SITES),
+            ("top", one.top, SCHEMAS["top"]),
+            ("errors", one.errors, ERRORS),
+        ):
+            files[f"{name}.{table}.parquet"] = write_table(frame, schema, job.scratch / f"{name}.{table}.parquet")
+    problems = [*published.problems, *_left_out(published, found)]
+    for table, rows, schema in (
+        ("subsets", list(_subsets(published)), SUBSETS),
+        ("problems", [{"checkpoint": _checkpoint_of(one, published), **vars(one)} for one in problems], PROBLEMS),
+    ):
+        frame = pd.DataFrame(rows, columns=schema.names)
+        files[f"{table}.parquet"] = write_table(frame, schema, job.scratch / f"{table}.parquet")
+    told: dict[str, Any] = {
+        name: {"summary": one.summary, "tokens": one.tokens, "headline": one.headline} for name, one in found.items()
+    }
+    return Product(files=files, summary={"checkpoints": told, "problems": len(problems)})
+
+
+def _left_out(published: Published, found: dict[str, Imported]) -> Iterator[Problem]:
+    for checkpoint in published.checkpoints:
+        for site in found[checkpoint.name].left_out:
+            what = f"left out, as it is beyond the {checkpoint.layers} layers of the decoder"
+            yield Problem(checkpoint.file, f"per_layer_stats.{site}", what, "warning")
+
+
+def _subsets(published: Published) -> Iterator[dict[str, Any]]:
+    for run in published.bootstrap:
+        M = headline(imported(run.statistics, None).sites)["M"]
+        if M is not None:
+            row = {"checkpoint": run.name, "size": run.size, "repetition": run.repetition, "M": M["value"]}
+            yield row | {"component": M["component"], "layer": M["layer"]}
+
+
+def _checkpoint_of(problem: Problem, published: Published) -> str | None:
+    """The checkpoint that a problem is about: the one with that file, or the one that the file's name begins with."""
+    files = {checkpoint.file: checkpoint.name for checkpoint in published.checkpoints}
+    files |= {checkpoint.top.file: checkpoint.name for checkpoint in published.checkpoints if checkpoint.top}
+    files |= {run.file: run.name for run in published.quant}
+    files |= {run.statistics.file: run.name for run in published.bootstrap}
+    return files.get(problem.file)
