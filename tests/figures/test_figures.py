@@ -18,17 +18,18 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from results.members import many, moe, nothing_finite, planted, real
 
-from maxact.figures import comparisons
-from maxact.figures.registry import FIGURES
+from maxact.figures import comparisons, registry
 from maxact.figures.scatter import spread
 from maxact.figures.stage import compute, read_frame
 from maxact.figures.style import decades, styled
 from maxact.results import stage, tables
+from maxact.results.registry import MEASURED, made_of
 from maxact.results.tables import Member
 from maxact.results.text import to_csv
 from maxact.store.job import Job, Product
 from maxact.store.objects import Manifest, Store
 
+FIGURES = made_of(registry.FIGURES, MEASURED)
 STYLE = {"width_inches": 7.0, "font_size": 8.0, "dots_per_inch": 100}
 STUDIES = {
     "pocket": lambda: [real(), planted(), moe()],

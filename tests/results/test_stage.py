@@ -16,7 +16,7 @@ from tokenizers import Tokenizer, models
 from maxact.figures.registry import FIGURES
 from maxact.measurement import SCHEMAS
 from maxact.quantize.stage import BITS, CURVES, SCHEMA
-from maxact.results.registry import SUFFIXES, TABLES
+from maxact.results.registry import MEASURED, SUFFIXES, TABLES, made_of
 from maxact.results.stage import compute
 from maxact.results.tables import Member
 from maxact.stages import STAGES
@@ -92,8 +92,8 @@ def product(tmp_path: Path) -> Product:
 
 
 def test_it_makes_every_table_and_what_every_figure_reads(product: Product) -> None:
-    tables = {f"{name}.{suffix}" for name in TABLES for suffix in SUFFIXES}
-    read = {name for figure in FIGURES.values() for name in figure.reads}
+    tables = {f"{name}.{suffix}" for name in made_of(TABLES, MEASURED) for suffix in SUFFIXES}
+    read = {name for figure in made_of(FIGURES, MEASURED).values() for name in figure.reads}
     assert tables | read == set(product.files)
     for name in [name for name in product.files if name.endswith(".parquet")]:
         schema = pq.read_schema(product.files[name])
@@ -145,6 +145,6 @@ def test_bits_decide_nothing_that_the_maxima_figures_read(tmp_path: Path) -> Non
         (tmp_path / name).mkdir()
         found.append(compute(job_on([one], tmp_path / name)).files)
     same = [name for name in found[0] if found[0][name].read_bytes() == found[1][name].read_bytes()]
-    read = {name for name, figure in FIGURES.items() for item in figure.reads if item not in same}
+    read = {name for name, figure in made_of(FIGURES, MEASURED).items() for item in figure.reads if item not in same}
     assert read == {"int8_error", "int8_vs_M"}
     assert not {"int8.csv", "errors.parquet"} & set(same)

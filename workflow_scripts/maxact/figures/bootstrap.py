@@ -34,7 +34,9 @@ def draw(frames: Mapping[str, pd.DataFrame], style: Mapping[str, float]) -> Figu
             axes.plot(
                 [part["share"].min(), part["share"].max()], [at, at], color=color, linewidth=0.8, alpha=0.6, zorder=2
             )
-            axes.plot(part["share"], [at] * len(part), mark, color=color, markersize=4, markerfacecolor="white", zorder=3)
+            axes.plot(
+                part["share"], [at] * len(part), mark, color=color, markersize=4, markerfacecolor="white", zorder=3
+            )
     axes.axvline(1, color=GREY, linewidth=0.7, linestyle=(0, (4, 2)), zorder=0)
     axes.set_xlim(min(0.0, data["share"].min()), max(1.0, data["share"].max()) * 1.03)
     axes.grid(axis="x", linewidth=0.3, alpha=0.6)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping
 
 import pandas as pd
@@ -15,8 +16,8 @@ def draw(frames: Mapping[str, pd.DataFrame], style: Mapping[str, float]) -> Figu
     """A panel for each policy; a point for each checkpoint with M and an error above zero, others named in words."""
     data = frames["int8_vs_M.parquet"]
     shown = data[(data["M"] > 0) & (data["relative_rmse"] > 0)]
-    policies = list(data["policy"].unique())
-    count = data["checkpoint"].nunique()
+    policies = list(data["policy"].dropna().unique())
+    count = shown["checkpoint"].nunique()
     line = (style["font_size"] - 1) * 1.3 / 72
     height = max(1.6, line * count)
     figure = Figure(figsize=(style["width_inches"], 0.8 + (0.5 + height) * max(1, len(policies))), layout="constrained")
@@ -41,7 +42,12 @@ def draw(frames: Mapping[str, pd.DataFrame], style: Mapping[str, float]) -> Figu
         axes.grid(linewidth=0.3, alpha=0.6)
         named_points(part, "M", "relative_rmse", axes, line / height)
     out = sorted(set(data["checkpoint"]) - set(shown["checkpoint"]))
-    notes = [f"not shown, no finite activation or no error: {', '.join(out)}"] if out else []
+    width = int(150 * style["width_inches"] / style["font_size"])
+    notes = (
+        [textwrap.fill(f"not shown, no finite activation or no error: {', '.join(out)}", width, break_on_hyphens=False)]
+        if out
+        else []
+    )
     notes += [f"grey and in italics, {PLANTED_NOTE}"] if (data["kind"] == "planted").any() else []
     figure.supxlabel("\n".join(["M, the largest |x|", *notes]), fontsize=style["font_size"] - 1)
     bits = shown["format"].iloc[0].upper()

@@ -77,9 +77,12 @@ def title(entry: Mapping[Any, Any]) -> str:
     """A checkpoint as figures show it: its name, and below it what its weights are and whether all was finite.
 
     Args:
-        entry: a row with checkpoint, weights (such as "planted") and nonfinite.
+        entry: a row with checkpoint, weights (such as "planted") and nonfinite. Where a study's numbers are all as published,
+            its caption says so, not each checkpoint.
     """
-    told = [entry["weights"], *_nonfinite(entry)]
+    told = [*([] if entry["weights"] == "as published" else [entry["weights"]]), *_nonfinite(entry)]
+    if not told:
+        return str(entry["checkpoint"])
     return f"{entry['checkpoint']}\n({', '.join(told)})"
 
 

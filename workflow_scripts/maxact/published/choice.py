@@ -13,6 +13,7 @@ from maxact.published.files import file_digests
 if TYPE_CHECKING:
     from maxact.study import PublishedStudy
 
+
 def published_source(study: PublishedStudy) -> dict[str, Any]:
     """Parameters of the stage `published`. Where nothing pins the repository's files there are none yet.
 

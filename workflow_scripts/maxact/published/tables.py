@@ -171,8 +171,8 @@ def _top(checkpoint: PublishedCheckpoint, numbers: Mapping[str, int]) -> Iterato
 
 
 def _errors(run: QuantRun | None, numbers: Mapping[str, int]) -> Iterator[dict[str, Any]]:
-    """Rows of `errors.parquet`: whole tensors, thresholds from |x| alone."""
-    for metric in run.metrics if run is not None else ():
+    """Rows of `errors.parquet`: whole tensors, thresholds from |x| alone, the largest |x| first."""
+    for metric in sorted(run.metrics, key=lambda one: _policy(one["policy"]) != "max") if run is not None else ():
         if run is None or metric["layer"] not in numbers:
             continue
         component, layer = component_and_layer(metric["layer"]) or ("", None)

@@ -46,7 +46,8 @@ def headroom(members: Sequence[Member]) -> pd.DataFrame:
             sites = member.sites[member.sites.component.isin(components) & (member.sites.status == "measured")]
             row = {**marks(member), "tensors": tensors, "sites": len(sites)}
             if sites.empty:
-                rows.append(row | {"note": "not measured; add it to measure.components"})
+                absent = "not in the published files" if member.published else "not measured; add it to measure.components"
+                rows.append(row | {"note": absent})
                 continue
             rows.append(
                 row | _largest(sites) | {key: value for limit in LIMITS for key, value in _over(sites, limit).items()}

@@ -123,6 +123,8 @@ def _member(job: Job, item: Mapping[str, Any], found: Mapping[str, Any], subsets
         sites=_table(job, f"{item['found_as']}.sites"),
         top=_table(job, f"{item['found_as']}.top"),
         errors=_table(job, f"{item['found_as']}.errors"),
+        bits=nothing,
+        curves=nothing,
         check=None,
         tokens=found["tokens"],
         samples=nothing,

@@ -36,6 +36,9 @@ def made_of(entries: Mapping[str, _Entry], provides: frozenset[str]) -> dict[str
     return {name: entry for name, entry in entries.items() if entry.needs is None or entry.needs in provides}
 
 
+MEASURED, PUBLISHED = frozenset({"measured"}), frozenset({"published"})
+"""What a study of one's own measurements provides, and one of published results."""
+
 SUFFIXES = ("csv", "md", "tex", "html")
 """Every table is written as each of these; the report shows the last."""
 
@@ -62,5 +65,5 @@ TABLES: dict[str, Table] = {
     "error_link": Table("Does the error follow M?", "6 INT-8"),
     "decisions": Table("Which format and policy win", "7 Number formats", "measured"),
     "bits_needed": Table("Bits that integers need", "7 Number formats", "measured"),
-    "headroom": Table("What formats without a scale can hold", "7 Number formats", "measured"),
+    "headroom": Table("What formats without a scale can hold", "7 Number formats"),
 }

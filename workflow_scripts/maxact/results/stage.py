@@ -29,7 +29,7 @@ from maxact.results import (
     tables,
 )
 from maxact.results.comparisons import Questions
-from maxact.results.registry import SUFFIXES, TABLES, made_of
+from maxact.results.registry import MEASURED, PUBLISHED, SUFFIXES, TABLES, made_of
 from maxact.results.samples import class_maxima, sample_maxima, sites_of_M
 from maxact.results.tables import LIMITS, Member, short_ancestry, site_name
 from maxact.results.text import to_csv, to_html, to_latex, to_markdown
@@ -41,11 +41,11 @@ from maxact.witness import Witnesses
 def compute(job: Job) -> Product:
     """Each table in every format, a Parquet file for each frame of figures; the summary has the closing table."""
     asked = job.parameters["checkpoints"]
-    provides = frozenset({"published" if "published" in job.inputs else "measured"})
-    members, absent = published.published_members(job, asked) if "published" in provides else _measured(job, asked)
+    provides = PUBLISHED if "published" in job.inputs else MEASURED
+    members, absent = published.published_members(job, asked) if provides == PUBLISHED else _measured(job, asked)
     questions = {item["question"]: dict(item["groups"]) for item in job.parameters["comparisons"]}
-    made = {name: make() for name, make in shown(members, questions, absent, provides).items()}
-    if "published" in provides:
+    made = shown(members, questions, absent, provides)
+    if provides == PUBLISHED:
         made["published_problems"] = published.problems_of(job, asked)
     files = {}
     for name, frame in made.items():
@@ -53,10 +53,10 @@ def compute(job: Job) -> Product:
         for suffix, text in zip(SUFFIXES, texts, strict=True):
             files[f"{name}.{suffix}"] = file = job.scratch / f"{name}.{suffix}"
             file.write_text(text, encoding="utf-8")
-    for name, make in drawn(members, questions, absent, provides).items():
+    for name, frame in drawn(members, questions, absent, provides).items():
         files[f"{name}.parquet"] = file = job.scratch / f"{name}.parquet"
         # Without pandas' own notes, which would change with its version.
-        pq.write_table(pa.Table.from_pandas(make(), preserve_index=False).replace_schema_metadata(None), file)
+        pq.write_table(pa.Table.from_pandas(frame, preserve_index=False).replace_schema_metadata(None), file)
     summary: dict[str, Any] = {
         "checkpoints": [_closing_row(member) for member in tables.in_order(members)],
         "absent": absent,
@@ -72,8 +72,8 @@ def compute(job: Job) -> Product:
 
 
 def shown(
-    members: Sequence[Member], questions: Questions, absent: Mapping[str, str], provides: frozenset[str]
-) -> dict[str, Callable[[], pd.DataFrame]]:
+    members: Sequence[Member], questions: Questions, absent: Mapping[str, str], provides: frozenset[str] = MEASURED
+) -> dict[str, pd.DataFrame]:
     """Every table of `TABLES` that can be made of what the study provides, by name; but for `published_problems`."""
     every: dict[str, Callable[[], pd.DataFrame]] = {
         "instrument_check": lambda: tables.instrument_check(members),
@@ -99,12 +99,12 @@ def shown(
         "bits_needed": lambda: bits_needed.bits_needed(members),
         "headroom": lambda: headroom.headroom(members),
     }
-    return {name: every[name] for name in made_of(TABLES, provides) if name in every}
+    return {name: every[name]() for name in made_of(TABLES, provides) if name in every}
 
 
 def drawn(
-    members: Sequence[Member], questions: Questions, absent: Mapping[str, str], provides: frozenset[str]
-) -> dict[str, Callable[[], pd.DataFrame]]:
+    members: Sequence[Member], questions: Questions, absent: Mapping[str, str], provides: frozenset[str] = MEASURED
+) -> dict[str, pd.DataFrame]:
     """Every frame that a figure of the study draws, by name."""
     every: dict[str, Callable[[], pd.DataFrame]] = {
         "layers": lambda: tables.layers(members),
@@ -122,7 +122,7 @@ def drawn(
         "int8_vs_M": lambda: int8_vs_m.int8_vs_M(members),
     }
     read = {name for figure in made_of(FIGURES, provides).values() for name in figure.reads}
-    return {name: make for name, make in every.items() if f"{name}.parquet" in read}
+    return {name: make() for name, make in every.items() if f"{name}.parquet" in read}
 
 
 def _measured(job: Job, asked: Sequence[Mapping[str, str]]) -> tuple[list[Member], dict[str, str]]:

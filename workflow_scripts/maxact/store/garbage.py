@@ -77,13 +77,12 @@ class _Kept:
 
 
 def _kept_keys(store: Store, records: dict[str, dict[str, Any]]) -> _Kept:
-    stamps = {
-        (path.parent.name, path.stem): json.loads(path.read_text(encoding="utf-8"))
-        for path in store.root.glob("*/keys/*/*.json")
-    }
+    stamps: dict[tuple[str, str], list[dict[str, Any]]] = {}  # studies may have jobs of one name
+    for path in store.root.glob("*/keys/*/*.json"):
+        stamps.setdefault((path.parent.name, path.stem), []).append(json.loads(path.read_text(encoding="utf-8")))
     with_objects = {manifest.key for _, manifest in store.manifests()}
     with_objects |= {
-        key for key, record in records.items() if stamps.get((record["stage"], record["name"])) == record["recipe"]
+        key for key, record in records.items() if record["recipe"] in stamps.get((record["stage"], record["name"]), [])
     }
     reached: set[str] = set()
     waiting = list(with_objects)

@@ -14,6 +14,7 @@ import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from maxact.errors import UserError
+from maxact.results.registry import MEASURED
 from maxact.study.checkpoints import Checkpoint, Family, Folder, GgufParts, GgufWheel, Peak, Planted, WheelMember
 from maxact.study.comparisons import Comparisons
 from maxact.study.consistency import check
@@ -71,7 +72,7 @@ class Study(Section):
     @property
     def provides(self) -> frozenset[str]:
         """What tables and figures can be made of, beside what all studies have (`results/registry.py`)."""
-        return frozenset({"measured"})
+        return MEASURED
 
     def wheels(self, optional: bool = False) -> list[Wheel]:
         """Every wheel that the study needs: of the corpus, then of checkpoints; or those that it goes on without."""

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
+from maxact.results.registry import PUBLISHED
 from maxact.study.comparisons import Comparisons
 from maxact.study.consistency import check_comparisons, check_names
 from maxact.study.hub import Commit, FilePin, Repository
@@ -74,7 +75,7 @@ class PublishedStudy(Section):
     @property
     def provides(self) -> frozenset[str]:
         """What tables and figures can be made of, beside what all studies have (`results/registry.py`)."""
-        return frozenset({"published"})
+        return PUBLISHED
 
     @property
     def results_folder(self) -> str | None:
