@@ -46,7 +46,9 @@ def headroom(members: Sequence[Member]) -> pd.DataFrame:
             sites = member.sites[member.sites.component.isin(components) & (member.sites.status == "measured")]
             row = {**marks(member), "tensors": tensors, "sites": len(sites)}
             if sites.empty:
-                absent = "not in the published files" if member.published else "not measured; add it to measure.components"
+                absent = (
+                    "not in the published files" if member.published else "not measured; add it to measure.components"
+                )
                 rows.append(row | {"note": absent})
                 continue
             rows.append(
