@@ -7,7 +7,7 @@ from snakemake.exceptions import WorkflowError
 
 from maxact.errors import UserError
 from maxact.needs.jobs import TOKENS
-from maxact.needs.lookup import Lookup
+from maxact.needs.lookup import Lookup, LookupOfPublished
 from maxact.recipes import write_stamps
 from maxact.store.objects import write_if_changed
 from maxact.study import PublishedStudy, validate_study
@@ -21,7 +21,8 @@ if not workflow.overwrite_configfiles:
 CONFIGURATION = [Path(file) for file in workflow.configfiles]
 try:
     STUDY = validate_study(config, CONFIGURATION)
-    NEEDS = Lookup(STUDY, Path("artifacts"))
+    PUBLISHED = isinstance(STUDY, PublishedStudy)
+    NEEDS = LookupOfPublished() if PUBLISHED else Lookup(STUDY, Path("artifacts"))
     ARTIFACTS = Path("artifacts", STUDY.study)
     REPORTS = Path("reports", STUDY.study)
     if workflow.is_main_process:
@@ -35,7 +36,6 @@ except UserError as error:
 
 SCRIPT = "../workflow_scripts/run_stage.py"
 ENVIRONMENT = "../envs/cpu.yaml"
-PUBLISHED = isinstance(STUDY, PublishedStudy)
 THREADS = 1 if PUBLISHED else STUDY.measure.threads
 VARIED = [] if PUBLISHED or not STUDY.sensitivity else STUDY.sensitivity.checkpoints
 REAL = (

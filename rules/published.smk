@@ -11,5 +11,7 @@ rule published:
         log_file("published", "published"),
     conda:
         ENVIRONMENT
+    resources:
+        **resources_of("published", "published"),
     script:
         SCRIPT

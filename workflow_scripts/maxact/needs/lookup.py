@@ -12,6 +12,9 @@ from maxact.study import Study
 from maxact.study.sensitivity import variants
 from maxact.study.shape import Shape
 
+OF_PUBLISHED = Needs(memory_gb=2.0, expected_minutes=0.5)
+"""Of every job of a study of published results, none of which opens weights or text; 27 checkpoints take 0.25 GB at most."""
+
 OF_CHECKPOINTS = ("checkpoint", "loading_check", "measure", "variant", "quantize")
 """Stages with a job for each checkpoint, or for several variants of it."""
 
@@ -54,3 +57,11 @@ class Lookup:
             return name, None
         checkpoint = max((each.name for each in self._study.checkpoints if name.startswith(f"{each.name}.")), key=len)
         return checkpoint, self._changes.get(name[len(checkpoint) + 1 :])
+
+
+class LookupOfPublished:
+    """The same for a study of published results."""
+
+    def of(self, stage: str, name: str) -> Needs:
+        """What any of its jobs needs."""
+        return OF_PUBLISHED
