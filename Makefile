@@ -8,6 +8,7 @@ CORES ?= all
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 RUN_TIME := .venv/run-time.stamp
 GPU := .venv/gpu.stamp
+S3 := .venv/s3.stamp
 DEVELOPMENT := .venv/development.stamp
 TESTS := pytest --numprocesses 2 --dist loadgroup
 SOURCES := workflow_scripts tests benchmarks envs
@@ -15,11 +16,12 @@ RULES := Snakefile rules/*.smk
 
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help study gpu gpu-checks test test-all fetch lint architectures lock clean
+.PHONY: help study s3 gpu gpu-checks test test-all fetch lint architectures lock clean
 
 help:
 	@echo "make study     set up .venv, then run the study (STUDY=$(STUDY), CORES=$(CORES))"
 	@echo "make gpu       set up .venv with the CUDA build of torch, for studies with measure.device: cuda"
+	@echo "make s3        add what MAXACT_REMOTE=s3://... needs to .venv"
 	@echo "make gpu-checks  the checks that need a GPU"
 	@echo "make test      set up .venv, then static checks and the fast tests"
 	@echo "make test-all  the same with the slow tests"
@@ -30,6 +32,8 @@ help:
 
 study: $(RUN_TIME)
 	@snakemake --cores $(CORES) --configfile $(STUDY)
+
+s3: $(S3)
 
 gpu: $(GPU)
 
@@ -76,6 +80,11 @@ $(GPU): envs/gpu.txt $(RUN_TIME)
 	@$(BIN)/python -c 'import torch; torch.version.cuda or exit(f"error: torch {torch.__version__} is built without CUDA; install the CUDA build of that version into .venv from where you get it")'
 	@touch $@
 
+$(S3): envs/s3.txt $(RUN_TIME)
+	@echo "installing what envs/s3.txt locks"
+	@$(PIP) --no-deps --require-hashes --requirement envs/s3.txt
+	@touch $@
+
 $(DEVELOPMENT): envs/dev.txt envs/torchao.txt $(RUN_TIME)
 	@echo "installing what envs/dev.txt and envs/torchao.txt lock"
 	@$(PIP) --no-deps --require-hashes --requirement envs/dev.txt
@@ -89,6 +98,7 @@ lock:
 	uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --no-header --no-annotate --excludes envs/torch.txt envs/cpu.in --output-file envs/cpu.txt
 	cp envs/cpu.txt envs/ling.txt # pins that fit are kept
 	uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --no-header --no-annotate --excludes envs/torch.txt envs/ling.in --output-file envs/ling.txt
+	cd envs && uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --no-header --no-annotate s3.in --output-file s3.txt
 	cd envs && uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --no-header --no-annotate --excludes torch.txt dev.in --output-file dev.txt
 	uv pip compile --quiet --universal --generate-hashes --no-deps --python-version 3.11 --no-header --no-annotate envs/torchao.in --output-file envs/torchao.txt
 	uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --no-header --no-annotate envs/gpu.in --output-file envs/gpu.txt

@@ -12,6 +12,7 @@ from snakemake.utils import min_version
 from maxact.devices import check_run
 from maxact.errors import UserError
 from maxact.results.closing import print_closing_table, print_errors
+from maxact.store.sharing import check_shared
 from maxact.store.workspace import hold_workspace
 from maxact.study.pins import refuse_unpinned
 from maxact.study.sensitivity import refuse_without_sensitivity
@@ -55,6 +56,7 @@ onstart:
             refuse_without_sensitivity(STUDY, CONFIGURATION)
         check_run(gpus_of_run(), gpus_provided(), sys.argv)
         hold_workspace(ARTIFACTS)
+        check_shared()
     except UserError as error:
         sys.exit(f"error: {error}")
 

@@ -1,11 +1,13 @@
-"""What many tests need: the real checkpoint of the pocket study, dequantized once, and the authors' result files."""
+"""What many tests need: a real checkpoint, dequantized once, the authors' result files, a server of object storage."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from store.object_storage import KEY, PUBLIC, SECRET, object_storage
 from tokenizers import Tokenizer
 
 from maxact.study import GgufWheel, Study, load_study
@@ -60,3 +62,29 @@ def authors_results() -> Path:
     if not folder.is_dir():
         pytest.skip("needs the authors' result files: name their folder in MAXACT_PUBLISHED")
     return folder
+
+
+@pytest.fixture(scope="session")
+def storage_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a real server; it has the bucket `public`, and `private`."""
+    import s3fs
+
+    with object_storage(tmp_path_factory.mktemp("storage")) as address:
+        files = s3fs.S3FileSystem(key=KEY, secret=SECRET, endpoint_url=address, skip_instance_cache=True)
+        files.mkdir(PUBLIC)
+        files.mkdir("private")
+        yield address
+
+
+@pytest.fixture
+def storage(storage_server: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> str:
+    """The same, with the environment of a user who may write there, and no other credentials."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL", storage_server)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", KEY)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    for name in ("AWS_SESSION_TOKEN", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
+        monkeypatch.setenv(name, str(tmp_path / "no-file"))
+    return storage_server

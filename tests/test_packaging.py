@@ -132,11 +132,11 @@ def test_make_gpu_installs_the_lock_then_the_build_of_torch_without_a_local_tag(
     assert asked.stdout.strip() == line.replace("==", "===")
 
 
-def test_dev_pins_no_other_version_than_cpu() -> None:
-    run_time, development = pins(ENVS / "cpu.txt"), pins(ENVS / "dev.txt")
-    assert {key: development[key] for key in run_time.keys() & development.keys()} == {
-        key: run_time[key] for key in run_time.keys() & development.keys()
-    }
+@pytest.mark.parametrize("further", ["s3.txt", "dev.txt"])
+def test_further_locks_pin_no_other_version_than_cpu(further: str) -> None:
+    run_time, pinned = pins(ENVS / "cpu.txt"), pins(ENVS / further)
+    shared = run_time.keys() & pinned.keys()
+    assert {key: pinned[key] for key in shared} == {key: run_time[key] for key in shared}
 
 
 def test_ling_measures_with_the_versions_of_the_study_but_for_transformers() -> None:
@@ -150,6 +150,7 @@ def test_ling_measures_with_the_versions_of_the_study_but_for_transformers() -> 
     ("source", "lock"),
     [
         ("cpu.in", "cpu.txt"),
+        ("s3.in", "s3.txt"),
         ("dev.in", "dev.txt"),
         ("gpu.in", "gpu.txt"),
         ("ling.in", "ling.txt"),
@@ -224,7 +225,7 @@ def test_make_knows_every_target_that_the_texts_name() -> None:
     assert phony
     for document in DOCUMENTS:
         text = document.read_text(encoding="utf-8")
-        named = set(re.findall(r"(?:^|`)make ([a-z][a-z-]*)", text, re.MULTILINE))
+        named = set(re.findall(r"(?:^|`)make ([a-z][a-z0-9-]*)", text, re.MULTILINE))
         assert {"study", "test"} <= named
         assert named <= set(phony[1].split()), document.name
     for target in phony[1].split():

@@ -20,7 +20,7 @@ def test_a_second_run_is_refused_until_the_first_is_gone(tmp_path: Path) -> None
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as holder:
         assert holder.stdout is not None
         assert holder.stdout.readline() == "held\n"
-        with pytest.raises(UserError, match=rf"another run of this study is at work \(process {holder.pid}\)"):
+        with pytest.raises(UserError, match=rf"another run of this study is at work \(process {holder.pid} on \S+\)"):
             hold_workspace(tmp_path)
         holder.kill()
     hold_workspace(tmp_path)

@@ -17,6 +17,7 @@ from maxact.errors import UserError
 
 if TYPE_CHECKING:
     from maxact.measure.parts import Part
+    from maxact.store.objects import Store
 
 NONFINITE = 3
 """Exit code of `maxact measure` when an activation was NaN or infinite: a result, but one that must be noticed."""
@@ -190,6 +191,18 @@ def _parser() -> argparse.ArgumentParser:
     gc.add_argument("--grace-days", type=float, default=14.0, metavar="DAYS", help="keep what is newer (default: 14)")
     gc.set_defaults(run=_gc)
 
+    push = commands.add_parser(
+        "push", parents=[store], help="give what was made here to MAXACT_REMOTE, where it lacks it; weights excepted"
+    )
+    push.set_defaults(run=_push)
+
+    pull = commands.add_parser(
+        "pull",
+        parents=[store],
+        help="take what manifests here name and the store lacks from MAXACT_REMOTE or MAXACT_MIRROR",
+    )
+    pull.set_defaults(run=_pull)
+
     show = commands.add_parser("show", parents=[store], help="what made a file, from what, and is it current")
     show.add_argument("file", type=Path, metavar="FILE", help="a manifest, an object, or a file of a report")
     show.set_defaults(run=_show)
@@ -315,13 +328,12 @@ def _adopt(options: argparse.Namespace) -> int:
     import os
 
     from maxact.adopt import adopt
-    from maxact.store.objects import Store
     from maxact.study import load_study
 
     study = load_study(options.study)
     # Before torch is imported, which reads it then.
     os.environ["OMP_NUM_THREADS"] = str(study.measure.threads)
-    for verdict in adopt(study, Store(_store(options.store)), options.locks):
+    for verdict in adopt(study, _shared_store(options.store), options.locks):
         print(f"{verdict.checkpoint}: {verdict.verdict}", flush=True)
     return 0
 
@@ -330,12 +342,11 @@ def _replay(options: argparse.Namespace) -> int:
     import os
 
     from maxact.replay import replay
-    from maxact.store.objects import Store
     from maxact.study import load_study
 
     study = load_study(options.study)
     os.environ["OMP_NUM_THREADS"] = str(study.measure.threads)
-    found = replay(study, options.checkpoint, options.site, Store(_store(options.store)))
+    found = replay(study, options.checkpoint, options.site, _shared_store(options.store))
     print(found.to_json() if options.json else found.to_text())
     return 0 if found.same == found.sites else DIFFERS
 
@@ -353,10 +364,9 @@ def _compare(options: argparse.Namespace) -> int:
 def _scales(options: argparse.Namespace) -> int:
     from maxact.quantize.deploy import deploy
     from maxact.quantize.export import Choice
-    from maxact.store.objects import Store
 
     choice = Choice(options.format, options.policy, options.alpha)
-    store = Store(_store(options.store))
+    store = _shared_store(options.store)
     print(deploy(options.study, options.checkpoint, store, options.out, choice).to_text())
     return 0
 
@@ -385,11 +395,33 @@ def _gc(options: argparse.Namespace) -> int:
     return 0
 
 
+def _push(options: argparse.Namespace) -> int:
+    from maxact.store.exchange import push
+
+    print(push(_shared_store(options.store)))
+    return 0
+
+
+def _pull(options: argparse.Namespace) -> int:
+    from maxact.store.exchange import pull
+
+    print(pull(_shared_store(options.store)))
+    return 0
+
+
 def _show(options: argparse.Namespace) -> int:
     from maxact.store.show import show
 
     print(show(options.file, _store(options.store)))
     return 0
+
+
+def _shared_store(root: Path) -> Store:
+    """A store, with the places where other machines keep theirs."""
+    from maxact.store.objects import Store
+    from maxact.store.sharing import Shared
+
+    return Store(_store(root), Shared.of_environment())
 
 
 def _store(root: Path) -> Path:

@@ -10,7 +10,8 @@ from typing import Any
 
 from maxact.errors import UserError
 from maxact.store.objects import Manifest, Store
-from maxact.store.run import WEIGHTS, drop, run_job, upstream
+from maxact.store.run import drop, run_job, upstream
+from maxact.store.sharing import WEIGHTS
 from maxact.store.workspace import hold_workspace
 from maxact.study import Study
 

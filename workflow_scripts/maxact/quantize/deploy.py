@@ -24,7 +24,8 @@ from maxact.quantize.weights import Weights
 from maxact.quantize.wiring import CACHED, wiring
 from maxact.remeasure import Stored, hold_study, stored
 from maxact.store.objects import Manifest, Store
-from maxact.store.run import WEIGHTS, drop, whole
+from maxact.store.run import drop, whole
+from maxact.store.sharing import WEIGHTS
 from maxact.study import Study, load_study
 from maxact.study.mistakes import meant
 

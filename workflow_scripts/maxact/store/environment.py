@@ -23,6 +23,7 @@ from typing import IO
 
 from maxact.errors import UnavailableError, UserError
 from maxact.store.job import Job, Product
+from maxact.store.locks import hold
 from maxact.store.objects import digest_text
 
 LIBRARY = Path(__file__).parents[2]
@@ -86,19 +87,19 @@ def ready(environment: str) -> Iterator[Path]:
     """
     folder = folder_of(environment)
     with _lock_file(folder) as lock:
-        fcntl.flock(lock, fcntl.LOCK_SH)
+        hold(lock, fcntl.LOCK_SH)
         while not _is_ready(environment):
-            fcntl.flock(lock, fcntl.LOCK_EX)
+            hold(lock, fcntl.LOCK_EX)
             if not _is_ready(environment):  # another job may have made it while this one waited
                 _make(environment)
-            fcntl.flock(lock, fcntl.LOCK_SH)
+            hold(lock, fcntl.LOCK_SH)
         yield folder / "bin" / "python"
 
 
 @contextmanager
 def _lock_file(folder: Path) -> Iterator[IO[str]]:
     try:
-        stream = folder.with_name(folder.name + ".lock").open("w")
+        stream = folder.with_name(folder.name + ".lock").open("a+")
     except OSError as error:
         raise UserError(f"{folder}: cannot be made ({error.strerror}); mend permissions") from None
     with stream:

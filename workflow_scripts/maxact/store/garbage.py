@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
@@ -11,7 +10,8 @@ from typing import Any
 
 from maxact.errors import UserError
 from maxact.store.objects import Manifest, Store, StoredObject
-from maxact.store.run import WEIGHTS, keeps_weights
+from maxact.store.run import keeps_weights
+from maxact.store.sharing import WEIGHTS
 
 DAY = 86_400.0
 
@@ -66,7 +66,7 @@ def garbage(store: Store, grace_days: float, now: float | None = None) -> list[G
     for folder, kind in (("scratch", "scratch file"), ("downloads", "download"), ("unfinished", "unfinished part")):
         left = [path for path in store.root.glob(f"{folder}/**/*") if path.is_file()]
         found += [Garbage(path, path.stat().st_size, kind) for path in left]
-    limit = (time.time() if now is None else now) - grace_days * DAY
+    limit = (store.now() if now is None else now) - grace_days * DAY
     return sorted((item for item in found if item.path.stat().st_mtime <= limit), key=lambda item: item.path)
 
 

@@ -14,7 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from maxact.errors import UserError
+from maxact.store.disk import move, renewed, sync_folder, writing
+from maxact.store.locks import hold
+from maxact.store.sharing import Shared, object_path
 
 
 def canonical(value: Any) -> str:
@@ -35,26 +37,45 @@ def digest_file(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Write `text` beside `path` and rename it into place, so that no reader sees half of it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as stream:
-            stream.write(text)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+def write_atomically(path: Path, text: str, durably: bool = True) -> None:
+    """Write `text` beside `path` and rename it into place, so that no reader sees half of it.
+
+    Args:
+        durably: wait until it is on the disk, so that it outlives a machine that loses power.
+
+    Raises:
+        UserError: the disk is full, or may not be written.
+    """
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        try:
+            with os.fdopen(handle, "w", encoding="utf-8") as stream:
+                stream.write(text)
+                if durably:
+                    stream.flush()
+                    os.fsync(stream.fileno())
+            os.chmod(temporary, 0o644)
+            move(Path(temporary), path)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+        if durably:
+            sync_folder(path.parent)
 
 
 def write_if_changed(path: Path, text: str) -> None:
-    """Write `text` unless `path` has it already: the time of a file then tells when its content changed."""
+    """Write `text` unless `path` has it already: the time of a file then tells when its content changed.
+
+    What is written so can be made again from what it was made from, and is not waited for.
+    """
     if not path.exists() or path.read_text(encoding="utf-8") != text:
-        write_atomically(path, text)
+        write_atomically(path, text, durably=False)
+
+
+def record_text(record: Mapping[str, Any]) -> str:
+    """An action record as its file has it."""
+    return json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 RESERVED = ("objects", "actions", "locks", "scratch", "downloads", "dropped", "unfinished")
@@ -102,26 +123,39 @@ class Store:
 
     Args:
         root: the folder; it is made when first written to.
+        shared: where other machines' artifacts are taken from and this one's are given to.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, shared: Shared | None = None) -> None:
         self.root = Path(root)
+        self.shared = shared
 
     def path(self, item: StoredObject) -> Path:
-        return self.root / "objects" / item.sha256[:2] / (item.sha256 + item.suffix)
+        return self.root / object_path(item)
 
     def put(self, file: Path) -> StoredObject:
         """Move `file` into the store and return what names it. A whole copy that is there already is kept."""
         item = StoredObject(digest_file(file), file.stat().st_size, file.suffix)
         target = self.path(item)
         self._dropped(item).unlink(missing_ok=True)
-        if not self.is_whole(item):
+        with writing(target):
+            if self.is_whole(item) and renewed(target):
+                return item
             target.parent.mkdir(parents=True, exist_ok=True)
             file.chmod(0o444)
             with file.open("rb") as stream:
                 os.fsync(stream.fileno())
-            os.replace(file, target)
+            move(file, target)
+            sync_folder(target.parent)
         return item
+
+    def fetch(self, item: StoredObject) -> bool:
+        """Take an object from where other machines keep theirs; whether it is here then.
+
+        Raises:
+            UserError: they cannot be reached, or refuse.
+        """
+        return self.shared is not None and self.shared.fetch(item, self)
 
     def materialize(self, objects: Mapping[str, StoredObject], folder: Path) -> Path:
         """Lay links to `objects`, under their names, into `folder`; for libraries that open folders."""
@@ -146,9 +180,12 @@ class Store:
     def drop(self, item: StoredObject) -> None:
         """Delete an object on purpose: its manifest stands, and a job that reads it has it made again."""
         if self.path(item).exists():
-            self._dropped(item).parent.mkdir(parents=True, exist_ok=True)
-            self._dropped(item).touch()
+            self._mark_absent(item)
             self.path(item).unlink()
+
+    def _mark_absent(self, item: StoredObject) -> None:
+        self._dropped(item).parent.mkdir(parents=True, exist_ok=True)
+        self._dropped(item).touch()
 
     def was_dropped(self, item: StoredObject) -> bool:
         """Whether an object is absent on purpose."""
@@ -164,54 +201,91 @@ class Store:
                 yield path, Manifest.read(path)
 
     def action(self, key: str) -> dict[str, Any] | None:
-        """The record of what `key` has made, or None. Objects may be absent: a result outlives its inputs."""
+        """The record of what `key` has made, here or on another machine, or None.
+
+        Objects may be absent: a result outlives its inputs, and those of another machine are taken when they are read.
+
+        Raises:
+            UserError: where other machines keep theirs cannot be reached, or refuses.
+        """
+        found = self.action_here(key)
+        if found is None and self.shared is not None:
+            found = self.shared.record(key, self)
+            if found is not None:
+                self.record_elsewhere(key, found)
+        return found
+
+    def action_here(self, key: str) -> dict[str, Any] | None:
+        """The record of what `key` has made, if this store has it."""
+        path = self.root / "actions" / f"{key}.json"
         try:
-            record: dict[str, Any] = json.loads((self.root / "actions" / f"{key}.json").read_text(encoding="utf-8"))
+            if not path.exists():
+                # A client of NFS may remember for a while that there was no such file; opening the folder makes it ask.
+                os.close(os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY))
+            record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
             return record
         except FileNotFoundError:
             return None
 
     def record_action(self, key: str, record: Mapping[str, Any]) -> None:
-        text = json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-        write_atomically(self.root / "actions" / f"{key}.json", text)
+        write_atomically(self.root / "actions" / f"{key}.json", record_text(record))
+
+    def record_elsewhere(self, key: str, record: Mapping[str, Any]) -> None:
+        """Record what another machine has made; its objects are absent here on purpose, until one is read."""
+        for fields in record["objects"].values():
+            item = StoredObject(**fields)
+            if not self.path(item).exists():
+                with writing(self._dropped(item)):
+                    self._mark_absent(item)
+        self.record_action(key, record)
 
     def journal(self, line: Mapping[str, Any]) -> None:
-        """Append one line; a single short write in append mode, so that concurrent jobs do not mix."""
-        self.root.mkdir(parents=True, exist_ok=True)
-        with (self.root / "journal.jsonl").open("a", encoding="utf-8") as stream:
-            stream.write(canonical(line) + "\n")
+        """Append one line, under a lock: on a network file system appended lines of two machines may overwrite each other."""
+        path = self.root / "journal.jsonl"
+        with writing(path):
+            self.root.mkdir(parents=True, exist_ok=True)
+            with path.open("a+", encoding="utf-8") as stream:
+                hold(stream, fcntl.LOCK_EX)
+                stream.write(canonical(line) + "\n")
 
     @contextmanager
     def lock(self, key: str) -> Iterator[None]:
-        """Hold the lock on `key`. The kernel frees it when the process ends, however it ends."""
+        """Hold the lock on `key`. The kernel frees it when the process ends, however it ends.
+
+        Raises:
+            UserError: the store cannot be written, or its file system has no locks.
+        """
         path = self.root / "locks" / key
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("w") as stream:
-            fcntl.flock(stream, fcntl.LOCK_EX)
+        with writing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            stream = path.open("a+")
+        with stream:
+            hold(stream, fcntl.LOCK_EX)
             yield
 
     @contextmanager
     def scratch(self) -> Iterator[Path]:
         """A new folder on the store's file system, removed afterwards."""
         parent = self.root / "scratch"
-        try:
+        with writing(parent):
             parent.mkdir(parents=True, exist_ok=True)
             folder = Path(tempfile.mkdtemp(dir=parent))
-        except OSError as error:
-            raise UserError(f"{parent}: cannot be written ({error.strerror}); free space or mend permissions") from None
         try:
             yield folder
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
+    def now(self) -> float:
+        """The time by the clock that dates the files of the store, which on a network file system is its server's."""
+        with self.scratch() as scratch:
+            return scratch.stat().st_mtime
+
     @contextmanager
     def unfinished(self, key: str) -> Iterator[Path]:
         """A folder for what one computation has done so far: removed when it ends, kept where it fails or is killed."""
         folder = self.root / "unfinished" / key
-        try:
+        with writing(folder):
             folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise UserError(f"{folder}: cannot be written ({error.strerror}); free space or mend permissions") from None
         try:
             yield folder
         except BaseException:

@@ -9,6 +9,7 @@ that nothing names, never half a result.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import platform
@@ -17,10 +18,11 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import yaml
 
@@ -28,11 +30,10 @@ from maxact import devices
 from maxact.errors import UnavailableError, UserError
 from maxact.stages import uses_of
 from maxact.store.compute import compute
+from maxact.store.disk import mend
 from maxact.store.job import used_objects
-from maxact.store.objects import Manifest, Store, canonical, digest_text, write_atomically
-
-WEIGHTS = "*.safetensors"
-"""What of a checkpoint is dropped where weights are not kept."""
+from maxact.store.objects import Manifest, Store, StoredObject, canonical, digest_text, write_atomically
+from maxact.store.sharing import WEIGHTS, Shared
 
 
 def action_key(stage: str, name: str, recipe: Mapping[str, Any], inputs: Mapping[str, Manifest]) -> str:
@@ -72,8 +73,10 @@ def run_job(
         if "/" not in source and "unavailable" in above.summary:
             return Manifest(stage, name, key, recipe, {}, {"unavailable": above.summary["unavailable"]}), False
     with store.lock(key):
-        record = None if again else store.action(key)
+        record: Mapping[str, Any] | None = None if again else store.action(key)
         if record is not None:
+            if record["stage"] != stage or canonical(record["recipe"]) != canonical(recipe):
+                raise UserError(f"{store.root}/actions/{key}.json: tells of another recipe; delete it")
             return _manifest(record, name), False
         try:
             record = _compute(stage, name, key, recipe, inputs, store, gpus)
@@ -83,17 +86,43 @@ def run_job(
             print(f"warning: {stage} {name} is optional and left out: {error}", file=sys.stderr)
             return Manifest(stage, name, key, recipe, {}, {"unavailable": str(error)}), True
         store.record_action(key, record)
+        if not again:
+            record = _give(key, record, store)
     return _manifest(record, name), True
 
 
-def restore(manifest: Manifest, store: Store) -> None:
-    """Make the objects of `manifest` again that the store lacks or has damaged, from recipe and, if need be, inputs.
+def _give(key: str, record: Mapping[str, Any], store: Store) -> Mapping[str, Any]:
+    """Give a new result to other machines; the record that stands: theirs, where they were first and have other bytes.
+
+    What cannot be given stays here: hours of work are not thrown away because a server is down.
+    """
+    if store.shared is None:
+        return record
+    told = f"{record['stage']}/{record['name']}"
+    try:
+        stands = store.shared.give(key, record, store)
+    except UserError as error:
+        print(f"warning: {told} is made but not given to others ({error}); `maxact push` gives it", file=sys.stderr)
+        return record
+    if all(canonical(stands[part]) == canonical(record[part]) for part in ("objects", "summary")):
+        return record
+    print(f"warning: {told}: another machine has made it first, with other bytes; those are used", file=sys.stderr)
+    store.record_elsewhere(key, stands)
+    return stands
+
+
+def restore(manifest: Manifest, store: Store, needed: Iterable[StoredObject] | None = None) -> None:
+    """Take or make the objects of `manifest` that the store lacks or has damaged, from other machines, or from recipe and inputs.
+
+    Args:
+        needed: those that are to be whole; without it all.
 
     Raises:
         UserError: nothing tells how they were made, or making them again gives other bytes.
     """
+    wanted = list(manifest.objects.values() if needed is None else needed)
     with store.lock(manifest.key):
-        if all(store.is_whole(item) for item in manifest.objects.values()):
+        if all(store.is_whole(item) or store.fetch(item) for item in wanted):
             return
         record = store.action(manifest.key)
         if record is None:
@@ -123,13 +152,16 @@ def publish(manifest: Manifest, targets: Mapping[str, Path], store: Store) -> No
     for name, target in targets.items():
         source = store.path(manifest.objects[name])
         if not store.is_whole(manifest.objects[name]):
-            restore(manifest, store)
+            restore(manifest, store, [manifest.objects[name]])
         target.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
         os.close(handle)
-        shutil.copyfile(source, temporary)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, target)
+        try:
+            shutil.copyfile(source, temporary)
+            os.chmod(temporary, 0o644)
+            os.replace(temporary, target)
+        finally:
+            Path(temporary).unlink(missing_ok=True)
 
 
 def drop(manifest: Manifest, pattern: str, output: Path, store: Store) -> None:
@@ -169,7 +201,7 @@ def run_rule(rule: Any) -> None:
     the folder that holds the study's manifests.
     """
     try:
-        store = Store(Path(rule.output.manifest).parents[2])
+        store = Store(Path(rule.output.manifest).parents[2], Shared.of_environment())
         stage = rule.params.get("stage", rule.rule)
         inputs = dict(_read_inputs(rule.input))
         output = Path(rule.output.manifest)
@@ -184,8 +216,18 @@ def run_rule(rule: Any) -> None:
         verb = "computed" if computed else "taken from the store"
         write_atomically(Path(rule.log[0]), f"{stage}/{output.stem}: {verb}, action {manifest.key}\n")
     except UserError as error:
+        _stop(rule, str(error))
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+            raise
+        _stop(rule, f"{error.filename or store.root}: cannot be written ({error.strerror}); {mend(error)}")
+
+
+def _stop(rule: Any, error: str) -> NoReturn:
+    """End a job with one line, on a full disk without its log."""
+    with suppress(UserError):
         write_atomically(Path(rule.log[0]), f"error: {error}\n")
-        sys.exit(f"error: {error}")
+    sys.exit(f"error: {error}")
 
 
 def _read_inputs(inputs: Any) -> list[tuple[str, Manifest]]:
@@ -223,8 +265,9 @@ def _compute(
 ) -> dict[str, Any]:
     uses = uses_of(stage, name)
     for source, manifest in inputs.items():
-        if not all(store.is_whole(item) for item in used_objects(source, manifest, uses).values()):
-            restore(manifest, store)
+        used = used_objects(source, manifest, uses).values()
+        if not all(store.is_whole(item) for item in used):
+            restore(manifest, store, used)
     taken = max(1, gpus) if recipe["parameters"].get("device") == "cuda" else 0
     if taken:
         devices.take(taken)

@@ -62,7 +62,7 @@ def _about(path: Path, manifest: Manifest, store: Store) -> Iterator[str]:
     for name, item in manifest.objects.items():
         state = "" if store.is_whole(item) else "  MISSING OR DAMAGED: the next run makes it again"
         if store.was_dropped(item):
-            state = "  not kept: made again for a job that reads it"
+            state = "  not kept here: taken or made again for a job that reads it"
         yield f"  object     {name}, {item.size:,} bytes, {store.path(item)}{state}"
 
 

@@ -7,10 +7,14 @@ from __future__ import annotations
 
 import fcntl
 import os
+import platform
+import sys
 from pathlib import Path
 from typing import IO
 
 from maxact.errors import UserError
+from maxact.store.disk import writing
+from maxact.store.locks import hold, of_one_machine
 
 _HELD: list[IO[str]] = []
 
@@ -24,8 +28,15 @@ def hold_workspace(folder: Path) -> None:
     _lock(folder.parent / ".lock", fcntl.LOCK_SH, f"{folder.parent}: garbage is being collected")
     stream = _lock(folder / ".lock", fcntl.LOCK_EX, f"{folder}: another run of this study is at work")
     stream.truncate(0)
-    stream.write(str(os.getpid()))
+    stream.write(f"{os.getpid()} on {platform.node()}")
     stream.flush()
+    option = of_one_machine(folder)
+    if option is not None:
+        print(
+            f"warning: {folder}: its network file system is mounted with `{option}`, so other machines see no locks: "
+            "what two of them want at once is computed twice",
+            file=sys.stderr,
+        )
 
 
 def hold_store(root: Path) -> None:
@@ -38,10 +49,11 @@ def hold_store(root: Path) -> None:
 
 
 def _lock(file: Path, mode: int, refusal: str) -> IO[str]:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    stream = file.open("a+")
+    with writing(file):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        stream = file.open("a+")
     try:
-        fcntl.flock(stream, mode | fcntl.LOCK_NB)
+        hold(stream, mode | fcntl.LOCK_NB)
     except BlockingIOError:
         stream.seek(0)
         holder = stream.read().strip()

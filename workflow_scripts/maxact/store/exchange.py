@@ -1,0 +1,78 @@
+"""Give all that was made here to other machines, or take all that is named here from them: `maxact push`, `maxact pull`.
+
+Runs do both by themselves as they go, one artifact at a time; this is for what was made while no remote was set or it was out
+of reach, and for work without a network afterwards.
+"""
+
+from __future__ import annotations
+
+from fnmatch import fnmatch
+
+from maxact.errors import UserError
+from maxact.store.objects import Store, StoredObject, canonical
+from maxact.store.sharing import WEIGHTS
+
+
+def push(store: Store) -> str:
+    """Give every action that a manifest of the store comes from to the remote.
+
+    Returns:
+        A line that says how many.
+
+    Raises:
+        UserError: there is no remote, it cannot be reached, or it refuses.
+    """
+    if store.shared is None or store.shared.remote is None:
+        raise UserError("MAXACT_REMOTE is not set; name the place to give to, such as s3://BUCKET/PREFIX or a folder")
+    warnings = store.shared.check()
+    given, other = 0, []
+    for key in sorted(actions(store)):
+        record = store.action_here(key)
+        if record is not None:
+            stands = store.shared.give(key, record, store)
+            given += 1
+            if canonical(stands["objects"]) != canonical(record["objects"]):
+                other.append(f"{record['stage']}/{record['name']}")
+    told = [*(f"warning: {line}" for line in warnings), f"{store.shared.remote.url}: has {given} results of this store"]
+    if other:
+        told.append(f"of {len(other)} it has other bytes, which were there first: {', '.join(other[:5])}")
+    return "\n".join(told)
+
+
+def pull(store: Store) -> str:
+    """Take every object that a manifest names and the store lacks, but for weights.
+
+    Returns:
+        A line that says how many, and one about those that are nowhere.
+
+    Raises:
+        UserError: there is nowhere to take them from, or a place cannot be reached.
+    """
+    if store.shared is None:
+        raise UserError("neither MAXACT_REMOTE nor MAXACT_MIRROR is set; name a place to take from")
+    store.shared.check()
+    lacking: dict[StoredObject, str] = {}
+    for _, manifest in store.manifests():
+        for name, item in manifest.objects.items():
+            if not fnmatch(name, WEIGHTS) and not store.path(item).exists():
+                lacking[item] = f"{manifest.stage}/{manifest.name}: {name}"
+    nowhere = [name for item, name in lacking.items() if not store.fetch(item)]
+    told = f"{len(lacking) - len(nowhere)} objects taken"
+    return (
+        told
+        if not nowhere
+        else f"{told}\n{len(nowhere)} are nowhere, and are made again when they are read: {nowhere[0]}"
+    )
+
+
+def actions(store: Store) -> set[str]:
+    """Keys of the actions that made what manifests name, and of all these were made from, as far as recorded here."""
+    reached: set[str] = set()
+    waiting = [manifest.key for _, manifest in store.manifests()]
+    while waiting:
+        key = waiting.pop()
+        record = None if key in reached else store.action_here(key)
+        if record is not None:
+            reached.add(key)
+            waiting += record["inputs"].values()
+    return reached

@@ -1,0 +1,209 @@
+"""Artifacts of other machines: taken where the local store lacks them, given where they were made here.
+
+MAXACT_REMOTE names one place that is read and written, MAXACT_MIRROR any number, separated by spaces, that are only read and
+asked without credentials (`remotes.py` says what may be named). They are in no recipe: they decide where bytes come from, not
+which. An object has the digest that its name says or is not taken. What an action has made is its record, which is written
+after its objects and only if there is none: of two that made one action at once, the first one's stands. Weights are not
+given, as their source has them, and licences may forbid it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from maxact.errors import UserError
+from maxact.store.remotes import Remote, open_remote
+
+if TYPE_CHECKING:
+    from maxact.store.objects import Store, StoredObject
+
+WEIGHTS = "*.safetensors"
+"""Objects of a checkpoint that are not given, and are dropped where weights are not kept."""
+MARKER = "maxact-store.json"
+MARK = '{"maxact": "a store of artifacts", "layout": 1}\n'
+
+
+@dataclass(frozen=True)
+class Shared:
+    """Attributes: remote, read and written; mirrors, only read, in the order in which they are asked after it."""
+
+    remote: Remote | None
+    mirrors: tuple[Remote, ...] = ()
+
+    @staticmethod
+    def of_environment() -> Shared | None:
+        """What MAXACT_REMOTE and MAXACT_MIRROR name; None where they name nothing.
+
+        Raises:
+            UserError: from `open_remote`.
+        """
+        url, mirrors = os.environ.get("MAXACT_REMOTE", "").strip(), os.environ.get("MAXACT_MIRROR", "").split()
+        if not url and not mirrors:
+            return None
+        remote = open_remote(url, read_only=False) if url else None
+        return Shared(remote, tuple(open_remote(mirror, read_only=True) for mirror in mirrors))
+
+    def places(self) -> tuple[Remote, ...]:
+        """All that are read."""
+        return (*([self.remote] if self.remote else []), *self.mirrors)
+
+    def record(self, key: str, store: Store) -> dict[str, Any] | None:
+        """The record of an action, from the first place that has one that is right.
+
+        Raises:
+            UserError: a place cannot be reached, or refuses.
+        """
+        for place in self.places():
+            record = _record_at(place, key, store)
+            if record is not None:
+                return record
+        return None
+
+    def fetch(self, item: StoredObject, store: Store) -> bool:
+        """Put an object into the store, from the first place where it has its digest; False where there is none.
+
+        Raises:
+            UserError: a place cannot be reached, or refuses.
+        """
+        from maxact.store.objects import digest_file
+
+        for place in self.places():
+            with store.scratch() as scratch:
+                file = scratch / f"fetched{item.suffix}"
+                if not place.fetch(object_path(item), file):
+                    continue
+                if file.stat().st_size == item.size and digest_file(file) == item.sha256:
+                    store.put(file)
+                    return True
+                _warn(f"{place.url}: {object_path(item)} has other bytes than its name says; it is not used")
+        return False
+
+    def give(self, key: str, record: Mapping[str, Any], store: Store) -> Mapping[str, Any]:
+        """Put what an action has made to the remote, its record last.
+
+        Returns:
+            The record that stands there: another one, where another machine was first.
+
+        Raises:
+            UserError: it cannot be reached, or refuses.
+        """
+        if self.remote is None:
+            return record
+        from maxact.store.objects import StoredObject, record_text
+
+        for name, fields in record["objects"].items():
+            item = StoredObject(**fields)
+            if not fnmatch(name, WEIGHTS) and store.is_whole(item):
+                _give_object(self.remote, item, store)
+        with store.scratch() as scratch:
+            file = scratch / "record.json"
+            file.write_text(record_text(record), encoding="utf-8")
+            # Also where conditions are ignored, a record that was there before stands.
+            there = _record_at(self.remote, key, store)
+            if there is None and not self.remote.create(f"actions/{key}.json", file):
+                there = _record_at(self.remote, key, store)
+        return there or record
+
+    def check(self) -> list[str]:
+        """Whether each place answers and is a store; a remote that is empty becomes one.
+
+        Returns:
+            What a user should know of them, a line each.
+
+        Raises:
+            UserError: one cannot be reached, refuses, or is no store.
+        """
+        import tempfile
+
+        told = []
+        with tempfile.TemporaryDirectory() as folder:
+            found, mark = Path(folder, "found"), Path(folder, "mark")
+            mark.write_text(MARK, encoding="utf-8")
+            for place in self.mirrors:
+                if not place.fetch(MARKER, found):
+                    raise UserError(
+                        f"MAXACT_MIRROR={place.url}: has no {MARKER}, so it is no store of artifacts; mend it"
+                    )
+            # The first may find nothing there; the second must find what is there by then.
+            if self.remote and [self.remote.create(MARKER, mark), self.remote.create(MARKER, mark)][1]:
+                told.append(
+                    f"{self.remote.url}: overwrites what it was asked to keep; of two machines that make one result at the same "
+                    "moment, the later one's record stays there. Objects are named by their bytes and cannot be mixed up"
+                )
+        return told
+
+
+def check_shared() -> None:
+    """Look, before a run, at the places that the environment names; what a user should know goes to standard error.
+
+    Raises:
+        UserError: one cannot be reached, refuses, or is no store.
+    """
+    shared = Shared.of_environment()
+    for line in shared.check() if shared else []:
+        _warn(line)
+
+
+def object_path(item: StoredObject) -> str:
+    """Where an object lies in every store."""
+    return f"objects/{item.sha256[:2]}/{item.sha256}{item.suffix}"
+
+
+def check_record(record: Any, key: str) -> None:
+    """Refuse a record that this library has not written, so that no name in it leads out of the store.
+
+    Raises:
+        ValueError: says what is wrong.
+    """
+    try:
+        if record["key"] != key:
+            raise ValueError("is of another action")
+        named = [record["stage"], record["name"], *record["objects"]]
+        stored = [(item["sha256"], item["suffix"], item["size"]) for item in record["objects"].values()]
+        above = list(record["inputs"].values())
+        if not isinstance(record["summary"], dict) or not isinstance(record["recipe"], dict):
+            raise ValueError("has no recipe or summary")
+    except (KeyError, TypeError, AttributeError):
+        raise ValueError("is no record of an action") from None
+    right = all(re.fullmatch(r"\w[\w.+@-]*", name) for name in named)
+    right &= all(re.fullmatch(r"[0-9a-f]{64}", digest) for digest in (key, *above, *(sha for sha, _, _ in stored)))
+    right &= all(re.fullmatch(r"(\.\w+)?", suffix) and isinstance(size, int) for _, suffix, size in stored)
+    if not right:
+        raise ValueError("has names that no store has")
+
+
+def _record_at(place: Remote, key: str, store: Store) -> dict[str, Any] | None:
+    with store.scratch() as scratch:
+        file = scratch / "record.json"
+        if not place.fetch(f"actions/{key}.json", file):
+            return None
+        try:
+            record: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+            check_record(record, key)
+            return record
+        except ValueError as error:
+            reason = "is not JSON" if isinstance(error, json.JSONDecodeError | UnicodeDecodeError) else str(error)
+            _warn(f"{place.url}: actions/{key}.json {reason}; it is not used")
+            return None
+
+
+def _give_object(remote: Remote, item: StoredObject, store: Store) -> None:
+    there = remote.size(object_path(item))
+    if there is None:
+        remote.create(object_path(item), store.path(item))
+    elif there != item.size:
+        _warn(
+            f"{remote.url}: {object_path(item)} has {there:,} bytes, not {item.size:,}; delete it, then `maxact push`"
+        )
+
+
+def _warn(text: str) -> None:
+    print(f"warning: {text}", file=sys.stderr)
