@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pyarrow as pa
 
-from maxact.errors import UserError
 from maxact.measurement import SCHEMAS
-from maxact.published.files import Problem, Published, file_digests, read_tree
-from maxact.published.source import downloaded
+from maxact.published.files import Problem, Published, read_tree
+from maxact.published.source import results_folder
 from maxact.published.tables import SITES, Imported, headline, imported, write_table
 from maxact.quantize.stage import SCHEMA as ERRORS
 from maxact.store.job import Job, Product
@@ -38,10 +36,7 @@ def compute(job: Job) -> Product:
     Raises:
         UserError: the files cannot be had, or are others than when the workflow was read.
     """
-    folder = Path(job.parameters["results"]) if "results" in job.parameters else downloaded(job)
-    if file_digests(folder) != job.parameters["files"]:
-        raise UserError(f"{folder}: its files have changed since the workflow was read; run again")
-    published = read_tree(folder)
+    published = read_tree(results_folder(job))
     runs = {run.name: run for run in published.quant}
     found = {one.name: imported(one, runs.get(one.name)) for one in published.checkpoints}
     files = {}

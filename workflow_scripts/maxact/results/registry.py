@@ -67,3 +67,15 @@ TABLES: dict[str, Table] = {
     "bits_needed": Table("Bits that integers need", "7 Number formats", "measured"),
     "headroom": Table("What formats without a scale can hold", "7 Number formats"),
 }
+
+CLAIMS, AUDIT = "claims", "audit"
+"""Pages by their names."""
+
+PAGES: dict[str, Table] = {
+    CLAIMS: Table("Claims of the paper", "8 Claims"),
+    AUDIT: Table("Audit of the published results", "9 Audit", "published"),
+}
+"""What is no single table: `claims` is made by the results, `audit` by a stage of its own."""
+
+PAGE_SUFFIXES = ("md", "json", "html")
+"""For people, for programs, and for the report."""

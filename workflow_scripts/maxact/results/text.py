@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import math
 import re
+from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
@@ -30,14 +31,14 @@ def _csv_cell(value: Any) -> Any:
 def to_markdown(frame: pd.DataFrame) -> str:
     """A Markdown table; numbers rounded to be read, text escaped; planted checkpoints in italics with a dagger."""
     lines = [
-        "| " + " | ".join(_escaped(_heading(name)) for name in frame.columns) + " |",
+        "| " + " | ".join(markdown_text(_heading(name)) for name in frame.columns) + " |",
         "|---" * len(frame.columns) + "|",
     ]
     marked = _marked(frame)
     for row in frame.to_dict("records"):
         cells = []
         for name, value in row.items():
-            cell = _escaped(value) if isinstance(value, str) else number(value)
+            cell = markdown_text(value) if isinstance(value, str) else number(value)
             cells.append(f"*{cell}* †" if _is_planted(row) and name == marked else cell)
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join([*lines, *(["", DAGGER] if _has_planted(frame) else [])]) + "\n"
@@ -71,26 +72,37 @@ def to_latex(frame: pd.DataFrame) -> str:
 
 def to_html(frame: pd.DataFrame, title: str) -> str:
     """A page with the same table: what Snakemake's report shows. Rows of planted checkpoints are grey and in italics."""
-    head = "".join(f"<th>{_text(_heading(name))}</th>" for name in frame.columns)
-    lines = [f"<!doctype html><meta charset=utf-8><title>{_text(title)}</title>", f"<style>{STYLE}</style>"]
-    lines += [f"<h1>{_text(title)}</h1>", f"<table><thead><tr>{head}</tr></thead>", "<tbody>"]
+    return html_page(title, [f"<h1>{html_text(title)}</h1>", html_table(frame)])
+
+
+def html_page(title: str, body: Sequence[str]) -> str:
+    """A whole page around pieces of HTML."""
+    head = [f"<!doctype html><meta charset=utf-8><title>{html_text(title)}</title>", f"<style>{STYLE}</style>"]
+    return "\n".join([*head, *body]) + "\n"
+
+
+def html_table(frame: pd.DataFrame) -> str:
+    """The table alone, with its footnote if a checkpoint is planted."""
+    head = "".join(f"<th>{html_text(_heading(name))}</th>" for name in frame.columns)
+    lines = [f"<table><thead><tr>{head}</tr></thead>", "<tbody>"]
     marked = _marked(frame)
     for row in frame.to_dict("records"):
         cells = ""
         for name, value in row.items():
             dagger = " †" if _is_planted(row) and name == marked else ""
             is_text = isinstance(value, str)
-            shown = _text(value) if is_text else number(value)
+            shown = html_text(value) if is_text else number(value)
             cells += f"<td{'' if is_text else ' class=number'}>{shown}{dagger}</td>"
         lines.append(f"<tr{' class=planted' if _is_planted(row) else ''}>{cells}</tr>")
-    lines += ["</tbody></table>", *([f"<p>{DAGGER}</p>"] if _has_planted(frame) else [])]
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, "</tbody></table>", *([f"<p>{DAGGER}</p>"] if _has_planted(frame) else [])])
 
 
 DAGGER = "† planted: tiny, untrained, one activation put in on purpose; says nothing about any released model."
 STYLE = """
 body { font: 14px/1.5 system-ui, sans-serif; margin: 1.5em; color: #111; background: #fff; }
 h1 { font-size: 1.2em; }
+h2 { font-size: 1.1em; margin-top: 2em; }
+p { max-width: 48em; }
 table { border-collapse: collapse; width: max-content; }
 th, td { padding: 0.3em 0.8em; border-bottom: 1px solid #ddd; text-align: left; vertical-align: top; max-width: 24em; }
 th { border-bottom: 2px solid #111; }
@@ -124,11 +136,13 @@ def visible(text: str) -> str:
     )
 
 
-def _text(text: str) -> str:
+def html_text(text: str) -> str:
+    """Text that is no HTML, on one line."""
     return html.escape(visible(text))
 
 
-def _escaped(text: str) -> str:
+def markdown_text(text: str) -> str:
+    """Text that is neither Markdown nor HTML, on one line."""
     return _MARKDOWN.sub(r"\\\1", html.escape(visible(text), quote=False))
 
 

@@ -1,0 +1,160 @@
+"""What the released code shows and no result file can: told with file, lines and commit, and with numbers where there are some.
+
+Each is about a part of the study (statistics, quantization, subsets) and is told only where the files have that part.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pandas as pd
+
+from maxact.published.audit.finding import Finding, Severity, code, table
+from maxact.published.audit.quantization import longer_evaluation
+from maxact.published.audit.subsets import spread
+from maxact.published.records import Published
+
+Reading = Callable[[Published], Finding | None]
+
+BUILDER = ("build_eval_diverse.py", "f8db539")
+"""The script that built the samples, and a commit that has it; commit 5ad6849 deleted it."""
+
+FIRST = 850
+"""Samples of the first domain in the file."""
+
+
+def consecutive_lines(published: Published) -> Finding | None:
+    """Calibration and evaluation are the first lines of a file in order of domains."""
+    if not published.quant:
+        return None
+    runs = published.quant
+    calibration, evaluation = max(run.calibration_samples for run in runs), max(run.evaluation_samples for run in runs)
+    domains = "nothing but mathematics" if calibration + evaluation <= FIRST else "mathematics, then the next domain"
+    return Finding(
+        "consecutive_lines",
+        "Calibration and evaluation samples are of one domain",
+        Severity.CONCLUSION,
+        f"The file of samples is written domain by domain, {FIRST} of mathematics (arXiv) first, and kept in that order. The "
+        f"first {calibration} lines calibrate and the next {evaluation} are evaluated: {domains}. M, with which the errors are "
+        "compared, is of all domains. The rows have the mean length of the evaluated samples beside that of all.",
+        f"{code(BUILDER[0], 'lines 35 to 43 and 232 to 241', BUILDER[1])}; "
+        f"{code('quant_sanity_check.py', 'lines 101 to 111 and 400 to 403')}",
+        table(longer_evaluation(published)),
+    )
+
+
+def any_script(published: Published) -> Finding | None:
+    """What counts as a minority script, and as Chinese."""
+    return _of_samples(
+        published,
+        "any_script",
+        "Minority scripts are any text that is not ASCII",
+        Severity.CONCLUSION,
+        "A text of Common Crawl is of a minority script if 30 % of its non-ASCII characters (five or more of the first 400 "
+        "tokens) are, and every branch of the test counts one, the last for whatever is left: accented Latin letters, "
+        "typographic quotation marks, dashes, emoji. So five such characters put an English text there. Before, it is "
+        "Chinese if more than 5 % of its non-ASCII characters are Han or CJK or full-width punctuation, however few they "
+        "are, Japanese included.",
+        code(BUILDER[0], "lines 71 to 123 and 164 to 173", BUILDER[1]),
+    )
+
+
+def no_special_tokens(published: Published) -> Finding | None:
+    """No BOS, and the names of special tokens as text."""
+    return _of_samples(
+        published,
+        "no_special_tokens",
+        "No beginning-of-sequence token, and special tokens as text",
+        Severity.CONCLUSION,
+        "Texts are encoded with add_special_tokens=False, so that no sample begins with BOS: families that were trained "
+        "with one (Gemma) are measured on input that they do not get in use. Texts are decoded from LLaMA-2 tokens without "
+        "leaving out special ones, so that any <s> or </s> among those tokens is read by the other tokenizers as letters.",
+        code("convert_dataset.py", "lines 91 to 92"),
+    )
+
+
+def not_what_is_added(published: Published) -> Finding | None:
+    """Outputs of modules where a norm follows before the residual sum."""
+    kinds = sorted(
+        {one.model_type for one in published.checkpoints if one.model_type in ("gemma2", "gemma3", "gemma3_text")}
+    )
+    if not kinds:
+        return None
+    who = [one.name for one in published.checkpoints if one.model_type in kinds]
+    return Finding(
+        "not_what_is_added",
+        "Attention and MLP outputs are not what is added in every family",
+        Severity.NUMBER,
+        f"The hooks take the output of the modules self_attn and mlp. In {', '.join(kinds)} a norm stands between them and "
+        "the residual sum, so that these maxima are of another tensor than in families without it; a heatmap by component "
+        "puts the two side by side.",
+        code("analyze_model.py", "lines 495 to 506 and 538 to 544"),
+        pd.DataFrame({"checkpoint": who}),
+    )
+
+
+def without_replacement(published: Published) -> Finding | None:
+    """Subsets are no bootstrap."""
+    if not published.bootstrap:
+        return None
+    return Finding(
+        "without_replacement",
+        "The bootstrap draws without replacement",
+        Severity.NUMBER,
+        "A subset is drawn without replacement from each category, so it is a subsample and no bootstrap sample: its "
+        "maximum is M or less, never more but by rounding, and its scatter is not the sampling error of M, which could "
+        "only be larger on new text.",
+        code("make_bootstrap_datasets.py", "lines 44 to 58"),
+        pd.DataFrame(),
+    )
+
+
+def range_for_deviation(published: Published) -> Finding | None:
+    """A column that is called a coefficient of variation."""
+    rows = spread(published)
+    if not rows:
+        return None
+    most = max(rows, key=lambda row: row["range_by_mean"])
+    deviation = most["deviation_by_mean"]
+    return Finding(
+        "range_for_deviation",
+        "A range called a coefficient of variation",
+        Severity.NUMBER,
+        "The table of bootstrap stability has a column CV% and says that the coefficient of variation is at most 10.1 %. "
+        "Its numbers are the largest less the smallest M, by the mean (range_by_mean, here at most "
+        f"{most['range_by_mean']:.1%}). The standard deviation by the mean of the same runs is "
+        + (f"{deviation:.1%}." if deviation is not None else "not defined."),
+        code("results/supplementary_experiments/findings_and_conclusions.txt", "lines 20 to 41"),
+        table(rows),
+    )
+
+
+def lower_median(published: Published) -> Finding | None:
+    """The median of an even number of values."""
+    return _of_samples(
+        published,
+        "lower_median",
+        "The lower of two medians",
+        Severity.COSMETIC,
+        "The median |x| of a token is torch.median, which of an even number of values is the lower of the two in the "
+        "middle, not their mean. All hidden sizes are even, so every ratio of the massive-activation test is slightly "
+        "larger than with the mean of the two.",
+        code("analyze_model.py", "lines 184 to 188"),
+    )
+
+
+def _of_samples(
+    published: Published, name: str, title: str, severity: Severity, what: str, source: str
+) -> Finding | None:
+    return Finding(name, title, severity, what, source, pd.DataFrame()) if published.checkpoints else None
+
+
+READINGS: tuple[Reading, ...] = (
+    consecutive_lines,
+    any_script,
+    no_special_tokens,
+    not_what_is_added,
+    without_replacement,
+    range_for_deviation,
+    lower_median,
+)

@@ -1,0 +1,100 @@
+"""Routers of mixtures of experts: what is recorded under one name, and over which positions."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from maxact.published.audit.finding import Finding, Severity, code, kind_of, names, table, tokens_of
+from maxact.published.records import Published, PublishedCheckpoint
+
+ROUTERS = ("moe_gate", "router_logits")
+"""Sites that hold what a router returns."""
+
+ONE = 1e-3
+"""How near to one the mean by the width must be: probabilities that add up to one."""
+
+
+def router_outputs(published: Published) -> Finding | None:
+    """Routers whose recorded values are indices of experts, or probabilities, and no scores."""
+    rows: list[dict[str, Any]] = []
+    for checkpoint in published.checkpoints:
+        for kind in ROUTERS:
+            found = [values for site, values in checkpoint.sites.items() if kind_of(site) == kind]
+            held = {what for values in found if (what := _held(values, tokens_of(checkpoint))) is not None}
+            faulty = [values for values in found if _held(values, tokens_of(checkpoint)) is not None]
+            if not faulty:
+                continue
+            extremes = {"min": min(x["min"] for x in faulty), "max": max(x["max"] for x in faulty)}
+            row = {
+                "checkpoint": checkpoint.name,
+                "model_type": checkpoint.model_type,
+                "field": kind,
+                "layers": len(faulty),
+            }
+            rows.append(
+                {**row, "holds": " and ".join(sorted(held)), **extremes, "width": _width(faulty[0], checkpoint)}
+            )
+    if not rows:
+        return None
+    what = "; ".join(
+        f"{held} in {names([row['checkpoint'] for row in rows if row['holds'] == held])}"
+        for held in sorted({row["holds"] for row in rows})
+    )
+    return Finding(
+        "router_outputs",
+        "Router outputs recorded as gates",
+        Severity.CONCLUSION,
+        f"What is recorded of a router is the first thing that its module returns, which differs between architectures: {what}. "
+        "Indices are whole numbers from 0, probabilities are between 0 and 1 and add up to one over the width. Maxima of "
+        "these fields cannot be compared between families, nor with scores before the softmax.",
+        f"fields moe_gate and router_logits; {code('analyze_model.py', 'lines 511 to 537')}",
+        table(rows),
+    )
+
+
+def _held(values: Mapping[str, float], tokens: int | None) -> str | None:
+    if not {"min", "max", "mean", "count"} <= values.keys() or values["min"] < 0:
+        return None
+    low, high = values["min"], values["max"]
+    if high > 1 and low == int(low) and high == int(high):
+        return "indices of experts"
+    width = round(values["count"] / tokens) if tokens else 0
+    adds_up = width > 1 and math.isclose(values["mean"] * width, 1, abs_tol=ONE)
+    return "probabilities" if high <= 1 and adds_up else None
+
+
+def _width(values: Mapping[str, float], checkpoint: PublishedCheckpoint) -> int | None:
+    tokens = tokens_of(checkpoint)
+    return round(values["count"] / tokens) if tokens else None
+
+
+def padding_counted(published: Published) -> Finding | None:
+    """Routers with more positions than there are tokens."""
+    rows = list(_padded(published))
+    if not rows:
+        return None
+    return Finding(
+        "padding_counted",
+        "Padding counted in router statistics",
+        Severity.NUMBER,
+        f"Of {names(sorted({row['checkpoint'] for row in rows}))} the number of router values is that of more positions "
+        "than there are tokens. Routers return one row for each position of the padded batch, whose shape is not that of "
+        "the mask, so nothing is masked: padding is in their means and may be their maximum.",
+        f"count of router sites against sun_n_tokens; {code('analyze_model.py', 'lines 250 and 314 to 326')}",
+        table(rows),
+    )
+
+
+def _padded(published: Published) -> Iterator[dict[str, Any]]:
+    for checkpoint in published.checkpoints:
+        tokens = tokens_of(checkpoint)
+        for kind in ROUTERS if tokens else ():
+            found = [x["count"] for site, x in checkpoint.sites.items() if kind_of(site) == kind and "count" in x]
+            # The width is the number nearest to the count by tokens: padding is far less than one token in each.
+            further = {count / round(count / tokens) - tokens for count in found if tokens and count >= tokens}
+            excess = {value for value in further if value > 0 and value == int(value)}
+            if excess:
+                row = {"checkpoint": checkpoint.name, "field": kind, "layers": len(found), "tokens": tokens}
+                yield {**row, "positions_that_are_no_token": int(max(excess)), "share": max(excess) / (tokens or 1)}
