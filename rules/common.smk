@@ -9,6 +9,7 @@ from maxact.errors import UserError
 from maxact.needs.jobs import TOKENS
 from maxact.needs.lookup import Lookup, LookupOfPublished
 from maxact.recipes import write_stamps
+from maxact.results.registry import PAGE_SUFFIXES, PAGES
 from maxact.store.objects import write_if_changed
 from maxact.study import PublishedStudy, validate_study
 from maxact.study.sensitivity import variants
@@ -166,11 +167,19 @@ def above_results():
 
 
 def described(kind, name, suffix, entry):
-    """Mark a file for the report, with its caption, category and label."""
-    path = str(REPORTS / kind / f"{name}.{suffix}")
+    """Mark a file for the report, with its caption, category and label. Pages lie beside the report itself."""
+    folder = REPORTS if kind == "pages" else REPORTS / kind
+    path = str(folder / f"{name}.{suffix}")
     return report(
         path,
         caption=f"../reports/captions/{kind}/{name}.rst",
         category=entry.category,
         labels={"what": entry.title},
     )
+
+
+def page_files(name):
+    """The files of a page (`PAGES`): Markdown, JSON, and HTML for the report."""
+    *others, last = PAGE_SUFFIXES
+    plain = [str(REPORTS / f"{name}.{suffix}") for suffix in others]
+    return [*plain, described("pages", name, last, PAGES[name])]

@@ -4,7 +4,7 @@ import os
 import sys
 
 from maxact.figures.registry import FIGURES
-from maxact.results.registry import SUFFIXES, TABLES, made_of
+from maxact.results.registry import CLAIMS, SUFFIXES, TABLES, made_of
 
 TABLES_OF_STUDY = made_of(TABLES, STUDY.provides)
 FIGURES_OF_STUDY = made_of(FIGURES, STUDY.provides)
@@ -30,6 +30,7 @@ rule results:
             described("tables", name, SUFFIXES[-1], entry)
             for name, entry in TABLES_OF_STUDY.items()
         ],
+        page_files(CLAIMS),
         manifest=manifest("results", "results"),
     log:
         log_file("results", "results"),
@@ -69,6 +70,7 @@ rule study_report:
     """Bind tables and figures into one HTML file."""
     input:
         rules.results.output,
+        rules.audit.output if PUBLISHED else [],
         [getattr(rules, f"figure_{figure}").output for figure in FIGURES_OF_STUDY],
         captions=CAPTIONS,
     output:

@@ -16,7 +16,7 @@ from tokenizers import Tokenizer, models
 from maxact.figures.registry import FIGURES
 from maxact.measurement import SCHEMAS
 from maxact.quantize.stage import BITS, CURVES, SCHEMA
-from maxact.results.registry import MEASURED, SUFFIXES, TABLES, made_of
+from maxact.results.registry import CLAIMS, MEASURED, PAGE_SUFFIXES, SUFFIXES, TABLES, made_of
 from maxact.results.stage import compute
 from maxact.results.tables import Member
 from maxact.stages import STAGES
@@ -94,7 +94,8 @@ def product(tmp_path: Path) -> Product:
 def test_it_makes_every_table_and_what_every_figure_reads(product: Product) -> None:
     tables = {f"{name}.{suffix}" for name in made_of(TABLES, MEASURED) for suffix in SUFFIXES}
     read = {name for figure in made_of(FIGURES, MEASURED).values() for name in figure.reads}
-    assert tables | read == set(product.files)
+    pages = {f"{CLAIMS}.{suffix}" for suffix in PAGE_SUFFIXES}
+    assert tables | pages | read == set(product.files)
     for name in [name for name in product.files if name.endswith(".parquet")]:
         schema = pq.read_schema(product.files[name])
         assert schema.metadata is None

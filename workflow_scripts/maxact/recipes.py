@@ -101,7 +101,9 @@ def jobs(study: Study) -> Iterator[JobRecipe]:
 
 def jobs_of_published(study: PublishedStudy) -> Iterator[JobRecipe]:
     """Every job of a study of published results."""
-    yield JobRecipe("published", "published", published_source(study))
+    source = published_source(study)
+    yield JobRecipe("published", "published", source)
+    yield JobRecipe("audit", "audit", source)
     yield from _shown(study, {"checkpoints": study.members()})
 
 

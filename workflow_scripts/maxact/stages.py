@@ -61,6 +61,7 @@ STAGES: dict[str, Stage] = {
     ),
     "quantize": Stage("maxact.quantize.stage", {"measure": ("sites.parquet", "histograms.parquet")}),
     "published": Stage("maxact.published.stage", {}),
+    "audit": Stage("maxact.published.audit.stage", {}),
     "results": Stage(
         "maxact.results.stage",
         {

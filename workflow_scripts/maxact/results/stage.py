@@ -14,6 +14,7 @@ from maxact.figures.registry import FIGURES
 from maxact.measurement import read_table
 from maxact.results import (
     bits_needed,
+    claims,
     comparisons,
     components,
     decisions,
@@ -28,8 +29,10 @@ from maxact.results import (
     published,
     tables,
 )
+from maxact.results.claims.pages import page, to_json
 from maxact.results.comparisons import Questions
-from maxact.results.registry import MEASURED, PUBLISHED, SUFFIXES, TABLES, made_of
+from maxact.results.pages import page_files
+from maxact.results.registry import CLAIMS, MEASURED, PUBLISHED, SUFFIXES, TABLES, made_of
 from maxact.results.samples import class_maxima, sample_maxima, sites_of_M
 from maxact.results.tables import LIMITS, Member, short_ancestry, site_name
 from maxact.results.text import to_csv, to_html, to_latex, to_markdown
@@ -39,7 +42,7 @@ from maxact.witness import Witnesses
 
 
 def compute(job: Job) -> Product:
-    """Each table in every format, a Parquet file for each frame of figures; the summary has the closing table."""
+    """Each table in every format, the claims, a Parquet file for each frame of figures; the summary has the closing table."""
     asked = job.parameters["checkpoints"]
     provides = PUBLISHED if "published" in job.inputs else MEASURED
     members, absent = published.published_members(job, asked) if provides == PUBLISHED else _measured(job, asked)
@@ -57,6 +60,8 @@ def compute(job: Job) -> Product:
         files[f"{name}.parquet"] = file = job.scratch / f"{name}.parquet"
         # Without pandas' own notes, which would change with its version.
         pq.write_table(pa.Table.from_pandas(frame, preserve_index=False).replace_schema_metadata(None), file)
+    judged = claims.claims(members, questions)
+    files |= page_files(job.scratch, CLAIMS, page(judged), to_json(judged))
     summary: dict[str, Any] = {
         "checkpoints": [_closing_row(member) for member in tables.in_order(members)],
         "absent": absent,

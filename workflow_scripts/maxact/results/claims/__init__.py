@@ -1,0 +1,43 @@
+"""The claims of the paper, each judged from the measurements of a study.
+
+What the paper says is data (`paper.py`); what a study gives is computed, by one small function for each claim. Which
+checkpoints a claim is about follows from the study's comparisons, roles and model types. Planted checkpoints never count.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from maxact.results.claims.claim import Claim
+from maxact.results.claims.int8 import int8
+from maxact.results.claims.material import Material
+from maxact.results.claims.places import massive, residual
+from maxact.results.claims.scaling import experts, scaling
+from maxact.results.claims.sizes import largest, small, span
+from maxact.results.claims.stability import stability
+from maxact.results.comparisons import Questions
+from maxact.results.tables import Member
+
+CLAIMS: tuple[Callable[[Material], Claim], ...] = (
+    span,
+    small,
+    largest,
+    scaling,
+    experts,
+    residual,
+    massive,
+    int8,
+    stability,
+)
+"""In the order of the paper."""
+
+
+def claims(members: Sequence[Member], questions: Questions) -> list[Claim]:
+    """Every claim, judged.
+
+    Args:
+        members: the checkpoints that were measured.
+        questions: which are set beside which.
+    """
+    material = Material(tuple(members), questions)
+    return [claim(material) for claim in CLAIMS]
