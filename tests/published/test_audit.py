@@ -9,7 +9,18 @@ from typing import Any
 
 import pytest
 
-from maxact.published.audit import CHECKS, audit, coverage, maxima, quantization, readings, routers, series, subsets
+from maxact.published.audit import (
+    CHECKS,
+    audit,
+    coverage,
+    maxima,
+    quantization,
+    readings,
+    routers,
+    series,
+    subsets,
+    values,
+)
 from maxact.published.audit.faults import faults_of_files
 from maxact.published.audit.finding import Finding, Severity
 from maxact.published.audit.maxima import spacing
@@ -182,6 +193,16 @@ def put_longer_tail(files: Files, name: str) -> None:
     x["topk_abs_mean"] = x["top5_abs"][0]
 
 
+def put_elsewhere(files: Files, name: str) -> None:
+    M = site(files, name, "layer_1_hidden")["max"]
+    site(files, name, "final_layernorm")["max"] = 4 * M
+
+
+def put_common(files: Files, name: str) -> None:
+    x = site(files, name, "layer_1_hidden")
+    x["sun_n_pass"] = x["sun_n_tokens"] / 2
+
+
 def put_gate(files: Files, name: str) -> None:
     site(files, name, "layer_0_mlp_gate")["max"] = 1e6
 
@@ -221,9 +242,11 @@ FAULTS: dict[str, tuple[Callable[[Published], Finding | None], Callable[[Files, 
     "coarse": (quantization.coarse_thresholds, put_coarse),
     "calibration": (quantization.beyond_calibration, put_calibration),
     "above": (subsets.above_whole, put_above),
-    "longer tail": (maxima.top_lists, put_longer_tail),
+    "longer tail": (values.top_lists, put_longer_tail),
+    "elsewhere": (maxima.elsewhere, put_elsewhere),
+    "common": (maxima.common_massive, put_common),
     "gate": (maxima.gates_above, put_gate),
-    "dtype": (maxima.other_dtype, put_dtype),
+    "dtype": (values.other_dtype, put_dtype),
     "fault": (faults_of_files, put_fault),
     "limit": (coverage.limit_unreached, put_limit),
     "path": (series.local_paths, put_path),
@@ -334,12 +357,17 @@ def test_the_effect_of_a_checkpoint_in_another_series_is_computed(read: Callable
 
 def test_readings_are_told_where_the_files_have_what_they_are_about(read: Callable[..., Published]) -> None:
     names = {reading.__name__ for reading in READINGS}
-    assert {finding.name for finding in readings(read())} == names
+    architectures = {A: "qwen3_5", B: "gpt_oss"}
+    every = read(lambda f: [statistics(f, name).update(model_type=kind) for name, kind in architectures.items()])
+    assert {finding.name for finding in readings(every)} == names
+    who = {finding.name: finding.rows.get("checkpoint") for finding in readings(every)}
+    assert [list(who[name]) for name in ("two_kinds_of_attention", "dequantized")] == [[A], [B]]  # type: ignore[arg-type]
     without = read(
         lambda f: [f.pop(path) for path in list(f) if path.startswith(("quant/", "bootstrap/"))],
         lambda f: statistics(f, "deep-4b").update(model_type="gemma"),
     )
     apart = {"consecutive_lines", "without_replacement", "range_for_deviation", "not_what_is_added"}
+    apart |= {"two_kinds_of_attention", "dequantized"}
     assert {finding.name for finding in readings(without)} == names - apart
 
 
@@ -425,4 +453,6 @@ def test_further_faults_of_the_authors_files_are_found(real: dict[str, Finding])
     assert [row["checkpoint"] for row in of(real["sign_tied"])] == ["Qwen3.5-0.8B"]
     assert {row["checkpoint"] for row in of(real["text_alone"])} == {f"Qwen2.5-VL-{size}B" for size in (3, 7, 32)}
     assert max(row["range_by_mean"] for row in of(real["range_for_deviation"])) == pytest.approx(0.101, abs=5e-4)
+    assert [row["checkpoint"] for row in of(real["elsewhere"])] == ["Qwen3.5-0.8B"]
+    assert {row["checkpoint"][:7] for row in of(real["common_massive"])} == {"gemma-2", "gemma-3"}
     assert not {"copies", "other_tokens", "gates_above"} & real.keys()

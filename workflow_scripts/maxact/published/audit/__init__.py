@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from maxact.published.audit import coverage, maxima, quantization, routers, series, subsets
+from maxact.published.audit import coverage, maxima, quantization, routers, series, subsets, values
 from maxact.published.audit.faults import faults_of_files
 from maxact.published.audit.finding import Finding, Severity
 from maxact.published.audit.reading import READINGS
@@ -22,6 +22,7 @@ CHECKS: tuple[Check, ...] = (
     series.mixed_series,
     maxima.ties,
     maxima.emergence_by_sign,
+    maxima.common_massive,
     quantization.other_components,
     coverage.text_alone,
     coverage.gates_missing,
@@ -34,9 +35,10 @@ CHECKS: tuple[Check, ...] = (
     quantization.coarse_thresholds,
     quantization.beyond_calibration,
     subsets.above_whole,
-    maxima.top_lists,
+    values.top_lists,
+    maxima.elsewhere,
     maxima.gates_above,
-    maxima.other_dtype,
+    values.other_dtype,
     faults_of_files,
     maxima.sign_tied,
     subsets.same_subsets,

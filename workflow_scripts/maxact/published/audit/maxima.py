@@ -1,4 +1,4 @@
-"""The maxima themselves: ties, signs, steps along the layers, and the lists of largest values."""
+"""The maxima themselves: ties, signs, steps along the layers, and where they are."""
 
 from __future__ import annotations
 
@@ -9,10 +9,17 @@ from typing import Any
 
 from maxact.published.audit.finding import Finding, M_of, Severity, code, kind_of, layer_of, names, peaks_of_M, table
 from maxact.published.checks import peak
-from maxact.published.records import Published, PublishedCheckpoint, Top
+from maxact.published.records import Published, PublishedCheckpoint
 
 JUMP = 10.0
 """The ratio from which a step along the layers is an emergence (paper_outline.txt, section 3.3, commit f8db539)."""
+
+
+FAR = 2.0
+"""M by the largest |x| of the residual stream."""
+
+COMMON = 0.1
+"""Share of the tokens of a layer."""
 
 
 def spacing(value: float) -> float:
@@ -130,58 +137,55 @@ def _step(
     return max(steps, key=lambda step: (step[0], -step[1]), default=None)
 
 
-def top_lists(published: Published) -> Finding | None:
-    """Lists of the largest values of a checkpoint that provably lack larger ones of some site."""
+def elsewhere(published: Published) -> Finding | None:
+    """Checkpoints whose M is of another component and far above the residual stream."""
     rows: list[dict[str, Any]] = []
     for checkpoint in published.checkpoints:
-        top = checkpoint.top
-        if top is None or not top.global_abs:
-            continue
-        lacking = _lacking(top)
-        if lacking:
-            row = {
-                "checkpoint": checkpoint.name,
-                "listed": len(top.global_abs),
-                "different_values": len(set(top.global_abs)),
-            }
-            sites = sum(
-                bool(found.values) and abs(found.values[0]) >= top.global_abs[-1] for found in top.sites.values()
-            )
-            rows.append(
-                {
-                    **row,
-                    "smallest_listed": top.global_abs[-1],
-                    "sites_in_it": sites,
-                    "sites_that_have_more": len(lacking),
-                }
-            )
+        M, stream = M_of(checkpoint), _peaks(checkpoint.sites, "hidden")
+        if M is not None and stream and max(stream.values()) * FAR <= M:
+            first = next(site for site, value in peaks_of_M(checkpoint).items() if value == M)
+            row = {"checkpoint": checkpoint.name, "M": M, "site": first, "residual": max(stream.values())}
+            rows.append({**row, "M_by_residual": M / max(stream.values())})
     if not rows:
         return None
     return Finding(
-        "top_lists",
-        "The list of largest values is not of the largest values",
+        "elsewhere",
+        "M of another tensor than that of the others",
         Severity.NUMBER,
-        f"Of {len(rows)} of {len(published.checkpoints)} checkpoints global_top5_abs lacks values that are larger than some "
-        "in it. It takes the first five of each site, and in the residual stream one activation is at site after site, so "
-        "that a list of 100 is of a few activations, repeated. What is computed from it (scan_top5.py: saturation, "
-        "concentration, decay) is of them. Shown by the mean of the first k values of a site: the mean of those after the "
-        "fifth is above the smallest in the list.",
-        f"global_top5_abs, topk_abs_mean, top5_abs; {code('analyze_model.py', 'lines 791 to 800')}; "
-        f"{code('scan_top5.py', 'lines 26 to 49')}",
+        f"Of {names([row['checkpoint'] for row in rows])} M is not in the residual stream, whose own largest |x| is at most "
+        "half of it. Where M is compared with that of checkpoints that have it in the residual stream, two kinds of tensor "
+        "are compared.",
+        "max and min by site",
         table(rows),
     )
 
 
-def _lacking(top: Top) -> list[str]:
-    found = []
-    for site, values in top.sites.items():
-        first = [abs(value) for value in values.values[:5]]
-        if values.abs_mean is None or values.k <= len(first):
-            continue
-        after = (values.k * values.abs_mean - sum(first)) / (values.k - len(first))
-        if after > top.global_abs[-1]:
-            found.append(site)
-    return found
+def common_massive(published: Published) -> Finding | None:
+    """Layers in which the massive-activation test passes for a good part of all tokens."""
+    rows: list[dict[str, Any]] = []
+    for checkpoint in published.checkpoints:
+        shares = {
+            site: values["sun_n_pass"] / values["sun_n_tokens"]
+            for site, values in checkpoint.sites.items()
+            if kind_of(site) == "hidden" and values.get("sun_n_tokens") and "sun_n_pass" in values
+        }
+        common = [site for site, share in shares.items() if share >= COMMON]
+        if common:
+            most = max(common, key=lambda site: shares[site])
+            row = {"checkpoint": checkpoint.name, "layers": len(shares), "layers_where_common": len(common)}
+            rows.append({**row, "most_common_at": most, "share_of_tokens": shares[most]})
+    if not rows:
+        return None
+    return Finding(
+        "common_massive",
+        "The massive-activation test passes for a good part of all tokens",
+        Severity.CONCLUSION,
+        f"Massive activations are a few tokens by their definition. Of {names([row['checkpoint'] for row in rows])} at "
+        f"least {COMMON:.0%} of all tokens pass in some layer, up to {max(row['share_of_tokens'] for row in rows):.0%}: a "
+        "channel that is large on many tokens passes too. A checkpoint counts as one that passes in either case.",
+        "sun_n_pass by sun_n_tokens",
+        table(rows),
+    )
 
 
 def gates_above(published: Published) -> Finding | None:
@@ -208,36 +212,3 @@ def gates_above(published: Published) -> Finding | None:
 def _peaks(sites: Mapping[str, Mapping[str, float]], kind: str) -> dict[str, float]:
     found = {site: peak(values) for site, values in sites.items() if kind_of(site) == kind}
     return {site: value for site, value in found.items() if value is not None}
-
-
-def other_dtype(published: Published) -> Finding | None:
-    """Kinds of site with extremes that bfloat16 has not, so that they were computed in another dtype."""
-    rows: list[dict[str, Any]] = []
-    for checkpoint in published.checkpoints:
-        kinds: dict[str, list[str]] = {}
-        for site, values in checkpoint.sites.items():
-            if not all(_bfloat16(values[end]) for end in ("max", "min") if end in values):
-                kinds.setdefault(kind_of(site), []).append(site)
-        for kind, sites in kinds.items():
-            values = checkpoint.sites[sites[0]]
-            extremes = {"max_of_first": values.get("max"), "min_of_first": values.get("min")}
-            rows.append(
-                {"checkpoint": checkpoint.name, "field": kind, "sites": len(sites), "first": sites[0], **extremes}
-            )
-    if not rows:
-        return None
-    in_M = [row["checkpoint"] for row in rows if row["field"] not in ("moe_gate", "router_logits", "mlp_gate")]
-    return Finding(
-        "other_dtype",
-        "Values that are no bfloat16",
-        Severity.NUMBER if in_M else Severity.COSMETIC,
-        "The files do not tell the dtype of a site. These have extremes that bfloat16 cannot hold, so that they are of "
-        "another dtype" + (f", and M of {names(in_M)} ranges over them." if in_M else "; M ranges over none of them."),
-        "max and min by site",
-        table(rows),
-    )
-
-
-def _bfloat16(value: float) -> bool:
-    """Whether it has no more than 8 significant bits (zero and numbers of bfloat16's normal range)."""
-    return value == 0 or math.frexp(value)[0] * 256 == int(math.frexp(value)[0] * 256)

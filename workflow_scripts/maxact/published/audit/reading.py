@@ -67,8 +67,9 @@ def no_special_tokens(published: Published) -> Finding | None:
         "No beginning-of-sequence token, and special tokens as text",
         Severity.CONCLUSION,
         "Texts are encoded with add_special_tokens=False, so that no sample begins with BOS: families that were trained "
-        "with one (Gemma) are measured on input that they do not get in use. Texts are decoded from LLaMA-2 tokens without "
-        "leaving out special ones, so that any <s> or </s> among those tokens is read by the other tokenizers as letters.",
+        "with one (Gemma) are measured on input that they do not get in use. Tuned checkpoints read the same plain text, "
+        "in no chat template. Texts are decoded from LLaMA-2 tokens without leaving out special ones, so that any <s> or "
+        "</s> among those tokens is read by the other tokenizers as letters.",
         code("convert_dataset.py", "lines 91 to 92"),
     )
 
@@ -89,6 +90,39 @@ def not_what_is_added(published: Published) -> Finding | None:
         "the residual sum, so that these maxima are of another tensor than in families without it; a heatmap by component "
         "puts the two side by side.",
         code("analyze_model.py", "lines 495 to 506 and 538 to 544"),
+        pd.DataFrame({"checkpoint": who}),
+    )
+
+
+def two_kinds_of_attention(published: Published) -> Finding | None:
+    """Linear and full attention under one name."""
+    who = [one.name for one in published.checkpoints if one.model_type.startswith("qwen3_5")]
+    if not who:
+        return None
+    return Finding(
+        "two_kinds_of_attention",
+        "Linear and full attention under one name",
+        Severity.COSMETIC,
+        "Where a layer has no self_attn, its linear_attn is recorded as attn_output. In these checkpoints the two "
+        "alternate along the layers, so that a curve of attn_output by layer is of two kinds of module.",
+        code("analyze_model.py", "lines 495 to 506"),
+        pd.DataFrame({"checkpoint": who}),
+    )
+
+
+def dequantized(published: Published) -> Finding | None:
+    """Weights that are not run as they were released."""
+    who = [one.name for one in published.checkpoints if one.model_type == "gpt_oss"]
+    if not who:
+        return None
+    return Finding(
+        "dequantized",
+        "Weights dequantized from MXFP4",
+        Severity.NUMBER,
+        "The script tells transformers that there is no device for MXFP4, so that the released MXFP4 weights were "
+        "dequantized to bfloat16 when they were loaded, as the log says. M is of that model; the result files do not say "
+        "so.",
+        f"{code('analyze_model.py', 'lines 28 to 34')}; {code('results/gpt_oss/logs/gpt-oss-20b.log', 'line 2')}",
         pd.DataFrame({"checkpoint": who}),
     )
 
@@ -154,6 +188,8 @@ READINGS: tuple[Reading, ...] = (
     any_script,
     no_special_tokens,
     not_what_is_added,
+    two_kinds_of_attention,
+    dequantized,
     without_replacement,
     range_for_deviation,
     lower_median,
