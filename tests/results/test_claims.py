@@ -169,6 +169,8 @@ def test_scaling_is_broken_by_a_larger_checkpoint_with_a_smaller_M() -> None:
     assert judged("scaling", study(**growing)).verdict == FAILS
     assert judged("scaling", study(**growing | {"c2": 10.5})).verdict == IN_PART  # across families alone
     assert judged("scaling", study(**growing | {"b2": 9.0})).verdict == HOLDS
+    alone = {**QUESTIONS, "matched_sizes": {"small": ["a1"], "large": ["c2"]}}
+    assert judged("scaling", study(**growing), alone).verdict == UNKNOWN  # one pair, and none across generations
     assert verdict_of(judged("scaling", study(**growing)), "within a family") == FAILS
     assert verdict_of(judged("scaling", study(**growing | {"a2": 9.0})), "within a family") == IN_PART
 
@@ -204,17 +206,20 @@ def test_the_residual_stream_carries_M_in_a_share_of_the_main_checkpoints() -> N
     assert claim.read.value == "22 of 24; not c22, c23"
     moved = checkpoint("c0", 50.0, "f", component="mlp_output")
     assert judged("residual", [moved, *members[1:]]).verdict == IN_PART
-    assert judged("residual", members[20:]).verdict == FAILS
+    assert judged("residual", members[19:]).verdict == IN_PART
+    assert judged("residual", [moved, *members[20:]]).verdict == FAILS
+    assert judged("residual", members[20:]).verdict == UNKNOWN  # of four checkpoints
 
 
 def test_a_tie_with_the_residual_stream_is_told_and_goes_to_the_first_site() -> None:
     member = checkpoint("tie", 50.0, "f", component="mlp_output")
     sites = member.sites.copy()
     sites.loc[(sites.component == "residual") & (sites.layer == 1), "peak"] = 50.0
-    claim = judged("residual", [replace(member, sites=sites, headline=headline_of(sites))])
-    assert (claim.verdict, claim.read.value) == (FAILS, "0 of 1; not tie")
-    assert verdict_of(claim, "ties go to the residual stream (tie)") == HOLDS
-    assert claim.evidence[["ties", "equal_in_residual"]].to_numpy().tolist() == [[1, "yes"]]
+    others = [checkpoint(f"c{at}", 60.0, "f") for at in range(11)]
+    claim = judged("residual", [replace(member, sites=sites, headline=headline_of(sites)), *others])
+    assert (claim.verdict, claim.read.value) == (HOLDS, "11 of 12; not tie")
+    assert verdict_of(claim, "ties go to the residual stream (tie)") == IN_PART  # all of them, and not 22 of 24
+    assert claim.evidence[["ties", "equal_in_residual"]].iloc[0].tolist() == [1, "yes"]
 
 
 def test_the_massive_activation_test_counts_checkpoints() -> None:
@@ -306,7 +311,7 @@ def test_a_share_holds_if_no_other_count_is_nearer() -> None:
     assert of_share(25, 27, 22 / 24) == HOLDS
     assert of_share(23, 24, 22 / 24) == IN_PART
     assert of_share(12, 24, 22 / 24) == FAILS
-    assert of_share(0, 0, 0.5) == UNKNOWN
+    assert of_share(2, 4, 0.5) == UNKNOWN
 
 
 def test_the_page_and_the_json_tell_the_same_and_hostile_names_stay_text() -> None:

@@ -9,6 +9,9 @@ import pandas as pd
 
 from maxact.results.claims.paper import PAPER, Stated
 
+CHECKPOINTS = 5
+"""Fewer have no share and no correlation."""
+
 
 class Verdict(StrEnum):
     """`UNKNOWN` where a study has not what the claim is about."""
@@ -85,9 +88,10 @@ def of_all(true: int, total: int) -> Verdict:
 def of_share(count: int, total: int, stated: float) -> Verdict:
     """Of a claim that a share of the checkpoints does something, when `count` of `total` do.
 
-    It holds if no other count is nearer to the stated share, and in part if both shares are on one side of a half.
+    It holds if no other count is nearer to the stated share, and in part if both shares are on one side of a half. Fewer than
+    `CHECKPOINTS` say nothing of a share.
     """
-    if total == 0:
+    if total < CHECKPOINTS:
         return Verdict.UNKNOWN
     share = count / total
     if abs(share - stated) <= 0.5 / total:

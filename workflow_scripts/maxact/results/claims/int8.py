@@ -8,14 +8,11 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import pandas as pd
 
-from maxact.results.claims.claim import Claim, Reading, Verdict, of_all, unknown
+from maxact.results.claims.claim import CHECKPOINTS, Claim, Reading, Verdict, of_all, unknown
 from maxact.results.claims.material import TOLD_M, Material, told
 from maxact.results.correlation import spearman
 from maxact.results.frames import typed
 from maxact.results.tables import Member, integer_errors, peak_residual, site_name
-
-CHECKPOINTS = 5
-"""Fewer have no verdict."""
 
 STRONG = 0.5
 """A rank correlation from here on is said to vary together."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from maxact.results.claims.claim import Claim, Reading, of_share, unknown
+from maxact.results.claims.claim import CHECKPOINTS, Claim, Reading, of_share, unknown
 from maxact.results.claims.material import IN_M, TOLD, TOLD_M, M_of, Material, told
 from maxact.results.claims.paper import PAPER
 from maxact.results.frames import largest_of, typed
@@ -30,8 +30,11 @@ def counted(name: str, choice: str, members: Sequence[Member], test: Test) -> Re
     numbers = PAPER[name].numbers
     passing = sum(bool(passed) for _, passed in found)
     verdict = of_share(passing, len(found), numbers["count"] / numbers["total"])
+    few = "" if len(found) >= CHECKPOINTS else f", where {CHECKPOINTS} are needed"
     failing = [member.name for member, passed in found if not passed]
-    return Reading(choice, verdict, f"{passing} of {len(found)}" + (f"; not {', '.join(failing)}" if failing else ""))
+    return Reading(
+        choice, verdict, f"{passing} of {len(found)}{few}" + (f"; not {', '.join(failing)}" if failing else "")
+    )
 
 
 def residual(material: Material) -> Claim:

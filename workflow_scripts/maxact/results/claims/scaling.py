@@ -16,6 +16,8 @@ from maxact.results.tables import Member
 LARGER = 1.5
 """Where parameters are known, a checkpoint is larger than another from this ratio on."""
 
+PAIRS = 2
+
 BETWEEN = ("across generations", "across families")
 WITHIN = "within a family"
 
@@ -28,7 +30,8 @@ def scaling(material: Material) -> Claim:
 
     Sizes are parameters where some are known, else the study's groups of matched sizes, in its order. A pair is across
     generations if the study sets their families beside each other under that question, else across families. The claim
-    holds if there are such pairs of both kinds, and in part if of one.
+    holds if there are such pairs of both kinds, and in part if of one. Of a kind with fewer than `PAIRS` it cannot be told that
+    there are none.
     """
     pairs = size_pairs(material)
     rows = [_row(kind, smaller, larger) for kind, smaller, larger in pairs]
@@ -97,8 +100,10 @@ def _broken(choice: str, pairs: Sequence[Pair], magnitude: Magnitude) -> Reading
     text = "; ".join(
         f"{kind} the larger has the smaller M in {sum(found)} of {len(found)} pairs" for kind, found in counts.items()
     )
-    broken = [any(found) for found in counts.values()]
-    return Reading(choice, of_all(sum(broken), len(broken)), text)
+    broken = sum(any(found) for found in counts.values())
+    if not broken and min(map(len, counts.values())) < PAIRS:
+        return unknown(choice, text)
+    return Reading(choice, of_all(broken, len(counts)), text)
 
 
 def _within_families(material: Material) -> Reading:
