@@ -7,7 +7,6 @@ it does not predict text. Every real checkpoint of a study is checked before it 
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,11 +16,8 @@ from torch.nn.functional import cross_entropy
 
 from maxact.checkpoints.load import gpu_names, load_model
 from maxact.errors import UserError
+from maxact.likelihood import chunks, logits, perplexity_of
 from maxact.store.job import Job, Product
-
-CHUNK = 128
-"""Positions whose logits are held at once: they are as wide as the vocabulary."""
-
 
 def perplexity(model: Any, samples: Sequence[Sequence[int]]) -> tuple[float, int]:
     """exp of the mean negative log-likelihood of all predicted tokens of all samples, pooled; and how many they are.
@@ -36,26 +32,18 @@ def perplexity(model: Any, samples: Sequence[Sequence[int]]) -> tuple[float, int
         UserError: nothing is predicted.
     """
     total, tokens = 0.0, 0
-    head = model.get_output_embeddings()
-    cap = getattr(model.config.get_text_config(), "final_logit_softcapping", None)
     with torch.inference_mode():
         for token_ids in samples:
             ids = torch.tensor([token_ids], device=model.device)
             states = model.get_decoder()(input_ids=ids, use_cache=False).last_hidden_state[0, :-1]
-            for start in range(0, len(states), CHUNK):
-                logits = _capped(head(states[start : start + CHUNK]), cap).float()
-                target = ids[0, 1 + start : 1 + start + len(logits)].to(logits.device)
-                total += float(cross_entropy(logits, target, reduction="none").double().sum())
-                tokens += len(logits)
+            for part in chunks(len(states)):
+                found = logits(model, states[part])
+                target = ids[0, 1:][part].to(found.device)
+                total += float(cross_entropy(found, target, reduction="none").double().sum())
+                tokens += len(found)
     if not tokens:
         raise UserError("loading_check: no token is predicted; its samples have one token each")
-    mean = total / tokens
-    return (math.exp(mean) if mean < 700 else math.inf), tokens
-
-
-def _capped(logits: torch.Tensor, cap: float | None) -> torch.Tensor:
-    """Gemma 2 caps its logits with tanh."""
-    return logits if cap is None else torch.tanh(logits / cap) * cap
+    return perplexity_of(total, tokens), tokens
 
 
 def choose(rows: Sequence[dict[str, Any]], domains: Sequence[str], language: str, tokens: int) -> list[dict[str, Any]]:

@@ -1,0 +1,55 @@
+"""Quantizers as functions of tensors in a forward pass.
+
+What they return has the dtype of the tensor: a dequantized value is rounded to it, as by a kernel that dequantizes to
+bfloat16. Elements that are not finite come out as they are.
+
+A tensor of 16 bits with one static scale is looked up: 65,536 bit patterns, each reconstructed by `reconstruct` beforehand.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from maxact.histogram import code_values, finite_codes
+from maxact.quantize.blocks import fake_quantize
+from maxact.quantize.formats import Format
+from maxact.quantize.quantizers import Quantizer, reconstruct
+
+FakeQuantize = Callable[[Tensor], Tensor]
+"""x [..., channels] quantized and dequantized, in the shape and dtype of x."""
+
+
+class LookedUp:
+    """A quantizer of whole tensors of one 16-bit dtype, as a table of what becomes of each bit pattern."""
+
+    def __init__(self, how: Quantizer, dtype: str) -> None:
+        """Args: dtype: "bfloat16" or "float16"."""
+        values, finite = code_values(dtype).astype(np.float32), finite_codes(dtype)
+        values[finite] = reconstruct(values[finite], how)
+        self._table = torch.from_numpy(values).to(getattr(torch, dtype))
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Every element looked up, on the device of x.
+
+        Raises:
+            TypeError: x has another dtype than the table.
+        """
+        if x.dtype != self._table.dtype:
+            raise TypeError(f"a table for {self._table.dtype} is given {x.dtype}")
+        self._table = self._table.to(x.device)
+        return torch.take(self._table, x.view(torch.int16).to(torch.int64) & 0xFFFF)
+
+
+def cast(format: Format) -> FakeQuantize:
+    """A format without a scale; what is beyond its largest value becomes infinite."""
+    dtype: torch.dtype = getattr(torch, format.name)
+    return lambda x: x.to(dtype).to(x.dtype)
+
+
+def dynamic(format: Format, granularity: str | None) -> FakeQuantize:
+    """Scales from the tensor itself, by one of `GROUPS`, or by the format's own blocks."""
+    return lambda x: fake_quantize(x, format, granularity).to(x.dtype)
