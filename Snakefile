@@ -37,6 +37,7 @@ else:
     include: "rules/corpus.smk"
     include: "rules/checkpoints.smk"
     include: "rules/measure.smk"
+    include: "rules/perplexity.smk"
     include: "rules/sensitivity.smk"
 
 

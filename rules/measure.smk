@@ -18,8 +18,7 @@ rule measure:
     resources:
         **resources_of("measure"),
     params:
-        # The last rule that reads the weights.
-        drop=[] if STUDY.keep_weights else ["checkpoint"],
+        drop=drops("measure"),
     script:
         SCRIPT
 

@@ -13,6 +13,7 @@ from maxact.errors import UserError
 from maxact.recipes import jobs
 from maxact.sites.components import COMPONENTS, PAPER
 from maxact.study import load_study
+from maxact.study.perplexity import perplexed
 
 POCKET = Path(__file__).parents[1] / "studies" / "pocket.yaml"
 
@@ -34,8 +35,41 @@ def test_the_pocket_study_is_valid() -> None:
 def test_all_components_are_named_and_their_order_decides_nothing(tmp_path: Path) -> None:
     every = load_study(changed(tmp_path, lambda s: s["measure"].update(components="all")))
     assert every.measure.components == list(COMPONENTS)
-    turned = load_study(changed(tmp_path, lambda s: s["measure"].update(components=[*reversed(PAPER)])))
+    turned = load_study(
+        changed(tmp_path, lambda s: (s["measure"].update(components=[*reversed(PAPER)]), s.pop("perplexity")))
+    )
     assert turned.measure.components == list(PAPER)
+
+
+def test_a_quantizer_has_all_that_decides_it_and_the_order_of_tensors_decides_nothing(tmp_path: Path) -> None:
+    quantizers = [
+        {"format": "int8", "policy": "max", "tensors": ["down_input", "kv_cache"]},
+        {"format": "int8", "granularity": "token", "tensors": ["value", "key"]},
+        {"format": "mxfp4"},
+        {"format": "float16", "tensors": ["residual"]},
+    ]
+    study = load_study(changed(tmp_path, lambda s: s["perplexity"].update(quantizers=quantizers)))
+    assert study.perplexity
+    told = [[item[key] for key in ("granularity", "policy", "components")] for item in study.perplexity.asked()]
+    linear = ["attention_input", "attention_context", "mlp_input", "down_input", "expert_down_input"]
+    assert told == [
+        ["tensor", "max", ["key", "value", "down_input"]],
+        ["token", "none", ["key", "value"]],
+        ["block", "none", linear],
+        ["tensor", "none", ["residual"]],
+    ]
+
+
+def test_perplexity_is_asked_of_every_real_checkpoint_or_of_those_named_or_of_none(tmp_path: Path) -> None:
+    def asked(change: Callable[[dict[str, Any]], Any]) -> list[str]:
+        study = load_study(changed(tmp_path, change))
+        of_jobs = [job.name for job in jobs(study) if job.stage == "perplexity"]
+        assert of_jobs == perplexed(study)
+        return of_jobs
+
+    assert asked(lambda s: None) == ["SmolLM2-135M-Instruct"]
+    assert asked(lambda s: s["perplexity"].pop("checkpoints")) == ["SmolLM2-135M-Instruct", "gemma-3-270m"]
+    assert asked(lambda s: s.pop("perplexity")) == []
 
 
 def checkpoint(study: dict[str, Any], planted: bool) -> dict[str, Any]:
@@ -123,6 +157,62 @@ MISTAKES: dict[str, tuple[Callable[[dict[str, Any]], Any], list[str]]] = {
             peak={"component": "embedding", "layer": 1, "channel": 1, "value": 8.0}
         ),
         ["exists once in a model"],
+    ),
+    "perplexity of a planted checkpoint": (
+        lambda s: s["perplexity"].update(checkpoints=["planted-gemma"]),
+        ["perplexity.checkpoints[0]", "'planted-gemma' is planted", "means nothing"],
+    ),
+    "perplexity of an unknown checkpoint": (
+        lambda s: s["perplexity"].update(checkpoints=["SmolLM2-135M"]),
+        ["perplexity.checkpoints[0]", "did you mean 'SmolLM2-135M-Instruct'"],
+    ),
+    "perplexity of a checkpoint twice": (
+        lambda s: s["perplexity"].update(checkpoints=["gemma-3-270m"] * 2),
+        ["perplexity.checkpoints[1]", "named twice"],
+    ),
+    "perplexity on more samples than there are": (
+        lambda s: s["perplexity"].update(samples=97),
+        ["perplexity.samples", "97", "tokens.splits.evaluation (96)"],
+    ),
+    "perplexity with an unknown tensor": (
+        lambda s: s["perplexity"].update(tensors=["linear_input"]),
+        ["perplexity.tensors", "'linear_input'", "did you mean 'linear_inputs'", "kv_cache"],
+    ),
+    "perplexity with unmeasured tensors": (
+        lambda s: s["measure"].update(components=["residual", "attention_input"]),
+        ["perplexity.quantizers[0]", "int8", "measure.components lacks attention_context, mlp_input, down_input"],
+    ),
+    "quantizer of an unknown format": (
+        lambda s: s["perplexity"].update(quantizers=[{"format": "nvfp8"}]),
+        ["perplexity.quantizers[0]", "'nvfp8'", "did you mean 'nvfp4'"],
+    ),
+    "static quantizer without policy": (
+        lambda s: s["perplexity"].update(quantizers=[{"format": "int8"}]),
+        ["perplexity.quantizers[0]", "static scale", "give policy"],
+    ),
+    "quantizer of an unknown policy": (
+        lambda s: s["perplexity"].update(quantizers=[{"format": "int8", "policy": "maximum"}]),
+        ["perplexity.quantizers[0]", "'maximum'", "known: max"],
+    ),
+    "dynamic quantizer with policy": (
+        lambda s: s["perplexity"].update(quantizers=[{"format": "int8", "granularity": "token", "policy": "max"}]),
+        ["perplexity.quantizers[0]", "dynamic scales", "remove policy"],
+    ),
+    "quantizer of an unknown granularity": (
+        lambda s: s["perplexity"].update(quantizers=[{"format": "int8", "granularity": "group_7"}]),
+        ["perplexity.quantizers[0]", "'group_7'", "group_128"],
+    ),
+    "quantizer with blocks and a granularity": (
+        lambda s: s["perplexity"].update(quantizers=[{"format": "mxfp4", "granularity": "token"}]),
+        ["perplexity.quantizers[0]", "mxfp4 has blocks of its own", "remove granularity"],
+    ),
+    "cast with a policy": (
+        lambda s: s["perplexity"].update(quantizers=[{"format": "float16", "policy": "max"}]),
+        ["perplexity.quantizers[0]", "float16 is a cast", "remove policy"],
+    ),
+    "quantizer twice": (
+        lambda s: s["perplexity"]["quantizers"].append({"format": "nvfp4", "tensors": ["linear_inputs"]}),
+        ["perplexity", "quantizers[5]", "nvfp4 is named twice"],
     ),
     "splits too large": (lambda s: s["tokens"]["splits"].update(calibration=1000), ["tokens.splits", "corpus.samples"]),
     "unknown kind of source": (lambda s: checkpoint(s, True)["source"].update(kind="zip"), ["source", "'hub'"]),

@@ -7,8 +7,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 
 from maxact.measurement import SCHEMAS, TOKEN_CLASSES
+from maxact.perplexity.stage import SCHEMA as PERPLEXITY
+from maxact.perplexity.stage import SITES as PERPLEXITY_SITES
 from maxact.quantize.curves import PEAK
 from maxact.quantize.stage import BITS, CURVES, SCHEMA
 from maxact.results.tables import Member
@@ -54,6 +57,7 @@ def errors_of(sites: pd.DataFrame) -> pd.DataFrame:
             row = {key: site[key] for key in ("site", "component", "layer")}
             row |= {
                 "format": "int8",
+                "granularity": "tensor",
                 "policy": policy,
                 "threshold": threshold,
                 "scale": threshold / 127,
@@ -195,6 +199,29 @@ def seen(headline: dict[str, Any], sites: pd.DataFrame, expert_layers: int = 0) 
     return {**tables, "witnesses": witnesses_of(sites)}
 
 
+QUANTIZERS = [("int8", "tensor", "max", 2.5), ("int8", "token", "none", 1.02), ("float16", "tensor", "none", None)]
+
+
+def perplexity_of(layers: int) -> dict[str, pd.DataFrame]:
+    """The gates quantized but for the first layer's, in three ways; one of them is not finite."""
+    row = {"tensors": "gate", "tokens": 20000, "samples": 96, "sites": layers - 1}
+    without = {**row, "tensors": None, "perplexity": 20.0, "ratio": 1.0, "divergence": 0.0, "sites": 0}
+    rows = [
+        {**row, "quantizer": number, "format": format, "granularity": granularity, "policy": policy}
+        | {"perplexity": ratio and 20.0 * ratio, "ratio": ratio, "divergence": ratio and ratio - 1}
+        for number, (format, granularity, policy, ratio) in enumerate(QUANTIZERS)
+    ]
+    places = [
+        {"quantizer": number, "component": "gate", "layer": layer, "reason": None if layer else "made up"}
+        for number in range(len(rows))
+        for layer in range(layers)
+    ]
+    return {
+        "perplexity": pa.Table.from_pylist([without, *rows], PERPLEXITY).to_pandas(),
+        "quantized": pa.Table.from_pylist(places, PERPLEXITY_SITES).to_pandas(),
+    }
+
+
 def real(token: str | None = "<|im_start|>", name: str = "SmolLM2-135M-Instruct", layers: int = 30) -> Member:
     """Resembles SmolLM2: about 26,000 in the residual from layer 11 on, position 0, channel 507."""
     large = {("residual", layer): 26000.0 - 128 * (layer - 11) for layer in range(11, layers - 1)}
@@ -219,6 +246,7 @@ def real(token: str | None = "<|im_start|>", name: str = "SmolLM2-135M-Instruct"
         check,
         tokens,
         **seen(headline, sites),
+        **perplexity_of(layers),
     )
 
 

@@ -15,6 +15,8 @@ from tokenizers import Tokenizer, models
 
 from maxact.figures.registry import FIGURES
 from maxact.measurement import SCHEMAS
+from maxact.perplexity.stage import SCHEMA as PERPLEXITY
+from maxact.perplexity.stage import SITES as PERPLEXITY_SITES
 from maxact.quantize.stage import BITS, CURVES, SCHEMA
 from maxact.results.registry import CLAIMS, MEASURED, PAGE_SUFFIXES, SUFFIXES, TABLES, made_of
 from maxact.results.stage import compute
@@ -50,6 +52,9 @@ def job_on(members: list[Member], folder: Path) -> Job:
         put("measure", member.name, dict(member.headline), {**tables, **seen_by(member)})
         quantized = {"errors": (member.errors, SCHEMA), "bits": (member.bits, BITS), "curves": (member.curves, CURVES)}
         put("quantize", member.name, {}, quantized)
+        if member.perplexity is not None and member.quantized is not None:
+            cost = {"perplexity": (member.perplexity, PERPLEXITY), "sites": (member.quantized, PERPLEXITY_SITES)}
+            put("perplexity", member.name, {}, cost)
         if member.check:
             put("loading_check", member.name, dict(member.check), {})
     scratch = folder / "scratch"
@@ -147,5 +152,5 @@ def test_bits_decide_nothing_that_the_maxima_figures_read(tmp_path: Path) -> Non
         found.append(compute(job_on([one], tmp_path / name)).files)
     same = [name for name in found[0] if found[0][name].read_bytes() == found[1][name].read_bytes()]
     read = {name for name, figure in made_of(FIGURES, MEASURED).items() for item in figure.reads if item not in same}
-    assert read == {"int8_error", "int8_vs_M"}
+    assert read == {"int8_error", "int8_vs_M", "perplexity_cost"}
     assert not {"int8.csv", "errors.parquet"} & set(same)

@@ -118,6 +118,10 @@ def small_study() -> dict[str, Any]:
     study["corpus"] |= {"samples": 16, "lengths": {16: 1, 32: 3}}
     study["tokens"] |= {"splits": {"calibration": 5, "evaluation": 6}}
     study["loading_check"] |= {"tokens": 40}
+    study["perplexity"]["quantizers"] = [
+        {"format": "int8", "policy": "max"},
+        {"format": "int8", "granularity": "token"},
+    ]
     study["checkpoints"] = [item for item in study["checkpoints"] if item["name"] in SMALL]
     kept = {item["family"] for item in study["checkpoints"]}
     study["families"] = {name: family for name, family in study["families"].items() if name in kept}

@@ -83,7 +83,8 @@ def test_bits_recompute_quantization_and_what_shows_it(workspace: Workspace) -> 
         f"quantize/{checkpoint['name']}"
         for checkpoint in sorted(workspace.study["checkpoints"], key=lambda c: c["name"])
     ]
-    assert [line for line in run.computed if line.startswith("figures/")] == ["figures/int8_error", "figures/int8_vs_M"]
+    redrawn = ["figures/int8_error", "figures/int8_vs_M", "figures/perplexity_cost"]
+    assert [line for line in run.computed if line.startswith("figures/")] == redrawn
     assert run.forward_passes == 0
 
 
@@ -95,6 +96,13 @@ def test_targets_of_sqnr_recompute_quantization_and_the_tables_alone(workspace: 
     assert stages(run) == {"quantize", "results"}
     assert run.forward_passes == 0
     assert table.read_text() != before
+
+
+def test_quantizers_recompute_perplexity_and_what_shows_it(workspace: Workspace) -> None:
+    workspace.study["perplexity"]["quantizers"] = [{"format": "float16"}]
+    run = workspace.snakemake()
+    assert run.computed == ["figures/perplexity_cost", f"perplexity/{REAL}", "results/results"]
+    assert run.forward_passes == 2 * workspace.study["tokens"]["splits"]["evaluation"]
 
 
 def test_a_change_and_back_recomputes_nothing(workspace: Workspace) -> None:

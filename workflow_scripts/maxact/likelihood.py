@@ -22,7 +22,7 @@ def chunks(positions: int) -> Iterator[slice]:
 def logits(model: Any, states_TC: Tensor) -> Tensor:
     """float32 [T, vocabulary] of the last hidden states of some positions, capped where the architecture caps them."""
     cap = getattr(model.config.get_text_config(), "final_logit_softcapping", None)
-    found = model.get_output_embeddings()(states_TC)
+    found: Tensor = model.get_output_embeddings()(states_TC)
     # Gemma 2 caps its logits with tanh.
     return (found if cap is None else torch.tanh(found / cap) * cap).float()
 

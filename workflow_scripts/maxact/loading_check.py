@@ -19,6 +19,7 @@ from maxact.errors import UserError
 from maxact.likelihood import chunks, logits, perplexity_of
 from maxact.store.job import Job, Product
 
+
 def perplexity(model: Any, samples: Sequence[Sequence[int]]) -> tuple[float, int]:
     """exp of the mean negative log-likelihood of all predicted tokens of all samples, pooled; and how many they are.
 

@@ -25,6 +25,7 @@ from maxact.store.code import code_digest
 from maxact.store.objects import canonical, write_if_changed
 from maxact.study import Checkpoint, PublishedStudy, Study
 from maxact.study.checkpoints import Environment
+from maxact.study.perplexity import perplexed
 from maxact.study.sensitivity import variants
 from maxact.tokenizers.registry import TOKENIZERS
 
@@ -175,6 +176,12 @@ def _jobs_of_checkpoint(study: Study, checkpoint: Checkpoint) -> Iterator[JobRec
                 environment=checkpoint.environment,
             )
     yield JobRecipe("quantize", checkpoint.name, study.quantize.model_dump())
+    if study.perplexity is not None and checkpoint.name in perplexed(study):
+        asked = {"quantizers": study.perplexity.asked(), "samples": study.perplexity.samples, "seed": study.tokens.seed}
+        adapter = (adapter_of(family.model_type), *opening)
+        yield JobRecipe(
+            "perplexity", checkpoint.name, asked | loading | code, adapter, environment=checkpoint.environment
+        )
 
 
 def locked_versions(locks: Path, environment: str | None = None) -> dict[str, str]:

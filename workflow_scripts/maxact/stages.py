@@ -59,6 +59,15 @@ STAGES: dict[str, Stage] = {
     "sensitivity": Stage(
         "maxact.sensitivity.stage", {"variant": ("summary",), "checkpoint": ("summary",)}, ("matplotlib",)
     ),
+    "perplexity": Stage(
+        "maxact.perplexity.stage",
+        {
+            "tokens": ("tokens.parquet",),
+            "checkpoint": _WEIGHTS,
+            "measure": ("sites.parquet", "histograms.parquet"),
+        },
+        ("torch", "transformers"),
+    ),
     "quantize": Stage("maxact.quantize.stage", {"measure": ("sites.parquet", "histograms.parquet")}),
     "published": Stage("maxact.published.stage", {}),
     "audit": Stage("maxact.published.audit.stage", {}),
@@ -74,6 +83,7 @@ STAGES: dict[str, Stage] = {
                 "summary",
             ),
             "quantize": ("errors.parquet", "bits.parquet", "curves.parquet"),
+            "perplexity": ("perplexity.parquet", "sites.parquet"),
         },
     ),
     "figures": Stage("maxact.figures.stage", {}, ("matplotlib",)),

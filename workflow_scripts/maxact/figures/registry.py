@@ -78,4 +78,11 @@ FIGURES: dict[str, Figure] = {
         "INT-8 error by layer and policy", "6 INT-8", "maxact.figures.int8_error", ("errors.parquet",), "measured"
     ),
     "int8_vs_M": Figure("INT-8 error against M", "6 INT-8", "maxact.figures.int8_vs_m", ("int8_vs_M.parquet",)),
+    "perplexity_cost": Figure(
+        "Perplexity against error",
+        "7 Number formats",
+        "maxact.figures.perplexity_cost",
+        ("perplexity.parquet",),
+        "measured",
+    ),
 }

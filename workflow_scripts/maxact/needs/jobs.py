@@ -114,6 +114,14 @@ def _corpus_tokens(study: Study) -> float:
     return study.corpus.samples * mean_length(study)
 
 
+def _quantized_tokens(study: Study) -> float:
+    """Each sample is passed once without quantization, and once with each quantizer."""
+    if study.perplexity is None:
+        return 0.0
+    samples = study.perplexity.samples or study.tokens.splits.evaluation
+    return samples * mean_length(study) * (1 + len(study.perplexity.quantizers))
+
+
 def _varied_tokens(study: Study) -> float:
     return study.sensitivity.samples * mean_length(study) if study.sensitivity else 0.0
 
@@ -122,6 +130,7 @@ TOKENS: dict[str, Callable[[Study], float]] = {
     "loading_check": lambda study: float(study.loading_check.tokens),
     "measure": _corpus_tokens,
     "variant": _varied_tokens,
+    "perplexity": _quantized_tokens,
 }
 """Tokens of the corpus that a job passes through its model, for every stage that runs one."""
 

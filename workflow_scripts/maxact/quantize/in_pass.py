@@ -28,7 +28,8 @@ class LookedUp:
 
     def __init__(self, how: Quantizer, dtype: str) -> None:
         """Args: dtype: "bfloat16" or "float16"."""
-        values, finite = code_values(dtype).astype(np.float32), finite_codes(dtype)
+        with np.errstate(invalid="ignore"):  # signalling NaNs become quiet ones
+            values, finite = code_values(dtype).astype(np.float32), finite_codes(dtype)
         values[finite] = reconstruct(values[finite], how)
         self._table = torch.from_numpy(values).to(getattr(torch, dtype))
 
@@ -50,6 +51,6 @@ def cast(format: Format) -> FakeQuantize:
     return lambda x: x.to(dtype).to(x.dtype)
 
 
-def dynamic(format: Format, granularity: str | None) -> FakeQuantize:
-    """Scales from the tensor itself, by one of `GROUPS`, or by the format's own blocks."""
-    return lambda x: fake_quantize(x, format, granularity).to(x.dtype)
+def dynamic(format: Format, granularity: str | None, largest: float | None = None) -> FakeQuantize:
+    """Scales from the tensor itself, as `fake_quantize` has them."""
+    return lambda x: fake_quantize(x, format, granularity, largest).to(x.dtype)

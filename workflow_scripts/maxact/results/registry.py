@@ -64,6 +64,7 @@ TABLES: dict[str, Table] = {
     "int8_vs_M": Table("INT-8 error beside M", "6 INT-8"),
     "error_link": Table("Does the error follow M?", "6 INT-8"),
     "decisions": Table("Which format and policy win", "7 Number formats", "measured"),
+    "perplexity": Table("Perplexity with quantized activations", "7 Number formats", "measured"),
     "bits_needed": Table("Bits that integers need", "7 Number formats", "measured"),
     "headroom": Table("What formats without a scale can hold", "7 Number formats"),
 }

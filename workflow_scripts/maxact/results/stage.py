@@ -26,6 +26,7 @@ from maxact.results import (
     int8_vs_m,
     massive,
     per_layer,
+    perplexity,
     published,
     tables,
 )
@@ -101,6 +102,7 @@ def shown(
         "int8_vs_M": lambda: int8_vs_m.int8_vs_M(members),
         "error_link": lambda: error_link.error_link(members),
         "decisions": lambda: decisions.decisions(members),
+        "perplexity": lambda: perplexity.perplexity(members),
         "bits_needed": lambda: bits_needed.bits_needed(members),
         "headroom": lambda: headroom.headroom(members),
     }
@@ -125,6 +127,7 @@ def drawn(
         "top_and_median_by_layer": lambda: per_layer.top_and_median_by_layer(members),
         "massive_coverage": lambda: massive.massive_coverage(members),
         "int8_vs_M": lambda: int8_vs_m.int8_vs_M(members),
+        "perplexity": lambda: perplexity.perplexity(members),
     }
     read = {name for figure in made_of(FIGURES, provides).values() for name in figure.reads}
     return {name: make() for name, make in every.items() if f"{name}.parquet" in read}
@@ -144,6 +147,7 @@ def _unavailable(job: Job, name: str) -> str | None:
 
 def _member(job: Job, name: str, family: str, role: str) -> Member:
     check, measured, tokens = f"loading_check/{name}", f"measure/{name}", f"tokens/{family}"
+    cost = f"perplexity/{name}"
     sites = read_table(job.path(measured, "sites.parquet"))
     of_M = sites_of_M(sites)
     return Member(
@@ -168,6 +172,8 @@ def _member(job: Job, name: str, family: str, role: str) -> Member:
             sites, Witnesses(job.path(tokens, "tokens.parquet"), job.path(tokens, "tokenizer.json"))
         ),
         role=role,
+        perplexity=pd.read_parquet(job.path(cost, "perplexity.parquet")) if cost in job.inputs else None,
+        quantized=pd.read_parquet(job.path(cost, "sites.parquet")) if cost in job.inputs else None,
     )
 
 

@@ -33,6 +33,7 @@ class Member:
         experts: the table of the measurement.
         witnesses: what stands where each component is largest (`witnesses.py`).
         role: main, instruct (tuned from a main one) or stage (of the training of one).
+        perplexity, quantized: with quantized activations, and at which sites; None where the study does not ask it.
         subsets: M of random subsets of the samples, which published results have: size, repetition, M, component, layer.
 
     Published results lack much of this: what is not known is None, and the tables are empty.
@@ -54,6 +55,8 @@ class Member:
     experts: pd.DataFrame
     witnesses: pd.DataFrame
     role: str = "main"
+    perplexity: pd.DataFrame | None = None
+    quantized: pd.DataFrame | None = None
     subsets: pd.DataFrame = field(default_factory=pd.DataFrame)
 
     @property

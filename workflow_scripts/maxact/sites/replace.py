@@ -195,4 +195,4 @@ def _exchanged(swaps: Sequence[_Swap]) -> Iterator[None]:
 def _heads(swap: _Swap, x_BHTC: Tensor) -> Tensor:
     """All heads of a token are one row of the site."""
     made = swap.new(x_BHTC.transpose(1, 2).flatten(2))
-    return _laid_out_as(x_BHTC, made.unflatten(-1, (x_BHTC.shape[1], -1)).transpose(1, 2))
+    return _laid_out_as(x_BHTC, made.reshape(*made.shape[:2], x_BHTC.shape[1], -1).transpose(1, 2))

@@ -21,6 +21,7 @@ from maxact.study.consistency import check
 from maxact.study.hub import Hub, HubFiles, HubTokenizer
 from maxact.study.measuring import Figures, Measure, Quantize
 from maxact.study.mistakes import one_line
+from maxact.study.perplexity import Perplexity
 from maxact.study.pins import apply_lock, pin_name
 from maxact.study.published import PublishedStudy
 from maxact.study.resources import Resources
@@ -64,6 +65,7 @@ class Study(Section):
     """Whether the weights of a real checkpoint stay in the store after the last job that reads them."""
     measure: Measure
     quantize: Quantize
+    perplexity: Perplexity | None = None
     comparisons: Comparisons = Comparisons()
     sensitivity: Sensitivity | None = None
     figures: Figures

@@ -9,6 +9,7 @@ from maxact.sites.registry import OWN_CODE
 from maxact.store.objects import RESERVED
 from maxact.study.comparisons import Comparisons
 from maxact.study.mistakes import meant
+from maxact.study.perplexity import check_perplexity
 from maxact.study.sensitivity import check_sensitivity
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ def check(study: Study) -> None:
     _corpus(study)
     check_comparisons(study.comparisons, [checkpoint.name for checkpoint in study.checkpoints])
     check_sensitivity(study)
+    check_perplexity(study)
 
 
 def check_names(study: str, checkpoints: Sequence[str]) -> None:

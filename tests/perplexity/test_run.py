@@ -1,0 +1,181 @@
+"""Perplexity with quantized linear inputs is that of a model whose linear layers quantize what they are given."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from measure.models import VOCABULARY, tiny
+from oracles import perplexity as oracle
+from oracles.quantize import clipping_threshold, fake_quantized
+from torch import Tensor, nn
+
+from maxact.measure.run import Sample, measure
+from maxact.perplexity.plan import Histograms, Plan, plan
+from maxact.perplexity.run import run
+from maxact.sites.components import COMPONENTS
+from maxact.sites.deployed import KINDS, LINEAR_INPUTS
+from maxact.sites.find import Place, Site
+from maxact.sites.replace import INSIDE_FUSED
+
+
+def samples(seed: int, lengths: list[int]) -> list[list[int]]:
+    random = np.random.default_rng(seed)
+    return [random.integers(0, VOCABULARY, length).tolist() for length in lengths]
+
+
+CALIBRATION, EVALUATION = samples(1, [20, 30]), samples(2, [2, 1, 40, 17])
+
+
+def asked(
+    format: str, granularity: str = "tensor", policy: str = "none", components: Any = LINEAR_INPUTS
+) -> dict[str, Any]:
+    return {"format": format, "granularity": granularity, "policy": policy, "components": list(components)}
+
+
+def measured(model: Any) -> Histograms:
+    given = [Sample(number, "calibration", tuple(ids)) for number, ids in enumerate(CALIBRATION)]
+    found = measure(model, given, list(COMPONENTS))
+    return Histograms.of(found.sites, found.histograms)
+
+
+def linears(model: Any) -> dict[str, nn.Linear]:
+    """Those of the blocks; not the head."""
+    return {
+        name: module for name, module in model.named_modules() if isinstance(module, nn.Linear) and "layers" in name
+    }
+
+
+def given_to(model: Any, module: nn.Linear) -> list[Tensor]:
+    """What a layer is given over the calibration samples."""
+    seen: list[Tensor] = []
+    handle = module.register_forward_pre_hook(lambda _, arguments: seen.append(arguments[0].clone()))
+    with torch.inference_mode():
+        for ids in CALIBRATION:
+            model(input_ids=torch.tensor([ids]), use_cache=False)
+    handle.remove()
+    return seen
+
+
+def quantizing(model: Any, change: Callable[[Tensor, list[Tensor]], Tensor]) -> Any:
+    """The model with each linear layer changing what it is given, which it is told together with its calibration inputs."""
+    calibration = {name: given_to(model, module) for name, module in linears(model).items()}
+    for name, module in linears(model).items():
+        inner, known = module.forward, calibration[name]
+        module.forward = lambda x, inner=inner, known=known: inner(change(x, known))
+    return model
+
+
+def static(policy: str, format: str) -> Callable[[Tensor, list[Tensor]], Tensor]:
+    thresholds: dict[int, float | None] = {}  # by layer: its calibration inputs are one list
+
+    def change(x: Tensor, known: list[Tensor]) -> Tensor:
+        if id(known) not in thresholds:
+            thresholds[id(known)] = clipping_threshold(known, policy, format)
+        threshold = thresholds[id(known)]
+        assert threshold
+        return fake_quantized(x.float(), threshold, format, (0.0, 0.0)).to(x.dtype)
+
+    return change
+
+
+def by_token(x: Tensor, _: list[Tensor]) -> Tensor:
+    """INT-8, each row by its own largest |x|."""
+    rows = [
+        torch.clamp(torch.round(row / (row.abs().max() / 127)), -127, 127) * (row.abs().max() / 127)
+        for row in x.float().reshape(-1, x.shape[-1])
+    ]
+    return torch.stack(rows).reshape(x.shape).to(x.dtype)
+
+
+CASES: dict[str, tuple[dict[str, Any], Callable[[], Callable[[Tensor, list[Tensor]], Tensor]]]] = {
+    "int8, max": (asked("int8", policy="max"), lambda: static("max", "int8")),
+    "int4, quantile": (asked("int4", policy="quantile_0.99"), lambda: static("quantile_0.99", "int4")),
+    "fp8_e4m3, max": (asked("fp8_e4m3", policy="max"), lambda: static("max", "fp8_e4m3")),
+    "int8, by token": (asked("int8", "token"), lambda: by_token),
+    "float16": (asked("float16"), lambda: lambda x, _: x.half().to(x.dtype)),
+}
+
+
+@pytest.mark.parametrize("name", ["llama", "gemma2"])
+@pytest.mark.parametrize("case", CASES)
+def test_perplexity_is_that_of_a_model_whose_linear_layers_quantize_their_inputs(name: str, case: str) -> None:
+    model = tiny(name)
+    quantizer, change = CASES[case]
+    how = plan(model.get_decoder(), quantizer, measured(model))
+    assert len(how.sites) == 12
+    found = run(model, EVALUATION, [how])
+    assert found.tokens == sum(len(ids) - 1 for ids in EVALUATION)
+    assert found.passes == 2 * len(EVALUATION)
+    bare, other = tiny(name), quantizing(tiny(name), change())
+    for sums, plain in zip(found.sums, (bare, other), strict=True):
+        perplexity = math.exp(float(sums.likelihood) / found.tokens)
+        assert perplexity == pytest.approx(oracle.perplexity(plain, EVALUATION), rel=2e-5)
+    divergence = float(found.sums[1].divergence) / found.tokens
+    assert divergence == pytest.approx(plain_divergence(bare, other), rel=1e-3, abs=1e-6)
+
+
+def plain_divergence(without: Any, quantized: Any) -> float:
+    """Mean KL divergence, in float64, one position after the other."""
+    terms = []
+    for ids in EVALUATION:
+        with torch.no_grad():
+            p, q = (
+                torch.log_softmax(model(input_ids=torch.tensor([ids])).logits[0].double(), -1)
+                for model in (without, quantized)
+            )
+        terms += [float((p[at].exp() * (p[at] - q[at])).sum()) for at in range(len(ids) - 1)]
+    return math.fsum(terms) / len(terms)
+
+
+def test_what_changes_nothing_has_the_same_perplexity_and_no_divergence() -> None:
+    model = tiny("llama")
+    how = plan(
+        model.get_decoder(), asked("bfloat16", components=[*LINEAR_INPUTS, "key", "value", "residual"]), measured(model)
+    )
+    found = run(model, EVALUATION, [how])
+    assert len(how.sites) == 21
+    assert float(found.sums[0].likelihood) == float(found.sums[1].likelihood)
+    assert float(found.sums[1].divergence) == 0
+
+
+@pytest.mark.parametrize("name", ["qwen3_moe:dense_layer", "gpt_oss", "qwen3_5", "gemma3"])
+def test_what_cannot_be_quantized_is_listed_with_the_reason(name: str) -> None:
+    model = tiny(name)
+    components = [*KINDS["linear_inputs"], *KINDS["kv_cache"]]
+    how = plan(model.get_decoder(), asked("int8", policy="max", components=components), measured(model))
+    left = {(site.component, why) for site, why in how.left}
+    experts = {
+        ("expert_down_input", INSIDE_FUSED),
+        ("down_input", "no dense MLP and no shared expert: inputs are expert_down_input"),
+    }
+    none = "linear attention keeps no keys and values"
+    cases = {"gemma3": set(), "qwen3_5": {("key", none), ("value", none)}}
+    assert left == cases.get(name, experts)
+    assert {site.number for site in how.sites} == set(how.at)
+    run(model, EVALUATION, [how])
+
+
+def test_a_site_without_a_measurement_or_with_nothing_finite_has_no_static_scale() -> None:
+    decoder = tiny("llama").get_decoder()
+    unknown = plan(decoder, asked("int8", policy="max"), Histograms({}, {}))
+    assert {why for _, why in unknown.left} == {"not measured, so it has no static scale"}
+    places = {(component, layer): "bfloat16" for component in LINEAR_INPUTS for layer in range(3)}
+    empty = plan(decoder, asked("nvfp4", "block"), Histograms(places, {}))
+    assert {why for _, why in empty.left} == {"the calibration split has no finite value here"}
+    rounded = dict.fromkeys(places, "float32")
+    codes = {place: (np.array([16256], np.uint16), np.array([1])) for place in places}
+    wide = plan(decoder, asked("int8", policy="max"), Histograms(rounded, codes))
+    assert {why for _, why in wide.left} == {"its histogram is of rounded values, so it has no static scale"}
+    assert [unknown.sites, empty.sites, wide.sites] == [[], [], []]
+
+
+def test_a_site_that_a_pass_does_not_reach_is_an_error() -> None:
+    model = tiny("llama")
+    never = Site(0, "residual", 7, Place(nn.Identity()))
+    with pytest.raises(RuntimeError, match="residual@7 was reached 0 times"):
+        run(model, EVALUATION, [Plan([never], {0: lambda x: x}, [])])

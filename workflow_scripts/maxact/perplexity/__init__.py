@@ -1,0 +1,1 @@
+"""What quantizing activations costs: perplexity with chosen sites quantized in the forward pass."""

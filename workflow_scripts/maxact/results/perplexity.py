@@ -1,0 +1,59 @@
+"""What quantizing activations costs: perplexity of real checkpoints beside the reconstruction error of what was quantized."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from maxact.results.frames import MARK_TYPES, typed
+from maxact.results.tables import Member, in_order, marks
+
+NOT_FINITE = "a logit is not finite"
+
+_COLUMNS = {
+    **MARK_TYPES,
+    **dict.fromkeys(("format", "granularity", "policy", "tensors"), "str"),
+    **dict.fromkeys(("perplexity", "ratio", "divergence", "median_sqnr_db"), "float64"),
+    **dict.fromkeys(("sites", "sites_with_error", "sites_left", "tokens", "samples"), "Int64"),
+    "note": "str",
+}
+
+
+def perplexity(members: Sequence[Member]) -> pd.DataFrame:
+    """A row without quantization, and one for each quantizer, of every checkpoint that the study asks it of.
+
+    ratio: of the perplexity to that without quantization. divergence: mean KL divergence of the next-token distributions
+    from those without quantization, in nats. median_sqnr_db: over the quantized sites whose error is stored, which are
+    `sites_with_error` of `sites`; exact reconstruction counts as infinite. sites_left: not quantized, for the reason in note.
+    """
+    rows = []
+    for member in in_order(members):
+        if member.perplexity is None or member.quantized is None:
+            continue
+        for row in member.perplexity.to_dict("records"):
+            asked = member.quantized[member.quantized["quantizer"] == row["quantizer"]]
+            places, left = asked[asked.reason.isna()], asked[asked.reason.notna()]
+            told = {name: row[name] for name in _COLUMNS if name in row}
+            told |= {"format": row["format"] if isinstance(row["format"], str) else "none", "sites_left": len(left)}
+            rows.append({**marks(member), **told, **_error(member, row, places), "note": _note(row, left)})
+    return typed(rows, _COLUMNS)
+
+
+def _error(member: Member, row: dict[Any, Any], places: pd.DataFrame) -> dict[str, Any]:
+    """The median SQNR of a quantizer's stored errors at these places."""
+    of = [name for name in ("format", "granularity", "policy") if name in member.errors]
+    errors = member.errors[(member.errors[of] == [row[name] for name in of]).all(axis=1)]
+    known = errors.merge(places[["component", "layer"]].astype({"layer": "Int16"}), on=["component", "layer"])
+    sqnr = known.sqnr_db.where(~((known.rmse == 0) & (known.relative_rmse == 0)), math.inf).dropna()
+    return {"sites_with_error": len(sqnr), "median_sqnr_db": float(np.median(sqnr)) if len(sqnr) else math.nan}
+
+
+def _note(row: dict[Any, Any], left: pd.DataFrame) -> str:
+    counted = Counter(zip(left.component, left.reason, strict=True))
+    told = [f"{component}, {count} sites: {reason}" for (component, reason), count in counted.items()]
+    return "; ".join([*([NOT_FINITE] if pd.isna(row["perplexity"]) else []), *told])
