@@ -11,7 +11,13 @@ from workflow.harness import PROBED, Run, Workspace
 
 from maxact.stages import STAGES
 
-OF_RULES = set(STAGES) - {"probe", "replay", "variant", "sensitivity", "published"}  # which other commands and targets run
+OF_RULES = set(STAGES) - {
+    "probe",
+    "replay",
+    "variant",
+    "sensitivity",
+    "published",
+}  # which other commands and targets run
 
 NOTHING: list[str] = []
 MEMBERS = 3
