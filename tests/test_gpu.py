@@ -20,6 +20,9 @@ from maxact.measure.headline import headline
 from maxact.measure.kernels import KERNELS
 from maxact.measure.run import Sample, measure
 from maxact.measurement import Measurement
+from maxact.perplexity.plan import Histograms, plan
+from maxact.perplexity.run import run
+from maxact.quantize.tensors import LINEAR_INPUTS
 from maxact.sites.components import PAPER
 from maxact.study import Planted, Study
 
@@ -93,6 +96,29 @@ def test_a_trained_checkpoint_peaks_where_it_does_on_cpu(smollm2: Path) -> None:
     on_cuda, on_cpu = (perplexity(found[device], [ids.token_ids])[0] for device in ("cuda", "cpu"))
     assert on_cuda == pytest.approx(on_cpu, rel=0.05)
     assert gpu_names(found["cuda"]) != []
+
+
+def test_perplexity_with_quantized_inputs_is_nearly_that_on_cpu_and_the_same_twice(smollm2: Path) -> None:
+    ids = list(range(1000, 1200))
+    found: dict[str, list[list[float]]] = {"cpu": [], "cuda": []}
+    for device in ("cpu", "cuda", "cuda"):
+        model = load_model(smollm2, device=device)
+        seen = measure(model, [Sample(0, "calibration", tuple(ids))], list(LINEAR_INPUTS))
+        known = Histograms.of(seen.sites, seen.histograms)
+        asked = [("int8", "tensor", "max"), ("int8", "token", "none"), ("nvfp4", "block", "none")]
+        plans = [
+            plan(
+                model.get_decoder(),
+                {"format": format, "granularity": granularity, "policy": policy, "components": LINEAR_INPUTS},
+                known,
+            )
+            for format, granularity, policy in asked
+        ]
+        assert [len(how.sites) for how in plans] == [120] * 3
+        sums = run(model, [ids], plans).sums
+        found[device].append([float(sums[0].likelihood), *(float(item.likelihood) for item in sums[1:])])
+    assert found["cuda"][0] == found["cuda"][1]
+    assert found["cuda"][0] == pytest.approx(found["cpu"][0], rel=0.05)
 
 
 def test_a_process_sees_the_one_device_that_it_has_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from maxact.measure.run import Sample, measure
 from maxact.perplexity.plan import Histograms, Plan, plan
 from maxact.perplexity.run import run
+from maxact.quantize.tensors import KINDS, LINEAR_INPUTS
 from maxact.sites.components import COMPONENTS
-from maxact.sites.deployed import KINDS, LINEAR_INPUTS
 from maxact.sites.find import Place, Site
 from maxact.sites.replace import INSIDE_FUSED
 

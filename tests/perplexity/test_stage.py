@@ -16,8 +16,8 @@ from perplexity.test_run import CALIBRATION, EVALUATION, asked
 
 from maxact.measure.run import Sample, measure
 from maxact.perplexity.stage import SCHEMA, SITES, chosen, compute
+from maxact.quantize.tensors import KINDS
 from maxact.sites.components import COMPONENTS
-from maxact.sites.deployed import KINDS
 from maxact.stages import STAGES
 from maxact.store.job import Job
 from maxact.store.objects import Manifest, Store

@@ -87,14 +87,14 @@ def _states(model: Any, ids_T: Tensor, how: Plan | None) -> Tensor:
 
 def _compare(model: Any, states: Sequence[Tensor], target_T: Tensor, sums: Sequence[Sums]) -> None:
     """Add what some positions say, without quantization first."""
-    without_TV: Tensor | None = None
+    without: tuple[Tensor, Tensor] | None = None  # log-probabilities and probabilities [T, V]
     for states_TC, total in zip(states, sums, strict=True):
         log_TV = torch.log_softmax(logits(model, states_TC), -1)
         total.likelihood -= log_TV.gather(1, target_T.to(log_TV.device)[:, None]).double().sum()
-        if without_TV is None:
-            without_TV = log_TV
+        if without is None:
+            without = log_TV, log_TV.exp()
         else:
-            total.divergence += (without_TV.exp() * (without_TV - log_TV)).sum(-1).double().sum()
+            total.divergence += torch.linalg.vecdot(without[1], without[0] - log_TV).double().sum()
 
 
 @contextmanager

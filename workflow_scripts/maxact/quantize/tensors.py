@@ -11,3 +11,6 @@ TENSORS = {
     "residual stream": ("residual",),
 }
 """W8A8 quantizes the first, the cache the second; the third is what the paper looks at."""
+
+KINDS = {"linear_inputs": (*LINEAR_INPUTS, "expert_down_input"), "kv_cache": ("key", "value")}
+"""What a study may name in the place of components: the inputs of all linear layers, also of routed experts; the cache."""

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import Field, field_validator, model_validator
 
 from maxact.quantize.formats import FORMATS, NO_POLICY, POLICIES, is_policy, known_formats
+from maxact.quantize.tensors import KINDS
 from maxact.sites.components import COMPONENTS
-from maxact.sites.deployed import KINDS
 from maxact.study.mistakes import meant
 from maxact.study.sections import Name, Positive, Section
 
