@@ -38,6 +38,7 @@ else:
     include: "rules/checkpoints.smk"
     include: "rules/measure.smk"
     include: "rules/perplexity.smk"
+    include: "rules/evaluate.smk"
     include: "rules/sensitivity.smk"
 
 

@@ -12,6 +12,7 @@ from maxact.recipes import write_stamps
 from maxact.results.registry import PAGE_SUFFIXES, PAGES
 from maxact.store.objects import write_if_changed
 from maxact.study import PublishedStudy, validate_study
+from maxact.study.evaluating import evaluated
 from maxact.study.perplexity import perplexed
 from maxact.study.sensitivity import variants
 
@@ -40,6 +41,7 @@ SCRIPT = "../workflow_scripts/run_stage.py"
 ENVIRONMENT = "../envs/cpu.yaml"
 THREADS = 1 if PUBLISHED else STUDY.measure.threads
 VARIED = [] if PUBLISHED or not STUDY.sensitivity else STUDY.sensitivity.checkpoints
+EVALUATED = [] if PUBLISHED else evaluated(STUDY)
 PERPLEXED = [] if PUBLISHED else perplexed(STUDY)
 REAL = (
     [] if PUBLISHED else [item.name for item in STUDY.checkpoints if not item.planted]
@@ -99,17 +101,33 @@ def loading_check_of(wildcards):
 
 def later_readers(name):
     """The stages that read the weights of a checkpoint after it was measured."""
-    return ["perplexity"] if name in PERPLEXED else []
+    return [
+        *(["evaluate"] if name in EVALUATED else []),
+        *(["perplexity"] if name in PERPLEXED else []),
+    ]
 
 
 def drops(stage):
-    """What a job drops: the weights, where they are not kept and the stage is the last that reads them."""
+    """What a job drops: the weights, where they are not kept and the stage may be the last that reads them."""
 
     def dropped(wildcards):
         early = stage == "measure" and later_readers(wildcards.name)
         return [] if STUDY.keep_weights or early else ["checkpoint"]
 
     return dropped
+
+
+def drops_after(stage):
+    """The manifests that must be there, made from the present measurement, before a job of that stage drops anything."""
+
+    def others(wildcards):
+        return [
+            manifest(other, wildcards.name)
+            for other in later_readers(wildcards.name)
+            if other != stage
+        ]
+
+    return others
 
 
 def resources_of(stage, name=None):
@@ -176,7 +194,8 @@ def above_results():
     names = [item.name for item in STUDY.checkpoints]
     families = sorted({item.family for item in STUDY.checkpoints})
     above = {"tokens": families, "checkpoint": names, "loading_check": REAL}
-    above |= {"measure": names, "quantize": names, "perplexity": PERPLEXED}
+    above |= {"measure": names, "quantize": names}
+    above |= {"evaluate": EVALUATED, "perplexity": PERPLEXED}
     return {
         stage: [manifest(stage, name) for name in every]
         for stage, every in above.items()

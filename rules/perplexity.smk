@@ -19,5 +19,6 @@ rule perplexity:
         **resources_of("perplexity"),
     params:
         drop=drops("perplexity"),
+        after=drops_after("perplexity"),
     script:
         SCRIPT

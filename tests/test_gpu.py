@@ -6,11 +6,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from measure.captured import measured
 from measure.hostile import DTYPES, KINDS, samples
 from measure.models import MODELS, tiny
+from quantize.test_blocks import KINDS as TENSORS
+from quantize.test_row_kernel import EVERY, calibrations, summed, typed
 
 from maxact import devices
 from maxact.checkpoints.load import gpu_names, load_model
@@ -22,8 +25,12 @@ from maxact.measure.run import Sample, measure
 from maxact.measurement import Measurement
 from maxact.perplexity.plan import Histograms, plan
 from maxact.perplexity.run import run
+from maxact.quantize.evaluate import begun, evaluate
+from maxact.quantize.row_kernel import CompiledKernel, TorchKernel
 from maxact.quantize.tensors import LINEAR_INPUTS
+from maxact.quantize.ways import GRANULARITIES, ways
 from maxact.sites.components import PAPER
+from maxact.sites.find import find_sites
 from maxact.study import Planted, Study
 
 pytestmark = [
@@ -119,6 +126,32 @@ def test_perplexity_with_quantized_inputs_is_nearly_that_on_cpu_and_the_same_twi
         found[device].append([float(sums[0].likelihood), *(float(item.likelihood) for item in sums[1:])])
     assert found["cuda"][0] == found["cuda"][1]
     assert found["cuda"][0] == pytest.approx(found["cpu"][0], rel=0.05)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("kind", TENSORS)
+def test_errors_of_shared_scales_on_cuda_are_those_on_cpu(kind: str, dtype: torch.dtype) -> None:
+    """The definitions on the device against the compiled loops, up to the rounding of sums."""
+    for channels in (40, 130):
+        x = typed(kind, channels, dtype)
+        for calibration in calibrations(x):
+            on_cuda = summed(TorchKernel(EVERY), [x.cuda(), x[:2].cuda()], calibration, EVERY)
+            on_cpu = summed(CompiledKernel(EVERY), [x, x[:2]], calibration, EVERY)
+            np.testing.assert_allclose(on_cuda.errors_W2, on_cpu.errors_W2, rtol=1e-12)
+            assert on_cuda.clipped_W.tolist() == on_cpu.clipped_W.tolist()
+            assert on_cuda.counts.tolist() == on_cpu.counts.tolist()
+
+
+def test_evaluating_on_cuda_has_the_same_bits_twice() -> None:
+    model = tiny("llama").cuda()
+    found = measure(model, SAMPLES, list(PAPER))
+    wanted = ways(["int8", "mxfp4", "nvfp4"], GRANULARITIES)
+    sums = []
+    for _ in range(2):
+        seen = begun(find_sites(model.get_decoder(), list(PAPER)), found.sites, found.channels, wanted, [1])
+        evaluate(model, [sample for sample in SAMPLES if sample.split == "evaluation"], seen, wanted)
+        sums.append({number: item.sums.errors_W2.tobytes() for number, item in seen.items()})
+    assert sums[0] == sums[1]
 
 
 def test_a_process_sees_the_one_device_that_it_has_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

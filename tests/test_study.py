@@ -123,6 +123,35 @@ MISTAKES: dict[str, tuple[Callable[[dict[str, Any]], Any], list[str]]] = {
         lambda s: s.update(comparisons={"scalling": {}}),
         ["comparisons.scalling", "did you mean 'scaling'"],
     ),
+    "cast to evaluate": (
+        lambda s: s["evaluate"].update(formats=["bfloat16"]),
+        ["evaluate.formats", "bfloat16", "cast"],
+    ),
+    "unknown format to evaluate": (
+        lambda s: s["evaluate"].update(formats=["mxfp5"]),
+        ["evaluate.formats", "'mxfp5'", "did you mean", "nvfp4"],
+    ),
+    "unknown granularity": (
+        lambda s: s["evaluate"].update(granularities=["tokens"]),
+        ["evaluate.granularities", "'tokens'", "did you mean 'token'", "group_128"],
+    ),
+    "granularity twice": (
+        lambda s: s["evaluate"].update(granularities=["token", "token"]),
+        ["evaluate.granularities", "a granularity is named twice"],
+    ),
+    "no granularity": (lambda s: s["evaluate"].update(granularities=[]), ["evaluate.granularities", "at least 1"]),
+    "evaluating no checkpoint of the study": (
+        lambda s: s["evaluate"].update(checkpoints=["gemma-3-270M"]),
+        ["evaluate.checkpoints[0]", "'gemma-3-270M'", "did you mean 'gemma-3-270m'"],
+    ),
+    "evaluating twice": (
+        lambda s: s["evaluate"].update(checkpoints=["gemma-3-270m", "gemma-3-270m"]),
+        ["evaluate.checkpoints[1]", "named twice"],
+    ),
+    "protecting no channel": (
+        lambda s: s["evaluate"].update(protect_channels=[0]),
+        ["evaluate.protect_channels[0]", "greater than 0"],
+    ),
     "no policy": (lambda s: s["quantize"].update(policies=[]), ["quantize.policies", "at least 1"]),
     "policy twice": (lambda s: s["quantize"].update(policies=["max", "max"]), ["quantize", "named twice"]),
     "no component": (lambda s: s["measure"].update(components=[]), ["measure.components", "at least 1"]),

@@ -13,6 +13,7 @@ from maxact.measurement import SCHEMAS, TOKEN_CLASSES
 from maxact.perplexity.stage import SCHEMA as PERPLEXITY
 from maxact.perplexity.stage import SITES as PERPLEXITY_SITES
 from maxact.quantize.curves import PEAK
+from maxact.quantize.protection import PROTECTION
 from maxact.quantize.stage import BITS, CURVES, SCHEMA
 from maxact.results.tables import Member
 from maxact.results.witnesses import component_witnesses
@@ -34,6 +35,7 @@ def sites_of(layers: int, peaks: dict[tuple[str, int | None], float], router: bo
         peak = peaks.get((component, layer), float(np.float32(4 + (layer or 0) + rng.random())))
         rows.append(
             {"site": number, "component": component, "layer": layer, "status": "measured", "dtype": "bfloat16"}
+            | {"channels": 576}
             | {"peak": abs(peak), "peak_signed": peak, "abs_median": 0.25, "quantile_0.999": 4.0, "rms": 1.0}
             | {
                 "peak_sample": 3,
@@ -96,6 +98,35 @@ def curves_of(sites: pd.DataFrame) -> pd.DataFrame:
                 named |= {"reason": PEAK, "format": format, "threshold": site["peak"] * 2 ** (-step / 8)}
                 rows.append(named | {"sqnr_db": 30 - abs(step - 8) / 2, "clip_rate": 0.0 if step <= 0 else 0.01})
     return pd.DataFrame(rows, columns=CURVES.names).astype({"layer": "Int16"})
+
+
+FINER = (("int8", "channel", 6.0), ("int8", "token", 3.0), ("int8", "group_32", 9.0), ("nvfp4", "block", -12.0))
+"""Format, granularity, and how much better the SQNR is than that of whole tensors in int8."""
+
+
+def finer_of(errors: pd.DataFrame) -> pd.DataFrame:
+    """`errors.parquet` of the stage `evaluate` that goes with those of whole tensors."""
+    rows = []
+    for row in errors[errors.policy == "max"].to_dict("records"):
+        for format, granularity, gain in FINER:
+            error = {name: row[name] / 10 ** (gain / 20) for name in ("mae", "rmse", "relative_mae", "relative_rmse")}
+            named = {"format": format, "granularity": granularity, "threshold": None, "scale": None}
+            rows.append({**row, **named, **error, "sqnr_db": row["sqnr_db"] + gain})
+    return pd.DataFrame(rows, columns=SCHEMA.names).astype({"layer": "Int16"})
+
+
+def protection_of(errors: pd.DataFrame) -> pd.DataFrame:
+    """`protection.parquet` that goes with those of whole tensors."""
+    rows = []
+    for row in errors[errors.policy == "max"].to_dict("records"):
+        for name, share, gain in (("nothing", 0.0, 0.0), ("first token", 0.01, 20.0), ("1 channel", 0.002, 7.0)):
+            rows.append({**row, "protected": name, "share": share, "sqnr_db": row["sqnr_db"] + gain})
+    return pd.DataFrame(rows, columns=PROTECTION.names).astype({"layer": "Int16"})
+
+
+def evaluation_of(errors: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """What goes with the errors of whole tensors in a `Member` that is evaluated."""
+    return {"evaluated": finer_of(errors), "protection": protection_of(errors)}
 
 
 def top_of(sites: pd.DataFrame, token: str | None, token_id: int) -> pd.DataFrame:
@@ -247,6 +278,7 @@ def real(token: str | None = "<|im_start|>", name: str = "SmolLM2-135M-Instruct"
         tokens,
         **seen(headline, sites),
         **perplexity_of(layers),
+        **evaluation_of(errors_of(sites)),
     )
 
 
@@ -285,6 +317,7 @@ def planted(
         None,
         tokens,
         **experts,
+        **evaluation_of(errors_of(sites)),
     )
 
 
@@ -306,6 +339,7 @@ def many(count: int = 27) -> list[Member]:
         headline = headline_of(sites)
         member = replace(member, summary=summary, sites=sites, headline=headline, **seen(headline, sites))
         quantized = {"errors": errors_of(sites), "bits": bits_of(sites), "curves": curves_of(sites)}
+        quantized |= evaluation_of(errors_of(sites))
         found.append(replace(member, top=top_of(sites, "the", 1), **quantized))
     return found
 
@@ -323,5 +357,5 @@ def nothing_finite(name: str = "broken") -> Member:
     member = replace(
         member, sites=sites, errors=errors, bits=bits_of(sites), curves=curves_of(sites), top=member.top.iloc[:0]
     )
-    member = replace(member, headline=headline)
+    member = replace(member, headline=headline, **evaluation_of(errors))
     return replace(member, **seen(headline, sites))

@@ -17,7 +17,12 @@ from maxact.results.tables import Member
 def with_errors(rows: list[dict[str, Any]]) -> Member:
     """A checkpoint with these errors."""
     known = {"layer": 0, "component": "residual", "rmse": 1.0, "relative_rmse": 0.1, "policy": "max"}
-    return replace(real(), errors=pd.DataFrame([known | row for row in rows]))
+    known["elements"] = 10
+    finer = [known | row for row in rows if "granularity" in row]
+    whole = [known | row for row in rows if "granularity" not in row]
+    columns = list(finer[0]) if finer else list(whole[0])
+    frames = {"errors": pd.DataFrame(whole, columns=columns), "evaluated": pd.DataFrame(finer, columns=columns)}
+    return replace(real(), **frames)
 
 
 def residual(member: Member) -> dict[str, Any]:
@@ -43,6 +48,23 @@ def test_the_largest_median_wins_with_its_margin_to_another_format() -> None:
     assert (found["worst_sqnr_db"], found["worst_site"]) == (24.0, "residual@1")
     assert (found["runner_up"], found["margin_db"]) == ("int8, mse", 1.0)
     assert (found["sites"], found["sites_won"]) == (3, 1)
+
+
+FINER: list[dict[str, Any]] = [
+    {"site": site, "layer": site, "format": "int8", "granularity": "token", "sqnr_db": value}
+    for site, value in enumerate([40.0, 9.0, 41.0])
+]
+
+
+def test_a_finer_granularity_may_win_and_the_best_static_choice_stays_in_sight() -> None:
+    found = residual(with_errors(ROWS + FINER))
+    assert (found["format"], found["granularity"], found["policy"]) == ("int8", "token", "max")
+    assert (found["static_winner"], found["gain_over_static_db"]) == ("fp8_e4m3, max", 14.0)
+    assert (found["runner_up"], found["margin_db"]) == ("fp8_e4m3, max", 14.0)
+    assert found["bits_per_element"] == 8 + 16 / 576
+    static = residual(with_errors(ROWS))
+    assert (static["granularity"], static["static_winner"]) == ("tensor", "fp8_e4m3, max")
+    assert (static["gain_over_static_db"], static["bits_per_element"]) == (0.0, 8.0)
 
 
 def test_other_errors_give_another_winner() -> None:

@@ -301,6 +301,7 @@ def test_members_of_a_study_and_none_at_all() -> None:
     frame = error_link([planted(), real(), nothing_finite()])
     assert frame.verdict.tolist() == ["cannot be told: 1 of 8 checkpoints"] * len(frame)
     assert (frame.left_out == 1).all()
-    assert len(frame) == len(real().errors.policy.unique())
+    finer = real().evaluated[["format", "granularity"]].drop_duplicates()
+    assert len(frame) == len(real().errors.policy.unique()) + len(finer)
     assert error_link([]).columns.tolist() == frame.columns.tolist()
     assert (error_link([]).dtypes == frame.dtypes).all()

@@ -17,6 +17,7 @@ from maxact.figures.registry import FIGURES
 from maxact.measurement import SCHEMAS
 from maxact.perplexity.stage import SCHEMA as PERPLEXITY
 from maxact.perplexity.stage import SITES as PERPLEXITY_SITES
+from maxact.quantize.protection import PROTECTION
 from maxact.quantize.stage import BITS, CURVES, SCHEMA
 from maxact.results.registry import CLAIMS, MEASURED, PAGE_SUFFIXES, SUFFIXES, TABLES, made_of
 from maxact.results.stage import compute
@@ -55,6 +56,9 @@ def job_on(members: list[Member], folder: Path) -> Job:
         if member.perplexity is not None and member.quantized is not None:
             cost = {"perplexity": (member.perplexity, PERPLEXITY), "sites": (member.quantized, PERPLEXITY_SITES)}
             put("perplexity", member.name, {}, cost)
+        if len(member.evaluated):
+            finer = {"errors": (member.evaluated, SCHEMA), "protection": (member.protection, PROTECTION)}
+            put("evaluate", member.name, {}, finer)
         if member.check:
             put("loading_check", member.name, dict(member.check), {})
     scratch = folder / "scratch"
@@ -152,5 +156,5 @@ def test_bits_decide_nothing_that_the_maxima_figures_read(tmp_path: Path) -> Non
         found.append(compute(job_on([one], tmp_path / name)).files)
     same = [name for name in found[0] if found[0][name].read_bytes() == found[1][name].read_bytes()]
     read = {name for name, figure in made_of(FIGURES, MEASURED).items() for item in figure.reads if item not in same}
-    assert read == {"int8_error", "int8_vs_M", "perplexity_cost"}
+    assert read == {"int8_error", "int8_vs_M", "granularity_heatmap", "perplexity_cost"}
     assert not {"int8.csv", "errors.parquet"} & set(same)

@@ -16,6 +16,7 @@ import yaml
 
 REPOSITORY = Path(__file__).parents[2]
 SMALL = ("SmolLM2-135M-Instruct", "planted-qwen2", "planted-qwen3-moe")
+EVALUATED = ("SmolLM2-135M-Instruct", "planted-qwen3-moe")
 PROBED = 3
 """Samples of a measurement's probe: one of each split."""
 CHECKOUT = ("Snakefile", "rules", "profiles", "envs", "workflow_scripts", "studies")
@@ -126,6 +127,7 @@ def small_study() -> dict[str, Any]:
     kept = {item["family"] for item in study["checkpoints"]}
     study["families"] = {name: family for name, family in study["families"].items() if name in kept}
     study["tokenizers"] = {"qwen-style": study["tokenizers"]["qwen-style"] | {"vocabulary": 1024}}
+    study["evaluate"] |= {"checkpoints": list(EVALUATED), "granularities": ["channel", "token"]}
     study["comparisons"] = {"moe_vs_dense": {"planted": ["planted-qwen2", "planted-qwen3-moe"]}}
     for family in study["families"].values():
         if family.get("marker"):

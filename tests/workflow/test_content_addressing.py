@@ -7,9 +7,11 @@ import os
 import shutil
 from pathlib import Path
 
-from workflow.harness import PROBED, Run, Workspace
+from workflow.harness import EVALUATED, PROBED, Run, Workspace
 
 from maxact.stages import STAGES
+from maxact.store.objects import Manifest, Store
+from maxact.store.verify import faults
 
 OF_RULES = set(STAGES) - {
     "probe",
@@ -89,8 +91,8 @@ def test_bits_recompute_quantization_and_what_shows_it(workspace: Workspace) -> 
         f"quantize/{checkpoint['name']}"
         for checkpoint in sorted(workspace.study["checkpoints"], key=lambda c: c["name"])
     ]
-    redrawn = ["figures/int8_error", "figures/int8_vs_M", "figures/perplexity_cost"]
-    assert [line for line in run.computed if line.startswith("figures/")] == redrawn
+    shown = ["granularity_heatmap", "int8_error", "int8_vs_M", "perplexity_cost"]
+    assert [line for line in run.computed if line.startswith("figures/")] == [f"figures/{name}" for name in shown]
     assert run.forward_passes == 0
 
 
@@ -109,6 +111,26 @@ def test_quantizers_recompute_perplexity_and_what_shows_it(workspace: Workspace)
     run = workspace.snakemake()
     assert run.computed == ["figures/perplexity_cost", f"perplexity/{REAL}", "results/results"]
     assert run.forward_passes == 2 * workspace.study["tokens"]["splits"]["evaluation"]
+
+
+def test_granularities_recompute_evaluation_and_what_shows_it(workspace: Workspace) -> None:
+    """One pass over the evaluation split; weights that are not kept are made again for it, and go again."""
+    workspace.study["keep_weights"] = False
+    assert_nothing_computed(workspace.snakemake())
+    table = workspace.folder / "reports/small/tables/granularities.csv"
+    before = table.read_bytes()
+    workspace.study["evaluate"]["granularities"] = ["token", "group_32"]
+    run = workspace.snakemake()
+    assert stages(run) == {"evaluate", "results", "figures"}
+    assert [line for line in run.computed if line.startswith("evaluate/")] == sorted(f"evaluate/{n}" for n in EVALUATED)
+    assert [line for line in run.computed if line.startswith("figures/")] == ["figures/granularity_heatmap"]
+    assert run.forward_passes == len(EVALUATED) * workspace.study["tokens"]["splits"]["evaluation"]
+    assert table.read_bytes() != before
+    store = Store(workspace.folder / "artifacts")
+    for name in EVALUATED:
+        manifest = Manifest.read(workspace.folder / f"artifacts/small/checkpoint/{name}.json")
+        assert not store.path(manifest.objects["model.safetensors"]).exists()
+    assert list(faults(store)) == []
 
 
 def test_a_change_and_back_recomputes_nothing(workspace: Workspace) -> None:

@@ -25,6 +25,7 @@ from maxact.store.code import code_digest
 from maxact.store.objects import canonical, write_if_changed
 from maxact.study import Checkpoint, PublishedStudy, Study
 from maxact.study.checkpoints import Environment
+from maxact.study.evaluating import evaluated
 from maxact.study.perplexity import perplexed
 from maxact.study.sensitivity import variants
 from maxact.tokenizers.registry import TOKENIZERS
@@ -182,6 +183,10 @@ def _jobs_of_checkpoint(study: Study, checkpoint: Checkpoint) -> Iterator[JobRec
         yield JobRecipe(
             "perplexity", checkpoint.name, asked | loading | code, adapter, environment=checkpoint.environment
         )
+    if study.evaluate is not None and checkpoint.name in evaluated(study):
+        evaluating = {**study.evaluate.asked(), "components": study.measure.components, **loading, **code}
+        opened = (adapter_of(family.model_type), *opening)
+        yield JobRecipe("evaluate", checkpoint.name, evaluating, opened, environment=checkpoint.environment)
 
 
 def locked_versions(locks: Path, environment: str | None = None) -> dict[str, str]:

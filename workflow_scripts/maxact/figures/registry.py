@@ -85,4 +85,11 @@ FIGURES: dict[str, Figure] = {
         ("perplexity.parquet",),
         "measured",
     ),
+    "granularity_heatmap": Figure(
+        "Formats and granularities, drawn",
+        "7 Number formats",
+        "maxact.figures.granularity_heatmap",
+        ("granularities.parquet",),
+        "measured",
+    ),
 }

@@ -122,6 +122,10 @@ def _quantized_tokens(study: Study) -> float:
     return samples * mean_length(study) * (1 + len(study.perplexity.quantizers))
 
 
+def _evaluated_tokens(study: Study) -> float:
+    return study.tokens.splits.evaluation * mean_length(study)
+
+
 def _varied_tokens(study: Study) -> float:
     return study.sensitivity.samples * mean_length(study) if study.sensitivity else 0.0
 
@@ -129,12 +133,13 @@ def _varied_tokens(study: Study) -> float:
 TOKENS: dict[str, Callable[[Study], float]] = {
     "loading_check": lambda study: float(study.loading_check.tokens),
     "measure": _corpus_tokens,
+    "evaluate": _evaluated_tokens,
     "variant": _varied_tokens,
     "perplexity": _quantized_tokens,
 }
 """Tokens of the corpus that a job passes through its model, for every stage that runs one."""
 
-WATCHING = ("measure", "variant")
+WATCHING = ("measure", "evaluate", "variant")
 """Those with the study's components watched."""
 
 Change = tuple[str, Any]

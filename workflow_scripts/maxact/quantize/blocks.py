@@ -39,7 +39,11 @@ def fake_quantize(x: Tensor, format: Format, granularity: str | None = None, lar
         raise ValueError(f"{format.name} is a cast, which has no scale")
     known = x.float()
     finite = torch.isfinite(known)
-    grouped = _grouped(torch.where(finite, known, 0.0), format.block or _size(granularity or "", x))
+    finite_x = torch.where(finite, known, 0.0)
+    if granularity == "sample":
+        grouped = finite_x.reshape(1, -1)
+    else:
+        grouped = _grouped(finite_x, format.block or _size(granularity or "", x))
     if format.scaling == "power_of_two":
         made = _power_of_two(grouped, format)
     elif format.scaling == "two_level":
@@ -51,6 +55,44 @@ def fake_quantize(x: Tensor, format: Format, granularity: str | None = None, lar
     if granularity == "sample":
         made = made.reshape(x.shape)
     return torch.where(finite, made.flatten(-2)[..., : x.shape[-1]] if granularity != "sample" else made, known)
+
+
+def by_channel(x: Tensor, format: Format, largest_C: Tensor) -> Tensor:
+    """Every element reconstructed with a static scale of its channel, float32, in the shape of x [..., channels].
+
+    Args:
+        largest_C: float32 [channels], what each scale is for; a channel where it is 0, with nothing to calibrate on, stays
+            as it is.
+
+    Raises:
+        ValueError: the format is a cast, asymmetric, or has blocks of its own.
+    """
+    if format.scaling != "free" or format.asymmetric:
+        raise ValueError(f"{format.name} has no scale by channel")
+    known = x.float()
+    kept = ~torch.isfinite(known) | (largest_C == 0)
+    scale_C = largest_C / format.elements.largest
+    return torch.where(kept, known, _quantized(torch.where(kept, 0.0, known), scale_C, format.elements))
+
+
+def clipped(x: Tensor, format: Format, largest: float | None = None) -> Tensor:
+    """How many finite elements are beyond what the scale of their block can hold, int64 []; none where a scale is free.
+
+    Args:
+        largest: as for `fake_quantize`.
+    """
+    if format.block is None:
+        return torch.zeros((), dtype=torch.int64, device=x.device)
+    known = x.float()
+    grouped = _grouped(torch.where(torch.isfinite(known), known, 0.0), format.block)
+    if format.scaling == "power_of_two":
+        scale: Tensor | None = _shared_power(grouped, format)
+    else:
+        scale = _scale_of_block(grouped, format, largest)
+    if scale is None:
+        return torch.zeros((), dtype=torch.int64, device=x.device)
+    limit = format.elements.largest * scale.double()
+    return (grouped.abs().double() > limit).sum()
 
 
 def to_grid(y: Tensor, elements: Floats) -> Tensor:
@@ -89,16 +131,12 @@ def shared_exponent(largest: Tensor, elements: Floats, rounding: ExponentRoundin
 
 
 def _size(granularity: str, x: Tensor) -> int:
-    if granularity == "sample":
-        return max(1, x.numel())
     found = re.fullmatch(r"group_(\d+)", granularity)
     return int(found[1]) if found else max(1, x.shape[-1])
 
 
 def _grouped(x: Tensor, size: int) -> Tensor:
     """[..., groups, size], filled up with zeros, which change no scale."""
-    if size == x.numel():
-        return x.reshape(1, -1)
     groups = math.ceil(x.shape[-1] / size)
     return pad(x, (0, groups * size - x.shape[-1])).reshape(*x.shape[:-1], groups, size)
 
@@ -126,18 +164,28 @@ def _shifted(x: Tensor, elements: Integers) -> Tensor:
     return torch.where(scale > 0, (q - zero_point) * scale, 0.0)
 
 
-def _power_of_two(x: Tensor, format: Format) -> Tensor:
+def _shared_power(x: Tensor, format: Format) -> Tensor:
     assert isinstance(format.elements, Floats)
     largest = x.abs().amax(-1, keepdim=True)
     exponent = shared_exponent(largest, format.elements, format.rounding)
-    return _quantized(x, torch.ldexp(torch.ones_like(largest), exponent), format.elements)
+    return torch.ldexp(torch.ones_like(largest), exponent)
+
+
+def _power_of_two(x: Tensor, format: Format) -> Tensor:
+    return _quantized(x, _shared_power(x, format), format.elements)
+
+
+def _scale_of_block(x: Tensor, format: Format, largest: float | None) -> Tensor | None:
+    """e4m3(g v / 6) / g with g = 448 x 6 / largest; where it rounds to 0 the block is lost. None where largest is 0."""
+    whole = x.abs().amax() if largest is None else torch.tensor(largest, dtype=torch.float32, device=x.device)
+    if float(whole) == 0:
+        return None
+    # Of two tensors: a number by a tensor would be the number times a rounded reciprocal.
+    g = (whole.new_tensor(E4M3.largest * format.elements.largest) / whole).clamp(max=torch.finfo(torch.float32).max)
+    local = x.abs().amax(-1, keepdim=True) / format.elements.largest
+    return to_grid((g * local).clamp(max=E4M3.largest), E4M3) / g
 
 
 def _two_level(x: Tensor, format: Format, largest: float | None) -> Tensor:
-    """The scale of a block is e4m3(g v / 6) / g with g = 448 x 6 / largest; where it rounds to 0 the block is lost."""
-    whole = x.abs().amax() if largest is None else torch.tensor(largest, dtype=torch.float32, device=x.device)
-    if float(whole) == 0:
-        return x
-    g = (E4M3.largest * format.elements.largest / whole).clamp(max=torch.finfo(torch.float32).max)
-    local = x.abs().amax(-1, keepdim=True) / format.elements.largest
-    return _quantized(x, to_grid((g * local).clamp(max=E4M3.largest), E4M3) / g, format.elements)
+    scale = _scale_of_block(x, format, largest)
+    return x if scale is None else _quantized(x, scale, format.elements)

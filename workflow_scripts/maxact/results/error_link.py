@@ -20,7 +20,7 @@ import pandas as pd
 
 from maxact.results.correlation import FAMILIES, FamilyTest, family_test, partial, pearson, spearman
 from maxact.results.frames import typed
-from maxact.results.tables import Member, error_site
+from maxact.results.tables import Member, error_site, every_error
 
 CHECKPOINTS = 8
 """Fewer have no verdict."""
@@ -53,7 +53,7 @@ def error_link(members: Sequence[Member]) -> pd.DataFrame:
     verdict: `verdict`.
     """
     real = [member for member in members if member.kind == "real"]
-    keys = {key for member in members for key in _errors(member)[_KEY].itertuples(index=False, name=None)}
+    keys = {key for member in members for key in every_error(member)[_KEY].itertuples(index=False, name=None)}
     points, rows = _points(real), []
     for key in sorted(keys):
         usable = points[(points[_KEY] == list(key)).all(axis=1) & points[["M", "relative_rmse"]].notna().all(axis=1)]
@@ -61,17 +61,11 @@ def error_link(members: Sequence[Member]) -> pd.DataFrame:
     return typed(rows, _COLUMNS)
 
 
-def _errors(member: Member) -> pd.DataFrame:
-    """Its errors; those that name no granularity are of whole tensors."""
-    named = member.errors.get("granularity", pd.Series(None, member.errors.index, dtype=object))
-    return member.errors.assign(granularity=named.astype(object).fillna("tensor"))
-
-
 def _points(members: Sequence[Member]) -> pd.DataFrame:
     """A row for each checkpoint, format, granularity and policy, with the logarithms, NaN where there is none."""
     rows = []
     for member in members:
-        M, errors = member.headline["M"], _errors(member)
+        M, errors = member.headline["M"], every_error(member)
         for error in errors[errors.site == error_site(member)[1]].to_dict("records"):
             values = {**error, "M": M and M["value"]}
             row = {"checkpoint": member.name, "family": member.family, **{name: error[name] for name in _KEY}}

@@ -65,6 +65,10 @@ TABLES: dict[str, Table] = {
     "error_link": Table("Does the error follow M?", "6 INT-8"),
     "decisions": Table("Which format and policy win", "7 Number formats", "measured"),
     "perplexity": Table("Perplexity with quantized activations", "7 Number formats", "measured"),
+    "granularities": Table("What sharing a scale among fewer elements buys", "7 Number formats", "measured"),
+    "protection": Table(
+        "What protecting the first token or the largest channels would change", "7 Number formats", "measured"
+    ),
     "bits_needed": Table("Bits that integers need", "7 Number formats", "measured"),
     "headroom": Table("What formats without a scale can hold", "7 Number formats"),
 }

@@ -21,6 +21,7 @@ from maxact.results import (
     emergence,
     error_link,
     experts,
+    granularities,
     headroom,
     how_sure,
     int8_vs_m,
@@ -103,6 +104,8 @@ def shown(
         "error_link": lambda: error_link.error_link(members),
         "decisions": lambda: decisions.decisions(members),
         "perplexity": lambda: perplexity.perplexity(members),
+        "granularities": lambda: granularities.granularities(members),
+        "protection": lambda: granularities.protection(members),
         "bits_needed": lambda: bits_needed.bits_needed(members),
         "headroom": lambda: headroom.headroom(members),
     }
@@ -128,6 +131,7 @@ def drawn(
         "massive_coverage": lambda: massive.massive_coverage(members),
         "int8_vs_M": lambda: int8_vs_m.int8_vs_M(members),
         "perplexity": lambda: perplexity.perplexity(members),
+        "granularities": lambda: granularities.granularities(members),
     }
     read = {name for figure in made_of(FIGURES, provides).values() for name in figure.reads}
     return {name: make() for name, make in every.items() if f"{name}.parquet" in read}
@@ -137,6 +141,15 @@ def _measured(job: Job, asked: Sequence[Mapping[str, str]]) -> tuple[list[Member
     """The checkpoints that were measured, and why the optional ones that were not could not be had."""
     absent = {item["name"]: reason for item in asked if (reason := _unavailable(job, item["name"]))}
     return [_member(job, **item) for item in asked if item["name"] not in absent], absent
+
+
+def _evaluated(job: Job, name: str) -> dict[str, pd.DataFrame]:
+    """The tables of the stage `evaluate`, where the checkpoint is evaluated."""
+    source = f"evaluate/{name}"
+    if source not in job.inputs:
+        return {}
+    files = {"evaluated": "errors.parquet", "protection": "protection.parquet"}
+    return {table: pd.read_parquet(job.path(source, file)) for table, file in files.items()}
 
 
 def _unavailable(job: Job, name: str) -> str | None:
@@ -174,6 +187,7 @@ def _member(job: Job, name: str, family: str, role: str) -> Member:
         role=role,
         perplexity=pd.read_parquet(job.path(cost, "perplexity.parquet")) if cost in job.inputs else None,
         quantized=pd.read_parquet(job.path(cost, "sites.parquet")) if cost in job.inputs else None,
+        **_evaluated(job, name),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -32,6 +33,8 @@ class Member:
         samples, classes: the largest |x| of each sample and class of tokens, over the sites of M (`samples.py`).
         experts: the table of the measurement.
         witnesses: what stands where each component is largest (`witnesses.py`).
+        evaluated: errors of scales by channel, token, group and block; empty where the checkpoint is not evaluated.
+        protection: errors with some elements kept as they are; empty likewise.
         role: main, instruct (tuned from a main one) or stage (of the training of one).
         perplexity, quantized: with quantized activations, and at which sites; None where the study does not ask it.
         subsets: M of random subsets of the samples, which published results have: size, repetition, M, component, layer.
@@ -54,6 +57,8 @@ class Member:
     classes: pd.DataFrame
     experts: pd.DataFrame
     witnesses: pd.DataFrame
+    evaluated: pd.DataFrame = field(default_factory=pd.DataFrame)
+    protection: pd.DataFrame = field(default_factory=pd.DataFrame)
     role: str = "main"
     perplexity: pd.DataFrame | None = None
     quantized: pd.DataFrame | None = None
@@ -203,6 +208,19 @@ def error_site(member: Member) -> tuple[str, int | None]:
     if len(known) == 1 and known[0] != peak:
         return ONLY_SITE, int(known[0])
     return PEAK_SITE, peak
+
+
+def every_error(member: Member) -> pd.DataFrame:
+    """Of whole tensors (those that name no granularity), then of scales that fewer elements share."""
+    whole = member.errors
+    named = whole.get("granularity", pd.Series(None, whole.index, dtype=object))
+    whole = whole.assign(granularity=named.astype(object).fillna("tensor"))
+    return pd.concat([whole, member.evaluated], ignore_index=True) if len(member.evaluated) else whole
+
+
+def exact_as_infinite(errors: pd.DataFrame) -> pd.Series:
+    """The SQNR, infinite where all of a reconstruction is exact; NaN without finite values or without power."""
+    return errors.sqnr_db.where(~((errors.rmse == 0) & (errors.relative_rmse == 0)), math.inf)
 
 
 def marks(member: Member) -> dict[str, Any]:

@@ -198,7 +198,8 @@ def run_rule(rule: Any) -> None:
 
     A rule with another name has its stage in `params.stage`. Inputs: `key`, the key stamp, and manifests by the names in
     `Stage.uses`, one path or a list. Outputs: `manifest`, and files to publish, whose names are object names. The store is
-    the folder that holds the study's manifests.
+    the folder that holds the study's manifests. `params.drop` names inputs whose weights are not kept: they go when the
+    manifests in `params.after`, of other jobs that read them, are there and not older than the measurement.
     """
     try:
         store = Store(Path(rule.output.manifest).parents[2], Shared.of_environment())
@@ -211,8 +212,12 @@ def run_rule(rule: Any) -> None:
         manifest, computed = run_job(stage, output.stem, recipe, inputs, store, rule.resources.get("gpu", 0))
         publish(manifest, {Path(path).name: Path(path) for path in rule.output if Path(path) != output}, store)
         write_atomically(output, manifest.to_json())
-        for source in rule.params.get("drop", []):
-            drop(inputs[source], WEIGHTS, output, store)
+        # A job that reads the weights after the measurement and ends before others leaves them to those.
+        measured = output.parents[1] / "measure" / output.name
+        others = [Path(path) for path in rule.params.get("after", [])]
+        if all(path.exists() and path.stat().st_mtime >= measured.stat().st_mtime for path in others):
+            for source in rule.params.get("drop", []):
+                drop(inputs[source], WEIGHTS, measured, store)
         verb = "computed" if computed else "taken from the store"
         write_atomically(Path(rule.log[0]), f"{stage}/{output.stem}: {verb}, action {manifest.key}\n")
     except UserError as error:

@@ -18,6 +18,7 @@ from maxact.results.registry import MEASURED
 from maxact.study.checkpoints import Checkpoint, Family, Folder, GgufParts, GgufWheel, Peak, Planted, WheelMember
 from maxact.study.comparisons import Comparisons
 from maxact.study.consistency import check
+from maxact.study.evaluating import Evaluate
 from maxact.study.hub import Hub, HubFiles, HubTokenizer
 from maxact.study.measuring import Figures, Measure, Quantize
 from maxact.study.mistakes import one_line
@@ -66,6 +67,7 @@ class Study(Section):
     measure: Measure
     quantize: Quantize
     perplexity: Perplexity | None = None
+    evaluate: Evaluate | None = None
     comparisons: Comparisons = Comparisons()
     sensitivity: Sensitivity | None = None
     figures: Figures

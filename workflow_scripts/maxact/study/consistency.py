@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from maxact.sites.registry import OWN_CODE
 from maxact.store.objects import RESERVED
 from maxact.study.comparisons import Comparisons
+from maxact.study.evaluating import check_evaluate
 from maxact.study.mistakes import meant
 from maxact.study.perplexity import check_perplexity
 from maxact.study.sensitivity import check_sensitivity
@@ -29,6 +30,7 @@ def check(study: Study) -> None:
     check_comparisons(study.comparisons, [checkpoint.name for checkpoint in study.checkpoints])
     check_sensitivity(study)
     check_perplexity(study)
+    check_evaluate(study)
 
 
 def check_names(study: str, checkpoints: Sequence[str]) -> None:

@@ -1,0 +1,186 @@
+"""What one sample says at one site, in every way to quantize: by compiled loops on CPU, by torch on any device.
+
+Both give the same sums up to the rounding of float64; elements are reconstructed alike, bit by bit (`blocks.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numba
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from maxact.histogram import INFINITY_KEY, code_values
+from maxact.measure.reference import DTYPES, histogram_codes
+from maxact.quantize import compiled_rows as loops
+from maxact.quantize.blocks import by_channel, clipped, fake_quantize
+from maxact.quantize.compiled import Float32
+from maxact.quantize.formats import Floats
+from maxact.quantize.ways import Way
+
+Counts = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """The largest |x| of each channel on the calibration split, float32 [C]; 0 where there is none.
+
+    Attributes:
+        known: whether any channel has one.
+    """
+
+    channel_C: Float32
+    known: bool
+
+    @staticmethod
+    def of(largest_C: npt.NDArray[Any]) -> Calibration:
+        """From the column of a measurement, NaN where a channel has no finite value there."""
+        known_C = np.isfinite(largest_C)
+        return Calibration(np.where(known_C, largest_C, 0).astype(np.float32), bool(known_C.any()))
+
+    @property
+    def largest(self) -> float:
+        """Of all channels."""
+        return float(self.channel_C.max(initial=0.0))
+
+
+@dataclass
+class Sums:
+    """What is added up at a site, over samples in their order.
+
+    Attributes:
+        errors_W2: sums of |error| and error^2 of each way.
+        clipped_W: elements beyond what their scale can hold.
+        counts: of the 16-bit codes.
+    """
+
+    errors_W2: npt.NDArray[np.float64]
+    clipped_W: Counts
+    counts: Counts = field(default_factory=lambda: np.zeros(65536, np.int64))
+
+    @staticmethod
+    def zero(ways: Sequence[Way]) -> Sums:
+        return Sums(np.zeros((len(ways), 2)), np.zeros(len(ways), np.int64))
+
+
+class RowKernel(Protocol):
+    """Adds the rows of one sample at one site, 16-bit [rows, channels], to its sums, at once or when told to flush."""
+
+    def add(self, sums: Sums, x_RC: Tensor, calibration: Calibration) -> None: ...
+
+    def flush(self) -> None: ...
+
+
+class CompiledKernel:
+    """On CPU.
+
+    Args:
+        threads: how many share a tensor's rows; torch's number by default. The sums do not depend on it.
+    """
+
+    def __init__(self, ways: Sequence[Way], threads: int | None = None) -> None:
+        settings: Any = numba.config
+        self._threads = min(threads or torch.get_num_threads(), settings.NUMBA_NUM_THREADS)
+        self._counts_P = np.zeros((self._threads, 65536), np.uint32)
+        self._ways = ways
+        self._described = described(ways)
+        with np.errstate(invalid="ignore"):  # signalling NaNs become quiet ones
+            self._values = {name: code_values(name).astype(np.float32) for name in ("bfloat16", "float16")}
+
+    def add(self, sums: Sums, x_RC: Tensor, calibration: Calibration) -> None:
+        dtype = DTYPES[x_RC.dtype]
+        bits_RC = x_RC.detach().contiguous().view(torch.int16).numpy().view(np.uint16)
+        chunks = -(-len(bits_RC) // loops.CHUNK)
+        errors_KW, clipped_KW = np.empty((chunks, len(self._ways), 2)), np.empty((chunks, len(self._ways)), np.int64)
+        numba.set_num_threads(self._threads)
+        loops.add_rows(
+            bits_RC,
+            self._values[dtype],
+            dtype == "bfloat16",
+            np.uint16(INFINITY_KEY[dtype]),
+            calibration.channel_C,
+            np.float32(calibration.largest),
+            self._described,
+            self._counts_P,
+            errors_KW,
+            clipped_KW,
+        )
+        loops.gather(self._counts_P, sums.counts)
+        for errors_W2, clipped_W in zip(errors_KW, clipped_KW, strict=True):
+            sums.errors_W2 += errors_W2
+            sums.clipped_W += clipped_W
+
+    def flush(self) -> None:
+        pass
+
+
+class TorchKernel:
+    """On any device, by the definitions themselves; nothing waits for the device before `flush`."""
+
+    def __init__(self, ways: Sequence[Way]) -> None:
+        self._ways = ways
+        self._seen: dict[int, tuple[Sums, list[Tensor], Tensor]] = {}
+
+    def add(self, sums: Sums, x_RC: Tensor, calibration: Calibration) -> None:
+        x_RC = x_RC.detach()
+        found_W = [self._errors(x_RC, way, calibration) for way in self._ways]
+        found = torch.stack(found_W) if found_W else torch.empty(0, 3)
+        # By sorting, which is deterministic and waits for nothing.
+        ordered = histogram_codes(x_RC).flatten().to(torch.int32).sort().values
+        counts = torch.searchsorted(ordered, torch.arange(65537, dtype=torch.int32, device=x_RC.device)).diff()
+        before = self._seen.get(id(sums))
+        if before is None:
+            self._seen[id(sums)] = (sums, [found], counts)
+        else:
+            before[1].append(found)
+            before[2].add_(counts)
+
+    def _errors(self, x_RC: Tensor, way: Way, calibration: Calibration) -> Tensor:
+        """Sums of |error| and error^2, and how many elements are clipped, float64 [3] on the device."""
+        known = torch.isfinite(x_RC)
+        if way.granularity == "channel":
+            channel_C = torch.from_numpy(calibration.channel_C).to(x_RC.device)
+            made = by_channel(x_RC, way.format, channel_C)
+            beyond = ((x_RC.abs() > channel_C) & (channel_C > 0) & known).sum()
+        else:
+            granularity = None if way.format.block is not None else way.granularity
+            largest = calibration.largest if way.format.scaling == "two_level" else None
+            made = fake_quantize(x_RC, way.format, granularity, largest)
+            beyond = clipped(x_RC, way.format, largest)
+        error = torch.where(known, made.double() - x_RC.double(), 0.0)
+        return torch.stack([error.abs().sum(), error.square().sum(), beyond.double()])
+
+    def flush(self) -> None:
+        """Bring what was computed on the device into the sums, in the order of the samples."""
+        seen, self._seen = self._seen, {}
+        for sums, found, counts in seen.values():
+            for found_W3 in torch.stack(found).numpy(force=True):
+                sums.errors_W2 += found_W3[:, :2]
+                sums.clipped_W += found_W3[:, 2].astype(np.int64)
+            sums.counts += counts.numpy(force=True)
+
+
+def described(ways: Sequence[Way]) -> tuple[npt.NDArray[np.int64], Float32]:
+    """The ways as the compiled loops read them."""
+    hows = np.zeros((len(ways), 7), np.int64)
+    floats = np.zeros((len(ways), 3), np.float32)
+    scalings = {"free": loops.FREE, "power_of_two": loops.POWER_OF_TWO, "two_level": loops.TWO_LEVEL}
+    roundings = {"floor": loops.FLOOR, "ceil": loops.CEIL, "even": loops.EVEN, "rceil": loops.RCEIL}
+    for how, numbers, way in zip(hows, floats, ways, strict=True):
+        elements = way.format.elements
+        how[loops.SCALING], how[loops.ROUNDING] = scalings[way.format.scaling], roundings[way.format.rounding]
+        how[loops.GROUP] = way.group or (loops.CHANNEL if way.granularity == "channel" else loops.ROW)
+        numbers[loops.LARGEST] = elements.largest
+        if isinstance(elements, Floats):
+            how[loops.KIND], how[loops.MANTISSA] = loops.FLOATING, elements.mantissa
+            how[loops.SMALLEST_EXPONENT] = elements.smallest_exponent
+            how[loops.LARGEST_EXPONENT] = elements.largest_exponent
+        else:
+            how[loops.KIND] = loops.SHIFTED if way.format.asymmetric else loops.INTEGER
+            numbers[loops.LOWEST], numbers[loops.HIGHEST] = elements.lowest, elements.highest
+    return hows, floats

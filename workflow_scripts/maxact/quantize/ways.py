@@ -1,0 +1,68 @@
+"""The ways to quantize that `evaluate` compares: a format, and what shares a scale."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from maxact.quantize.formats import FORMATS, Format
+
+GRANULARITIES = ("channel", "token", "group_16", "group_32", "group_128")
+"""What shares a scale. `channel`: static, from the channel's largest |x| on the calibration split; the others: dynamic,
+from the very elements that share it: a row, or so many channels of a row."""
+
+BLOCK = "block"
+"""The granularity of a format with blocks of its own."""
+
+
+@dataclass(frozen=True)
+class Way:
+    """A format with what shares a scale: one of `GRANULARITIES`, or `BLOCK`."""
+
+    format: Format
+    granularity: str
+
+    @property
+    def group(self) -> int | None:
+        """Channels that share a scale; None where that is all, or one."""
+        found = re.fullmatch(r"group_(\d+)", self.granularity)
+        return int(found[1]) if found else self.format.block
+
+    @property
+    def calibrated(self) -> bool:
+        """Whether a scale follows from the calibration split: of each channel, or that of the tensor in two levels."""
+        return self.granularity == "channel" or self.format.scaling == "two_level"
+
+
+def ways(formats: Sequence[str], granularities: Sequence[str]) -> tuple[Way, ...]:
+    """Every format with every granularity that it can have.
+
+    A format with blocks has these alone. An asymmetric one has none by channel: a measurement keeps no smallest and
+    largest value of a channel.
+    """
+    found = []
+    for format in (FORMATS[name] for name in formats):
+        if format.block is not None:
+            found.append(Way(format, BLOCK))
+            continue
+        found += [Way(format, name) for name in granularities if not (name == "channel" and format.asymmetric)]
+    return tuple(found)
+
+
+def bits_of_scale(format: Format, granularity: str, channels: int | None) -> float:
+    """Bits that scales (and zero points) add to an element.
+
+    A free scale is counted as 16 bits, as deployment stores it, the zero point with the bits of an element; a power of two as
+    8; in two levels 8 a block. Scales that are known beforehand, of a tensor or its channels, add nothing to what is stored.
+
+    Args:
+        channels: of the tensor; needed where a token shares a scale.
+    """
+    way = Way(format, granularity)
+    if granularity in ("tensor", "channel") or format.scaling == "none":
+        return 0.0
+    shared = way.group or channels
+    assert shared is not None
+    bits = {"free": 16, "power_of_two": 8, "two_level": 8}[format.scaling]
+    return (bits + (format.bits if format.asymmetric else 0)) / shared

@@ -1,0 +1,125 @@
+"""What sharing a scale among fewer elements buys, and what protecting a few elements would."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from maxact.quantize.formats import FORMATS
+from maxact.quantize.tensors import TENSORS
+from maxact.quantize.ways import bits_of_scale
+from maxact.results.frames import MARK_TYPES, typed
+from maxact.results.tables import Member, exact_as_infinite, in_order, marks, site_name
+
+_GRANULARITIES = {
+    **MARK_TYPES,
+    **dict.fromkeys(("tensors", "format", "granularity"), "str"),
+    "bits_per_element": "float64",
+    "sites": "Int64",
+    **dict.fromkeys(("median_sqnr_db", "worst_sqnr_db"), "float64"),
+    **dict.fromkeys(("worst_site", "note"), "str"),
+}
+
+_PROTECTION = {
+    **MARK_TYPES,
+    **dict.fromkeys(("tensors", "format", "protected"), "str"),
+    "share": "float64",
+    "sites": "Int64",
+    **dict.fromkeys(("median_sqnr_db", "median_gain_db", "largest_gain_db"), "float64"),
+    **dict.fromkeys(("largest_gain_site", "note"), "str"),
+}
+
+NO_VALUE = "no finite value"
+
+
+def granularities(members: Sequence[Member]) -> pd.DataFrame:
+    """A row for each evaluated checkpoint, kind of tensor, format and granularity, thresholds at the largest |x|.
+
+    bits_per_element: with the share of scales, over all sites of the kind. Whole tensors are those of the stage `quantize`,
+    where it has the format.
+    """
+    rows: list[dict[str, Any]] = []
+    for member, tensors, errors in _kinds(members, "evaluated"):
+        whole = member.errors[(member.errors.policy == "max") & member.errors.site.isin(errors.site)]
+        for format, shared in errors.groupby("format", sort=False):
+            parts = {
+                "tensor": whole[whole["format"] == format],
+                **dict(iter(shared.groupby("granularity", sort=False))),
+            }
+            for granularity, part in parts.items():
+                if len(part):
+                    named = {**marks(member), "tensors": tensors, "format": format, "granularity": granularity}
+                    bits = bits_per_element(member, part, str(format), str(granularity))
+                    rows.append(named | {"bits_per_element": bits} | _summary(part))
+    return typed(rows, _GRANULARITIES)
+
+
+def bits_per_element(member: Member, errors: pd.DataFrame, format: str, granularity: str) -> float:
+    """Of a format with a granularity over these sites, the scales' share included; NaN where they have no element."""
+    channels = member.sites.set_index("site").channels
+    bits, elements = 0.0, 0
+    for site, count in zip(errors.site, errors.elements, strict=True):
+        width = channels[site]
+        share = bits_of_scale(FORMATS[format], granularity, None if pd.isna(width) else int(width))
+        bits, elements = bits + count * (FORMATS[format].bits + share), elements + count
+    return bits / elements if elements else math.nan
+
+
+def protection(members: Sequence[Member]) -> pd.DataFrame:
+    """A row for each evaluated checkpoint, kind of tensor, format of whole tensors and what is protected.
+
+    share: of the elements. The gain at a site is its SQNR less that without protection, from the same split; a site where
+    both are exact has none.
+    """
+    rows: list[dict[str, Any]] = []
+    for member, tensors, errors in _kinds(members, "protection"):
+        known = errors.assign(sqnr=exact_as_infinite(errors))
+        for format, part in known.groupby("format", sort=False):
+            bare = part[part.protected == "nothing"].set_index("site").sqnr
+            for name, kept in part.groupby("protected", sort=False):
+                named = {**marks(member), "tensors": tensors, "format": format, "protected": name}
+                row = named | {"share": kept.share.mean()} | _summary(kept)
+                rows.append(row | (_gain(kept, bare) if name != "nothing" else {}))
+    return typed(rows, _PROTECTION)
+
+
+def _gain(kept: pd.DataFrame, bare: pd.Series) -> dict[str, Any]:
+    with np.errstate(invalid="ignore"):  # infinite less infinite
+        gains = kept.sqnr.to_numpy(np.float64) - kept.site.map(bare).to_numpy(np.float64)
+    known = ~np.isnan(gains)
+    if not known.any():
+        return {}
+    largest = kept.iloc[int(np.nanargmax(gains))]
+    return {
+        "median_gain_db": float(np.median(gains[known])),
+        "largest_gain_db": float(gains[known].max()),
+        "largest_gain_site": site_name(largest.component, largest.layer),
+    }
+
+
+def _kinds(members: Sequence[Member], table: str) -> Iterator[tuple[Member, str, pd.DataFrame]]:
+    """The rows of a table of each evaluated checkpoint, by kind of tensor; kinds that were not measured are left out."""
+    for member in in_order(members):
+        frame: pd.DataFrame = getattr(member, table)
+        for tensors, components in TENSORS.items():
+            errors = frame[frame.component.isin(components)] if len(frame) else frame
+            if len(errors):
+                yield member, tensors, errors
+
+
+def _summary(errors: pd.DataFrame) -> dict[str, Any]:
+    """Over the sites of one kind; a site whose reconstruction is exact counts as infinite."""
+    known = errors.assign(sqnr=exact_as_infinite(errors)).dropna(subset="sqnr")
+    if known.empty:
+        return {"note": NO_VALUE}
+    worst = known.loc[known.sqnr.idxmin()]
+    return {
+        "sites": len(known),
+        "median_sqnr_db": float(np.median(known.sqnr)),
+        "worst_sqnr_db": worst.sqnr,
+        "worst_site": site_name(worst.component, worst.layer),
+    }
