@@ -14,6 +14,7 @@ from maxact.store.objects import write_if_changed
 from maxact.study import PublishedStudy, validate_study
 from maxact.study.evaluating import evaluated
 from maxact.study.perplexity import perplexed
+from maxact.study.paper_check import paper_checked
 from maxact.study.sensitivity import variants
 
 if not workflow.overwrite_configfiles:
@@ -43,6 +44,7 @@ THREADS = 1 if PUBLISHED else STUDY.measure.threads
 VARIED = [] if PUBLISHED or not STUDY.sensitivity else STUDY.sensitivity.checkpoints
 EVALUATED = [] if PUBLISHED else evaluated(STUDY)
 PERPLEXED = [] if PUBLISHED else perplexed(STUDY)
+CHECKED = [] if PUBLISHED else paper_checked(STUDY)
 REAL = (
     [] if PUBLISHED else [item.name for item in STUDY.checkpoints if not item.planted]
 )
@@ -104,6 +106,7 @@ def later_readers(name):
     return [
         *(["evaluate"] if name in EVALUATED else []),
         *(["perplexity"] if name in PERPLEXED else []),
+        *(["paper_check"] if name in CHECKED else []),
     ]
 
 
@@ -196,6 +199,7 @@ def above_results():
     above = {"tokens": families, "checkpoint": names, "loading_check": REAL}
     above |= {"measure": names, "quantize": names}
     above |= {"evaluate": EVALUATED, "perplexity": PERPLEXED}
+    above |= {"paper_check": CHECKED}
     return {
         stage: [manifest(stage, name) for name in every]
         for stage, every in above.items()

@@ -23,6 +23,29 @@ rule measure:
         SCRIPT
 
 
+rule paper_check:
+    """Run the first lines of the corpus through one checkpoint, as far as the peak of its residual stream."""
+    input:
+        key=key("paper_check"),
+        tokens=tokens_of_checkpoint,
+        checkpoint=manifest("checkpoint"),
+        measure=manifest("measure"),
+    output:
+        manifest=manifest("paper_check"),
+    log:
+        log_file("paper_check"),
+    conda:
+        ENVIRONMENT
+    threads: THREADS
+    resources:
+        **resources_of("paper_check"),
+    params:
+        drop=drops("paper_check"),
+        after=drops_after("paper_check"),
+    script:
+        SCRIPT
+
+
 rule quantize:
     """Compute what every 16-bit site loses in each format, and how many bits it needs, from the stored histograms."""
     input:

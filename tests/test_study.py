@@ -108,6 +108,18 @@ MISTAKES: dict[str, tuple[Callable[[dict[str, Any]], Any], list[str]]] = {
         lambda s: s["quantize"].update(sqnr_targets=[0]),
         ["quantize.sqnr_targets", "greater than 0"],
     ),
+    "planted checkpoint in the paper's check": (
+        lambda s: s.update(paper_check={"checkpoints": ["planted-qwen2"]}),
+        ["paper_check.checkpoints[0]", "'planted-qwen2' is no real checkpoint", "SmolLM2"],
+    ),
+    "paper's check of more samples than there are": (
+        lambda s: s["paper_check"].update(evaluation=5000),
+        ["paper_check", "corpus.samples is 240"],
+    ),
+    "paper's check without the residual stream": (
+        lambda s: s["measure"].update(components=["gate"]),
+        ["paper_check", "needs residual"],
+    ),
     "duplicate checkpoint": (lambda s: s["checkpoints"].append(s["checkpoints"][0]), ["named twice"]),
     "unknown family": (lambda s: s["checkpoints"][0].update(family="smolm2"), ["family", "did you mean 'smollm2'"]),
     "name of a folder of the store": (lambda s: s.update(study="objects"), ["study", "folder of the store"]),

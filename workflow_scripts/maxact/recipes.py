@@ -26,6 +26,7 @@ from maxact.store.objects import canonical, write_if_changed
 from maxact.study import Checkpoint, PublishedStudy, Study
 from maxact.study.checkpoints import Environment
 from maxact.study.evaluating import evaluated
+from maxact.study.paper_check import paper_checked
 from maxact.study.perplexity import perplexed
 from maxact.study.sensitivity import variants
 from maxact.tokenizers.registry import TOKENIZERS
@@ -96,7 +97,10 @@ def jobs(study: Study) -> Iterator[JobRecipe]:
         yield JobRecipe("tokens", name, asked, packages=_packages_of(asked))
     for checkpoint in study.checkpoints:
         yield from _jobs_of_checkpoint(study, checkpoint)
-    yield from _shown(study, {"checkpoints": members_of(study), **study.quantize.model_dump()})
+    asked = {"checkpoints": members_of(study), **study.quantize.model_dump()}
+    if study.paper_check is not None:
+        asked["paper_check"] = study.paper_check.model_dump(include={"bins", "bits", "quantile"})
+    yield from _shown(study, asked)
     if study.sensitivity is not None:
         yield JobRecipe("sensitivity", "sensitivity", _sensitivity(study))
 
@@ -187,6 +191,12 @@ def _jobs_of_checkpoint(study: Study, checkpoint: Checkpoint) -> Iterator[JobRec
         evaluating = {**study.evaluate.asked(), "components": study.measure.components, **loading, **code}
         opened = (adapter_of(family.model_type), *opening)
         yield JobRecipe("evaluate", checkpoint.name, evaluating, opened, environment=checkpoint.environment)
+    if study.paper_check is not None and checkpoint.name in paper_checked(study):
+        lines = study.paper_check.model_dump(include={"calibration", "evaluation"})
+        opened = (adapter_of(family.model_type), *opening)
+        yield JobRecipe(
+            "paper_check", checkpoint.name, {**lines, **loading, **code}, opened, environment=checkpoint.environment
+        )
 
 
 def locked_versions(locks: Path, environment: str | None = None) -> dict[str, str]:

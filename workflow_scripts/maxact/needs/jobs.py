@@ -130,12 +130,18 @@ def _varied_tokens(study: Study) -> float:
     return study.sensitivity.samples * mean_length(study) if study.sensitivity else 0.0
 
 
+def _checked_tokens(study: Study) -> float:
+    asked = study.paper_check
+    return (asked.calibration + asked.evaluation) * mean_length(study) if asked else 0.0
+
+
 TOKENS: dict[str, Callable[[Study], float]] = {
     "loading_check": lambda study: float(study.loading_check.tokens),
     "measure": _corpus_tokens,
     "evaluate": _evaluated_tokens,
     "variant": _varied_tokens,
     "perplexity": _quantized_tokens,
+    "paper_check": _checked_tokens,
 }
 """Tokens of the corpus that a job passes through its model, for every stage that runs one."""
 

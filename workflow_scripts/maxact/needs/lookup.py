@@ -15,7 +15,16 @@ from maxact.study.shape import Shape
 OF_PUBLISHED = Needs(memory_gb=2.0, expected_minutes=0.5)
 """Of every job of a study of published results, none of which opens weights or text; 27 checkpoints take 0.25 GB at most."""
 
-OF_CHECKPOINTS = ("checkpoint", "loading_check", "measure", "evaluate", "variant", "quantize", "perplexity")
+OF_CHECKPOINTS = (
+    "checkpoint",
+    "loading_check",
+    "measure",
+    "evaluate",
+    "variant",
+    "quantize",
+    "perplexity",
+    "paper_check",
+)
 """Stages with a job for each checkpoint, or for several variants of it."""
 
 

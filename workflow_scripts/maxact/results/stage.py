@@ -26,6 +26,7 @@ from maxact.results import (
     how_sure,
     int8_vs_m,
     massive,
+    paper_check,
     per_layer,
     perplexity,
     published,
@@ -49,7 +50,7 @@ def compute(job: Job) -> Product:
     provides = PUBLISHED if "published" in job.inputs else MEASURED
     members, absent = published.published_members(job, asked) if provides == PUBLISHED else _measured(job, asked)
     questions = {item["question"]: dict(item["groups"]) for item in job.parameters["comparisons"]}
-    made = shown(members, questions, absent, provides)
+    made = shown(members, questions, absent, provides, job.parameters.get("paper_check"))
     if provides == PUBLISHED:
         made["published_problems"] = published.problems_of(job, asked)
     files = {}
@@ -79,9 +80,17 @@ def compute(job: Job) -> Product:
 
 
 def shown(
-    members: Sequence[Member], questions: Questions, absent: Mapping[str, str], provides: frozenset[str] = MEASURED
+    members: Sequence[Member],
+    questions: Questions,
+    absent: Mapping[str, str],
+    provides: frozenset[str] = MEASURED,
+    check: Mapping[str, Any] | None = None,
 ) -> dict[str, pd.DataFrame]:
-    """Every table of `TABLES` that can be made of what the study provides, by name; but for `published_problems`."""
+    """Every table of `TABLES` that can be made of what the study provides, by name; but for `published_problems`.
+
+    Args:
+        check: bins, bits and quantile of the paper's check, where the study has it.
+    """
     every: dict[str, Callable[[], pd.DataFrame]] = {
         "instrument_check": lambda: tables.instrument_check(members),
         "checkpoints": lambda: tables.with_absent(tables.checkpoints(members), absent),
@@ -101,6 +110,7 @@ def shown(
         "massive_coverage": lambda: massive.massive_coverage(members),
         "int8": lambda: tables.int8(members),
         "int8_vs_M": lambda: int8_vs_m.int8_vs_M(members),
+        "paper_check": lambda: paper_check.paper_check(members if check else [], **(check or paper_check.AS_PUBLISHED)),
         "error_link": lambda: error_link.error_link(members),
         "decisions": lambda: decisions.decisions(members),
         "perplexity": lambda: perplexity.perplexity(members),
@@ -161,6 +171,7 @@ def _unavailable(job: Job, name: str) -> str | None:
 def _member(job: Job, name: str, family: str, role: str) -> Member:
     check, measured, tokens = f"loading_check/{name}", f"measure/{name}", f"tokens/{family}"
     cost = f"perplexity/{name}"
+    lines = f"paper_check/{name}"
     sites = read_table(job.path(measured, "sites.parquet"))
     of_M = sites_of_M(sites)
     return Member(
@@ -174,6 +185,11 @@ def _member(job: Job, name: str, family: str, role: str) -> Member:
             table: pd.read_parquet(job.path(f"quantize/{name}", f"{table}.parquet"))
             for table in ("errors", "bits", "curves")
         },
+        first_lines=paper_check.FirstLines(
+            pd.read_parquet(job.path(lines, "histograms.parquet")), job.inputs[lines].summary
+        )
+        if lines in job.inputs
+        else None,
         check=json.loads(job.path(check, "perplexity.json").read_text(encoding="utf-8"))
         if check in job.inputs
         else None,

@@ -5,9 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
+
+if TYPE_CHECKING:
+    from maxact.results.paper_check import FirstLines
 
 LIMITS = {"float16": 65504.0, "e4m3": 448.0, "e5m2": 57344.0}
 """Largest finite value of a format: IEEE 754 binary16; OCP 8-bit floating point (e4m3 has no infinity)."""
@@ -28,6 +31,7 @@ class Member:
         summary: of the checkpoint: model_type, layers, planted, ancestry, licence, peak and marker if planted, ...
         headline: M and M_with_gate with their places, and the count of non-finite values.
         sites, top, errors, bits, curves: the tables of measurement and quantization.
+        first_lines: what the paper's check has seen, where the study has it (`paper_check.py`).
         tokens: summary of the tokens it was measured on.
         check: perplexity, tokens and ceiling of the loading check; None for a planted checkpoint.
         samples, classes: the largest |x| of each sample and class of tokens, over the sites of M (`samples.py`).
@@ -63,6 +67,7 @@ class Member:
     perplexity: pd.DataFrame | None = None
     quantized: pd.DataFrame | None = None
     subsets: pd.DataFrame = field(default_factory=pd.DataFrame)
+    first_lines: FirstLines | None = None
 
     @property
     def kind(self) -> str:

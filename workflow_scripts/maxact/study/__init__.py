@@ -22,6 +22,7 @@ from maxact.study.evaluating import Evaluate
 from maxact.study.hub import Hub, HubFiles, HubTokenizer
 from maxact.study.measuring import Figures, Measure, Quantize
 from maxact.study.mistakes import one_line
+from maxact.study.paper_check import PaperCheck
 from maxact.study.perplexity import Perplexity
 from maxact.study.pins import apply_lock, pin_name
 from maxact.study.published import PublishedStudy
@@ -68,6 +69,7 @@ class Study(Section):
     quantize: Quantize
     perplexity: Perplexity | None = None
     evaluate: Evaluate | None = None
+    paper_check: PaperCheck | None = None
     comparisons: Comparisons = Comparisons()
     sensitivity: Sensitivity | None = None
     figures: Figures

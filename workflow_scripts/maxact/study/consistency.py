@@ -10,6 +10,7 @@ from maxact.store.objects import RESERVED
 from maxact.study.comparisons import Comparisons
 from maxact.study.evaluating import check_evaluate
 from maxact.study.mistakes import meant
+from maxact.study.paper_check import check_paper_check
 from maxact.study.perplexity import check_perplexity
 from maxact.study.sensitivity import check_sensitivity
 
@@ -31,6 +32,7 @@ def check(study: Study) -> None:
     check_sensitivity(study)
     check_perplexity(study)
     check_evaluate(study)
+    check_paper_check(study)
 
 
 def check_names(study: str, checkpoints: Sequence[str]) -> None:

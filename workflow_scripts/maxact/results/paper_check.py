@@ -1,0 +1,113 @@
+"""The paper's INT-8 check, as its authors made it and corrected, side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from maxact.histogram import Codes, Counts
+from maxact.quantize.paper_check import Threshold, largest, linear_quantile, their_error
+from maxact.quantize.stage import tensor_errors
+from maxact.results.frames import MARK_TYPES, typed
+from maxact.results.tables import Member, in_order, marks, site_name
+
+THEIRS = "authors' method, first lines"
+EXACT = "exact quantile, first lines"
+STRATIFIED = "exact quantile, stratified splits"
+METHODS = (THEIRS, EXACT, STRATIFIED)
+
+AS_PUBLISHED = {"bins": 2048, "bits": 8, "quantile": 0.999}
+
+_ERRORS = ("mae", "rmse", "relative_mae", "relative_rmse", "sqnr_db", "clip_rate")
+_COLUMNS = {
+    **MARK_TYPES,
+    **dict.fromkeys(("site", "method", "format", "policy"), "str"),
+    "threshold": "float64",
+    "bin": "Int64",
+    **dict.fromkeys(("quantile_at_least", "quantile_below"), "float64"),
+    "elements": "Int64",
+    **dict.fromkeys(_ERRORS, "float64"),
+    **dict.fromkeys(("calibration_domains", "evaluation_domains", "note"), "str"),
+}
+
+
+@dataclass(frozen=True)
+class FirstLines:
+    """What the stage `paper_check` has seen.
+
+    Attributes:
+        histograms: split, code, count.
+        summary: layer and dtype of the site, domains by set of samples and split.
+    """
+
+    histograms: pd.DataFrame
+    summary: Mapping[str, Any]
+
+    def of(self, split: str) -> tuple[Codes, Counts]:
+        """The histogram of one of the two sets."""
+        rows = self.histograms[self.histograms.split == split]
+        return rows["code"].to_numpy(np.uint16), rows["count"].to_numpy(np.int64)
+
+
+def paper_check(members: Sequence[Member], bins: int, bits: int, quantile: float) -> pd.DataFrame:
+    """A row for each checkpoint that has the check, policy and method of `METHODS`, at the peak of the residual stream."""
+    rows: list[dict[str, Any]] = []
+    for member in in_order(members):
+        seen = member.first_lines
+        if seen is None:
+            continue
+        row = marks(member)
+        if seen.summary["layer"] is None:
+            rows.append(row | {"note": "no finite value"})
+            continue
+        row |= {"site": site_name("residual", seen.summary["layer"]), "format": f"int{bits}"}
+        if seen.summary["dtype"] == "float32":
+            rows.append(row | {"note": "the tensor is float32, its histogram is of rounded values"})
+            continue
+        for policy in ("max", f"quantile_{quantile}"):
+            found = {
+                THEIRS: _theirs(seen, policy, bins, bits, quantile),
+                EXACT: _exact(seen, policy, bits),
+                STRATIFIED: _stratified(member, seen.summary["layer"], policy, bits),
+            }
+            for method, values in found.items():
+                domains = seen.summary["domains"]["stratified" if method == STRATIFIED else "first_lines"]
+                told = {f"{split}_domains": _written(counts) for split, counts in domains.items()}
+                rows.append({**row, "method": method, "policy": policy, **values, **told})
+    return typed(rows, _COLUMNS)
+
+
+def _theirs(seen: FirstLines, policy: str, bins: int, bits: int, quantile: float) -> dict[str, Any]:
+    dtype, calibration = seen.summary["dtype"], seen.of("calibration")
+    how: Threshold = largest(calibration[0], dtype)
+    if policy != "max":
+        how = linear_quantile(*calibration, dtype, quantile, bins)
+    found = their_error(*seen.of("evaluation"), dtype, how.value, bits)
+    told = {"threshold": how.value, "bin": how.bin, "quantile_at_least": how.at_least, "quantile_below": how.below}
+    if found is None:
+        return told | {"note": "threshold 0: left out by their method" if how.value == 0 else "no finite value"}
+    return told | vars(found)
+
+
+def _exact(seen: FirstLines, policy: str, bits: int) -> dict[str, Any]:
+    both = seen.of("calibration"), seen.of("evaluation")
+    (found,) = tensor_errors(*both, seen.summary["dtype"], [f"int{bits}"], [policy])
+    return {name: found[name] for name in ("threshold", "elements", *_ERRORS)}
+
+
+def _stratified(member: Member, layer: int, policy: str, bits: int) -> dict[str, Any]:
+    errors = member.errors
+    here = (errors.component == "residual") & errors.layer.eq(layer).fillna(False).astype(bool)
+    rows = errors[here & (errors["format"] == f"int{bits}") & (errors.policy == policy)].to_dict("records")
+    if not rows:
+        return {"note": f"int{bits} with {policy} is not in the study's quantize section"}
+    return {name: rows[0][name] for name in ("threshold", "elements", *_ERRORS)}
+
+
+def _written(domains: Mapping[str, int]) -> str:
+    """`code 29, chinese 19`, the largest first."""
+    return ", ".join(f"{name} {count}" for name, count in sorted(domains.items(), key=lambda item: (-item[1], item[0])))
