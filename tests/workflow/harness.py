@@ -116,6 +116,7 @@ def small_study() -> dict[str, Any]:
     study = yaml.safe_load((REPOSITORY / "studies" / "pocket.yaml").read_text(encoding="utf-8"))
     study["study"] = "small"
     del study["sensitivity"]
+    study["paper_check"] |= {"checkpoints": [SMALL[0]], "calibration": 5, "evaluation": 6}
     study["corpus"] |= {"samples": 16, "lengths": {16: 1, 32: 3}}
     study["tokens"] |= {"splits": {"calibration": 5, "evaluation": 6}}
     study["loading_check"] |= {"tokens": 40}

@@ -124,10 +124,13 @@ def _domains(rows: Sequence[dict[str, Any]]) -> dict[str, dict[str, int]]:
 
 @contextmanager
 def _deterministic() -> Iterator[None]:
-    """Refuse algorithms whose result depends on chance."""
-    before = torch.are_deterministic_algorithms_enabled()
+    """As `measure/run.py`: refuse algorithms whose result depends on chance, and do not fill fresh memory."""
+    memory: Any = torch.utils.deterministic
+    before = torch.are_deterministic_algorithms_enabled(), memory.fill_uninitialized_memory
     torch.use_deterministic_algorithms(True)
+    memory.fill_uninitialized_memory = False
     try:
         yield
     finally:
-        torch.use_deterministic_algorithms(before)
+        torch.use_deterministic_algorithms(before[0])
+        memory.fill_uninitialized_memory = before[1]
