@@ -117,7 +117,7 @@ MISTAKES: dict[str, tuple[Callable[[dict[str, Any]], Any], list[str]]] = {
         ["paper_check", "corpus.samples is 240"],
     ),
     "paper's check without the residual stream": (
-        lambda s: s["measure"].update(components=["gate"]),
+        lambda s: [s["measure"].update(components=["gate"]), s.pop("perplexity"), s.pop("evaluate")],
         ["paper_check", "needs residual"],
     ),
     "duplicate checkpoint": (lambda s: s["checkpoints"].append(s["checkpoints"][0]), ["named twice"]),
