@@ -77,6 +77,7 @@ def shortened(study: dict[str, Any], folder: Path) -> dict[str, Any]:
     study["loading_check"]["tokens"] = 100
     study["measure"] |= {"device": "cpu", "threads": 1}
     study["sensitivity"]["samples"] = 10
+    study["paper_check"] |= {"calibration": 10, "evaluation": 20}
     for checkpoint in study["checkpoints"]:
         checkpoint["perplexity_ceiling"] = 1e30
     return study
