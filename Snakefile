@@ -9,6 +9,7 @@ import time
 
 from snakemake.utils import min_version
 
+from maxact.archive.guard import refuse_beyond_archive
 from maxact.devices import check_run
 from maxact.errors import UserError
 from maxact.results.closing import print_closing_table, print_errors
@@ -56,6 +57,7 @@ onstart:
         refuse_unpinned(STUDY, CONFIGURATION)
         if "sensitivity" in rules_of_run():
             refuse_without_sensitivity(STUDY, CONFIGURATION)
+        refuse_beyond_archive(ARTIFACTS, jobs_of_run())
         check_run(gpus_of_run(), gpus_provided(), sys.argv)
         hold_workspace(ARTIFACTS)
         check_shared()

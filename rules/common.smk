@@ -171,6 +171,17 @@ def rules_of_run():
     return {job.rule.name for job in workflow.dag.needrun_jobs()}
 
 
+def jobs_of_run():
+    """Of each job that makes a manifest: its path, inputs by name, and outputs."""
+    for job in workflow.dag.needrun_jobs():
+        if "manifest" in job.output.keys() and not workflow.touch:
+            inputs = {
+                source: Path(paths) if isinstance(paths, str) else [*map(Path, paths)]
+                for source, paths in job.input.items()
+            }
+            yield Path(job.output.manifest), inputs, [Path(path) for path in job.output]
+
+
 def gpus_of_run():
     """Devices of each job of this run that runs a model on them; none where another executor than the local one does."""
     if not workflow.local_exec or workflow.touch:

@@ -186,6 +186,23 @@ def _parser() -> argparse.ArgumentParser:
     scales.add_argument("--alpha", type=float, default=0.5, help="of SmoothQuant, 0 to 1 (default: %(default)s)")
     scales.set_defaults(run=_scales)
 
+    export = commands.add_parser(
+        "export", parents=[store], help="put a finished study into one file, for a machine without weights and text"
+    )
+    export.add_argument("study", type=Path, metavar="STUDY.yaml")
+    export.add_argument("--out", type=Path, required=True, metavar="FILE.zip", help="a new file")
+    export.add_argument("--figure", action="append", default=[], metavar="NAME", help="only what this figure needs")
+    export.add_argument(
+        "--table", action="append", default=[], metavar="NAME", help="only tables (all, as one rule makes them)"
+    )
+    export.add_argument("--with-measurements", action="store_true", help="also what the tables are made from")
+    export.set_defaults(run=_export)
+
+    unpack = commands.add_parser("import", parents=[store], help="put the archive of a study into the store")
+    unpack.add_argument("file", type=Path, metavar="FILE.zip", help="what `maxact export` has written")
+    unpack.add_argument("--anyway", action="store_true", help="also where this checkout would compute something else")
+    unpack.set_defaults(run=_import)
+
     gc = commands.add_parser("gc", parents=[store], help="show, and with --delete delete, what no study needs any more")
     gc.add_argument("--delete", action="store_true", help="delete what is shown")
     gc.add_argument("--grace-days", type=float, default=14.0, metavar="DAYS", help="keep what is newer (default: 14)")
@@ -368,6 +385,29 @@ def _scales(options: argparse.Namespace) -> int:
     choice = Choice(options.format, options.policy, options.alpha)
     store = _shared_store(options.store)
     print(deploy(options.study, options.checkpoint, store, options.out, choice).to_text())
+    return 0
+
+
+def _export(options: argparse.Namespace) -> int:
+    from maxact.archive.export import export
+    from maxact.store.objects import Store
+
+    store = Store(_store(options.store))
+    made = export(options.study, store, options.out, options.figure, options.table, options.with_measurements)
+    print(made.to_text())
+    if not made.record.clean:
+        print(
+            "warning: the archive names no commit that makes the same keys; commit the changes and export again",
+            file=sys.stderr,
+        )
+    return 0
+
+
+def _import(options: argparse.Namespace) -> int:
+    from maxact.archive.unpack import unpack
+    from maxact.store.objects import Store
+
+    print(unpack(options.file, Store(options.store), options.anyway).to_text())
     return 0
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from maxact.figures.registry import FIGURES
 from maxact.store.job import Uses
@@ -21,11 +21,15 @@ class Stage:
         module: has `compute(job: Job) -> Product`; imported after a cache miss only.
         uses: glob patterns of the object names that it may read, by input; "summary" stands for the summary.
         packages: distributions whose locked versions are part of the recipe.
+        opens_sources: it reads what is in no store: a hub, wheels, folders.
+        archived: whether an archive has what it has made: "always", since people look at it, or with "measurements".
     """
 
     module: str
     uses: Uses
     packages: tuple[str, ...] = ()
+    opens_sources: bool = False
+    archived: Literal["always", "measurements", "never"] = "never"
 
 
 OWN_CODE = "maxact.checkpoints.own_code"
@@ -37,16 +41,22 @@ _TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
 _MEASURED = {"tokens": ("tokens.parquet", "vocabulary.parquet"), "checkpoint": _WEIGHTS, "loading_check": ()}
 
 STAGES: dict[str, Stage] = {
-    "checkpoint": Stage("maxact.checkpoints.stage", {"tokenizer": _TOKENIZER}),
-    "corpus": Stage("maxact.corpus.stage", {"tokenizer": _TOKENIZER}, ("tokenizers",)),
-    "tokenizer": Stage("maxact.tokenizers.stage", {"corpus": ("samples.parquet",)}),
-    "tokens": Stage("maxact.tokens", {"corpus": ("samples.parquet",), "tokenizer": _TOKENIZER}, ("tokenizers",)),
+    "checkpoint": Stage("maxact.checkpoints.stage", {"tokenizer": _TOKENIZER}, opens_sources=True),
+    "corpus": Stage("maxact.corpus.stage", {"tokenizer": _TOKENIZER}, ("tokenizers",), opens_sources=True),
+    "tokenizer": Stage("maxact.tokenizers.stage", {"corpus": ("samples.parquet",)}, opens_sources=True),
+    "tokens": Stage(
+        "maxact.tokens",
+        {"corpus": ("samples.parquet",), "tokenizer": _TOKENIZER},
+        ("tokenizers",),
+        archived="measurements",
+    ),
     "loading_check": Stage(
         "maxact.loading_check",
         {"tokens": ("tokens.parquet",), "checkpoint": _WEIGHTS},
         ("torch", "transformers"),
+        archived="measurements",
     ),
-    "measure": Stage("maxact.measure.stage", _MEASURED, ("torch", "transformers")),
+    "measure": Stage("maxact.measure.stage", _MEASURED, ("torch", "transformers"), archived="measurements"),
     # No rule's: `maxact adopt` runs it.
     "probe": Stage("maxact.measure.probe", _MEASURED, ("torch", "transformers")),
     # No rule's: `maxact replay` runs it.
@@ -55,9 +65,13 @@ STAGES: dict[str, Stage] = {
         "maxact.sensitivity.variant",
         {"corpus": ("samples.parquet",), "tokenizer": _TOKENIZER, "checkpoint": _WEIGHTS, "loading_check": ()},
         ("tokenizers", "torch", "transformers"),
+        archived="measurements",
     ),
     "sensitivity": Stage(
-        "maxact.sensitivity.stage", {"variant": ("summary",), "checkpoint": ("summary",)}, ("matplotlib",)
+        "maxact.sensitivity.stage",
+        {"variant": ("summary",), "checkpoint": ("summary",)},
+        ("matplotlib",),
+        archived="always",
     ),
     "perplexity": Stage(
         "maxact.perplexity.stage",
@@ -67,20 +81,25 @@ STAGES: dict[str, Stage] = {
             "measure": ("sites.parquet", "histograms.parquet"),
         },
         ("torch", "transformers"),
+        archived="measurements",
     ),
     "evaluate": Stage(
         "maxact.quantize.evaluate",
         {**_MEASURED, "measure": ("sites.parquet", "channels.parquet")},
         ("torch", "transformers"),
+        archived="measurements",
     ),
     "paper_check": Stage(
         "maxact.measure.first_lines",
         {"tokens": ("tokens.parquet",), "checkpoint": _WEIGHTS, "measure": ("sites.parquet",)},
         ("torch", "transformers"),
+        archived="measurements",
     ),
-    "quantize": Stage("maxact.quantize.stage", {"measure": ("sites.parquet", "histograms.parquet")}),
-    "published": Stage("maxact.published.stage", {}),
-    "audit": Stage("maxact.published.audit.stage", {}),
+    "quantize": Stage(
+        "maxact.quantize.stage", {"measure": ("sites.parquet", "histograms.parquet")}, archived="measurements"
+    ),
+    "published": Stage("maxact.published.stage", {}, opens_sources=True, archived="measurements"),
+    "audit": Stage("maxact.published.audit.stage", {}, opens_sources=True, archived="always"),
     "results": Stage(
         "maxact.results.stage",
         {
@@ -97,8 +116,9 @@ STAGES: dict[str, Stage] = {
             "evaluate": ("errors.parquet", "protection.parquet"),
             "paper_check": ("histograms.parquet", "summary"),
         },
+        archived="always",
     ),
-    "figures": Stage("maxact.figures.stage", {}, ("matplotlib",)),
+    "figures": Stage("maxact.figures.stage", {}, ("matplotlib",), archived="always"),
 }
 
 

@@ -187,6 +187,11 @@ class Store:
         self._dropped(item).parent.mkdir(parents=True, exist_ok=True)
         self._dropped(item).touch()
 
+    def note_absent(self, item: StoredObject) -> None:
+        """Mark an object that never came here as absent on purpose."""
+        if not self.path(item).exists():
+            self._mark_absent(item)
+
     def was_dropped(self, item: StoredObject) -> bool:
         """Whether an object is absent on purpose."""
         return self._dropped(item).exists()

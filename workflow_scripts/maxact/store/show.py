@@ -43,7 +43,7 @@ def _makers(file: Path, store: Store) -> Iterator[tuple[Path, Manifest]]:
 
 def _about(path: Path, manifest: Manifest, store: Store) -> Iterator[str]:
     yield f"{manifest.stage}/{manifest.name}  ({path})"
-    yield f"  current    {_current(path, manifest, store)}"
+    yield f"  current    {current(path, manifest, store)}"
     made = _made(manifest.key, store)
     if made is not None:
         when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(made["time"]))
@@ -66,7 +66,7 @@ def _about(path: Path, manifest: Manifest, store: Store) -> Iterator[str]:
         yield f"  object     {name}, {item.size:,} bytes, {store.path(item)}{state}"
 
 
-def _current(path: Path, manifest: Manifest, store: Store) -> str:
+def current(path: Path, manifest: Manifest, store: Store) -> str:
     """Whether stamp and inputs of the job, as they stand, lead to this manifest's key."""
     stamp = path.parents[1] / "keys" / manifest.stage / path.name
     if not stamp.exists():

@@ -1,0 +1,215 @@
+"""Write an archive: what it takes to show and redraw a study's tables and figures, and on request what they are made from."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import stat
+import tempfile
+import zipfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from maxact import __version__
+from maxact.archive.record import RECORD, STUDY_FILE, Record, commit_here
+from maxact.errors import UserError
+from maxact.figures.registry import FIGURES
+from maxact.recipes import recipes
+from maxact.remeasure import hold_study
+from maxact.results.registry import SUFFIXES, TABLES
+from maxact.stages import STAGES
+from maxact.store.environment import CHECKOUT
+from maxact.store.objects import Manifest, Store, StoredObject, canonical, digest_file, digest_text
+from maxact.store.show import current
+from maxact.study import load_study
+from maxact.study.mistakes import meant
+from maxact.study.pins import lock_file
+
+UNASKED = ("variant", "sensitivity")
+"""Stages of another target, which a study need not have made."""
+
+_TIME = (1980, 1, 1, 0, 0, 0)
+"""Of every file in an archive, so that equal content gives equal bytes."""
+
+
+@dataclass(frozen=True)
+class Exported:
+    """An archive that was written: its file, its digest, what it says of itself."""
+
+    file: Path
+    sha256: str
+    record: Record
+
+    def to_text(self) -> str:
+        """For people."""
+        size = self.file.stat().st_size
+        has = f"{len(self.record.figures)} figures, {len(self.record.tables)} tables"
+        has += ", with measurements" if self.record.measurements else ""
+        what = f"study {self.record.study}, {self.record.told()}: {has}"
+        return f"{self.file}: {what}; {len(self.record.files)} files, {size:,} bytes\nSHA-256 {self.sha256}"
+
+
+def export(
+    study_file: Path,
+    store: Store,
+    target: Path,
+    figures: Sequence[str] = (),
+    tables: Sequence[str] = (),
+    measurements: bool = False,
+    locks: Path = CHECKOUT / "envs",
+) -> Exported:
+    """Write an archive of a study as this checkout has made it.
+
+    Args:
+        target: the file, which must not be there.
+        figures, tables: names of those that are wanted; all, if none is named.
+        measurements: whether what tables are made from goes along.
+
+    Raises:
+        UserError: an unknown name, the study is not finished or not what this checkout would make, an object is missing or
+            damaged, or the file cannot be written.
+    """
+    study = load_study(study_file)
+    for kind, asked, known in (("figure", figures, FIGURES), ("table", tables, TABLES)):
+        for name in asked:
+            if name not in known:
+                hint = meant(name, known) or f"; they are {', '.join(known)}"
+                raise UserError(f"--{kind} {name}: no such {kind}{hint}")
+    if target.exists():
+        raise UserError(f"{target}: is there already; delete it or choose another name")
+    hold_study(study, store)
+    everything = not (figures or tables)
+    shown = tuple(FIGURES if everything else dict.fromkeys(figures))
+    stamps, manifests = {}, {}
+    for job, recipe in recipes(study, locks):
+        if job.stage == "figures" and job.name not in shown:
+            continue
+        path = store.root / study.study / job.stage / f"{job.name}.json"
+        if job.stage in UNASKED and not (everything and path.exists()):
+            continue
+        manifests[path] = _finished(path, canonical(recipe), store, study_file)
+        stamps[f"{job.stage}/{job.name}"] = canonical(recipe)
+    contents = dict(_small_files(study_file, study.study, stamps, manifests, store))
+    for item in _objects(manifests.values(), shown, everything, bool(everything or tables), measurements):
+        path = store.path(item)
+        if not store.is_whole(item):
+            raise UserError(
+                f"{path}: missing or damaged; run snakemake --configfile {study_file} again, which makes it"
+            )
+        contents[path.relative_to(store.root).as_posix()] = path
+    commit, clean = commit_here()
+    record = Record(
+        study=study.study,
+        study_file=_in_checkout(study_file),
+        commit=commit,
+        clean=clean,
+        version=__version__,
+        figures=shown,
+        tables=tuple(TABLES) if everything or tables else (),
+        measurements=measurements,
+        stamps={name: digest_text(text) for name, text in sorted(stamps.items())},
+        files={name: _measure(content) for name, content in sorted(contents.items())},
+    )
+    _write(target, record, contents)
+    return Exported(target, digest_file(target), record)
+
+
+def _finished(path: Path, stamp: str, store: Store, study_file: Path) -> Manifest:
+    """The manifest of a job, if it is what this checkout would make."""
+    run = f"run snakemake --cores all --configfile {study_file} first"
+    if not path.exists():
+        raise UserError(f"{path}: not made yet; {run}")
+    manifest = Manifest.read(path)
+    if manifest.recipe != json.loads(stamp):
+        raise UserError(f"{path}: made by other code, packages or settings than those of this checkout; {run}")
+    if manifest.objects and (verdict := current(path, manifest, store)).startswith("no"):
+        raise UserError(f"{path}: not up to date ({verdict.removeprefix('no: ')}); {run}")
+    return manifest
+
+
+def _small_files(
+    study_file: Path, study: str, stamps: Mapping[str, str], manifests: Mapping[Path, Manifest], store: Store
+) -> Iterator[tuple[str, bytes | Path]]:
+    """Path in the archive and content of all but objects."""
+    for name, text in stamps.items():
+        yield f"{study}/keys/{name}.json", (text + "\n").encode()
+    for path in manifests:
+        yield path.relative_to(store.root).as_posix(), path
+    waiting = [manifest.key for manifest in manifests.values()]
+    seen: set[str] = set()
+    while waiting:
+        key = waiting.pop()
+        record = store.action(key) if key not in seen else None
+        seen.add(key)
+        if record is not None:
+            yield f"actions/{key}.json", store.root / "actions" / f"{key}.json"
+            waiting += record["inputs"].values()
+    yield f"{study}/{STUDY_FILE}{study_file.name}", study_file
+    if lock_file(study_file).exists():
+        yield f"{study}/{STUDY_FILE}{lock_file(study_file).name}", lock_file(study_file)
+
+
+def _objects(
+    manifests: Iterable[Manifest],
+    figures: Sequence[str],
+    everything: bool,
+    tables: bool,
+    measurements: bool,
+) -> Iterator[StoredObject]:
+    """What goes along of what each job has made."""
+    # Tables are published together, by one rule.
+    wanted = {f"{name}.{suffix}" for name in TABLES for suffix in SUFFIXES} if tables else set()
+    wanted |= {name for figure in figures for name in FIGURES[figure].reads}
+    for manifest in manifests:
+        archived = STAGES[manifest.stage].archived
+        if archived == "always" or (archived == "measurements" and measurements):
+            partly = manifest.stage == "results" and not everything
+            yield from (item for name, item in manifest.objects.items() if not partly or name in wanted)
+
+
+def _in_checkout(file: Path) -> str:
+    path = file.resolve()
+    return path.relative_to(CHECKOUT).as_posix() if path.is_relative_to(CHECKOUT) else file.name
+
+
+def _measure(content: bytes | Path) -> tuple[str, int]:
+    """Digest and size."""
+    if isinstance(content, bytes):
+        return hashlib.sha256(content).hexdigest(), len(content)
+    return digest_file(content), content.stat().st_size
+
+
+def _write(target: Path, record: Record, contents: Mapping[str, bytes | Path]) -> None:
+    """The archive, whole or not at all. Nothing in it is compressed: Parquet is already, and zlib's bytes differ by version."""
+    temporary: str | None = None
+    try:
+        handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+        with os.fdopen(handle, "wb") as stream, zipfile.ZipFile(stream, "w") as archive:
+            archive.writestr(_entry(RECORD), record.to_json())
+            for name, content in sorted(contents.items()):
+                if isinstance(content, bytes):
+                    archive.writestr(_entry(name), content)
+                    continue
+                entry = _entry(name)
+                entry.file_size = record.files[name][1]
+                with content.open("rb") as source, archive.open(entry, "w") as copy:
+                    shutil.copyfileobj(source, copy, 1 << 20)
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, target)
+    except OSError as error:
+        raise UserError(
+            f"{target}: cannot be written ({error.strerror}); free space or choose another folder"
+        ) from None
+    finally:
+        if temporary is not None:
+            Path(temporary).unlink(missing_ok=True)
+
+
+def _entry(name: str) -> zipfile.ZipInfo:
+    entry = zipfile.ZipInfo(name, _TIME)
+    entry.create_system = 3  # Unix, wherever it is written
+    entry.external_attr = (stat.S_IFREG | 0o644) << 16
+    return entry

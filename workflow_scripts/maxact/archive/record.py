@@ -1,0 +1,125 @@
+"""What an archive is: an uncompressed zip of files of a store, and `archive.json`, which says what they are and who made them.
+
+Paths in it are those below `artifacts/`: objects, action records, the study's key stamps and manifests, and the study file
+with its lock as `imported-<name>`. `archive.json` has the digest of each, and of each key stamp by job, so that another
+checkout can tell whether it would compute the same.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from maxact.errors import UserError
+from maxact.store.environment import CHECKOUT
+from maxact.store.objects import RESERVED
+
+RECORD = "archive.json"
+FORMAT = 1
+
+IMPORTED = "imported.json"
+"""In the folder of a study that came out of archives: what they were."""
+
+STUDY_FILE = "imported-"
+"""Before the name of the study file, and of its lock, in that folder."""
+
+DECIDING = ("Snakefile", "envs", "reports/captions", "rules", "workflow_scripts")
+"""What in a checkout decides keys, beside the study file, and what reports look like."""
+
+_NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"
+
+
+@dataclass(frozen=True)
+class Record:
+    """`archive.json`.
+
+    Attributes:
+        study: its name.
+        study_file: where it was in the checkout, or its name alone if it was elsewhere.
+        commit: of the checkout that made the archive, which makes the same keys; None where that is not known.
+        clean: whether all that decides keys was as in that commit.
+        figures, tables: names of what can be shown from it.
+        measurements: whether it has what tables are made from.
+        stamps: `stage/name` -> digest of the key stamp.
+        files: path -> digest and size.
+    """
+
+    study: str
+    study_file: str
+    commit: str | None
+    clean: bool
+    version: str
+    figures: tuple[str, ...]
+    tables: tuple[str, ...]
+    measurements: bool
+    stamps: Mapping[str, str]
+    files: Mapping[str, tuple[str, int]]
+
+    def to_json(self) -> str:
+        return json.dumps({"format": FORMAT, **asdict(self)}, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
+
+    @staticmethod
+    def from_json(text: str | bytes, where: str) -> Record:
+        """What an archive says of itself.
+
+        Raises:
+            UserError: it is not such a text, or of a format that this version does not know.
+        """
+        try:
+            told: dict[str, Any] = json.loads(text)
+            if told.pop("format") != FORMAT:
+                raise UserError(f"{where}: made by maxact {told.get('version')} in another format; use that version")
+            told |= {name: tuple(told[name]) for name in ("figures", "tables")}
+            told["files"] = {path: (str(item[0]), int(item[1])) for path, item in told["files"].items()}
+            found = Record(**told)
+            if not re.fullmatch(_NAME, found.study) or found.study in RESERVED:
+                raise ValueError(found.study)
+        except (ValueError, KeyError, TypeError, AttributeError, IndexError):
+            raise UserError(f"{where}: its {RECORD} cannot be read; get the archive again") from None
+        return found
+
+    def told(self) -> str:
+        """The commit, as people are told of it."""
+        if self.commit is None:
+            return f"maxact {self.version}, of no commit that is known"
+        return f"commit {self.commit}" + ("" if self.clean else " with changes that are not committed")
+
+    def remedy(self) -> str:
+        """What to do where a checkout would compute something else."""
+        if self.commit is None:
+            return f"use the code that made it, maxact {self.version}"
+        return f"use that commit: git checkout {self.commit}"
+
+
+def is_allowed(path: str, study: str) -> bool:
+    """Whether a file of an archive may have that path: nothing outside the store and its study has such a one."""
+    patterns = (
+        r"objects/([0-9a-f]{2})/\1[0-9a-f]{62}(\.[A-Za-z0-9]+)?",
+        r"actions/[0-9a-f]{64}\.json",
+        rf"{re.escape(study)}/keys/{_NAME}/{_NAME}\.json",
+        rf"{re.escape(study)}/(?!keys/){_NAME}/{_NAME}\.json",
+        rf"{re.escape(study)}/{STUDY_FILE}{_NAME}\.(yaml|yml|lock\.json)",
+    )
+    return any(re.fullmatch(pattern, path) for pattern in patterns)
+
+
+def commit_here(checkout: Path = CHECKOUT) -> tuple[str | None, bool]:
+    """The commit of a checkout, and whether what decides keys is as in it; None where it is none of Git's."""
+
+    def git(*arguments: str) -> str | None:
+        try:
+            done = subprocess.run(["git", *arguments], cwd=checkout, capture_output=True, text=True, check=False)
+        except OSError:
+            return None
+        return done.stdout.strip() if done.returncode == 0 else None
+
+    top = git("rev-parse", "--show-toplevel")
+    if top is None or Path(top).resolve() != checkout.resolve():
+        return None, False
+    commit, changes = git("rev-parse", "HEAD"), git("status", "--porcelain", "--", *DECIDING)
+    return commit, commit is not None and changes == ""
