@@ -302,7 +302,7 @@ def test_a_folder_that_is_of_no_use_is_one_line(
         ("nowhere.json", "nowhere.json: no such file; give artifacts/STUDY/measure/CHECKPOINT.json"),
         ("nowhere.yaml:x", "nowhere.yaml: cannot be read (FileNotFoundError); give a study file"),
         ("STUDY:planted-qwen4", "planted-qwen4: not a checkpoint of the study 'pocket'; did you mean 'planted-qwen"),
-        ("STUDY:planted-qwen2", "planted-qwen2.json: planted-qwen2 is not measured yet; run snakemake --configfile "),
+        ("STUDY:planted-qwen2", "planted-qwen2.json: planted-qwen2 is not there yet; run snakemake --configfile "),
     ],
 )
 def test_a_measurement_that_is_not_there_is_one_line(

@@ -13,7 +13,7 @@ from maxact.store.objects import Manifest, Store
 from maxact.store.run import drop, run_job, upstream
 from maxact.store.sharing import WEIGHTS
 from maxact.store.workspace import hold_workspace
-from maxact.study import Study
+from maxact.study import PublishedStudy, Study
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Stored:
         return made
 
 
-def hold_study(study: Study, store: Store) -> None:
+def hold_study(study: Study | PublishedStudy, store: Store) -> None:
     """Hold the folder of a study until this process ends.
 
     Raises:

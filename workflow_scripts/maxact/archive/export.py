@@ -19,12 +19,12 @@ from maxact.errors import UserError
 from maxact.figures.registry import FIGURES
 from maxact.recipes import recipes
 from maxact.remeasure import hold_study
-from maxact.results.registry import SUFFIXES, TABLES
+from maxact.results.registry import TABLES, made_of
 from maxact.stages import STAGES
 from maxact.store.environment import CHECKOUT
 from maxact.store.objects import Manifest, Store, StoredObject, canonical, digest_file, digest_text
 from maxact.store.show import current
-from maxact.study import load_study
+from maxact.study import PublishedStudy, load_any_study
 from maxact.study.mistakes import meant
 from maxact.study.pins import lock_file
 
@@ -72,8 +72,14 @@ def export(
         UserError: an unknown name, the study is not finished or not what this checkout would make, an object is missing or
             damaged, or the file cannot be written.
     """
-    study = load_study(study_file)
-    for kind, asked, known in (("figure", figures, FIGURES), ("table", tables, TABLES)):
+    study = load_any_study(study_file)
+    if isinstance(study, PublishedStudy) and study.results_folder is not None:
+        raise UserError(
+            f"{study_file}: its results are from {study.results_folder}, which other machines have not; an archive is of the "
+            "pinned repository"
+        )
+    known_figures, known_tables = made_of(FIGURES, study.provides), made_of(TABLES, study.provides)
+    for kind, asked, known in (("figure", figures, known_figures), ("table", tables, known_tables)):
         for name in asked:
             if name not in known:
                 hint = meant(name, known) or f"; they are {', '.join(known)}"
@@ -82,7 +88,7 @@ def export(
         raise UserError(f"{target}: is there already; delete it or choose another name")
     hold_study(study, store)
     everything = not (figures or tables)
-    shown = tuple(FIGURES if everything else dict.fromkeys(figures))
+    shown = tuple(known_figures if everything else dict.fromkeys(figures))
     stamps, manifests = {}, {}
     for job, recipe in recipes(study, locks):
         if job.stage == "figures" and job.name not in shown:
@@ -108,7 +114,7 @@ def export(
         clean=clean,
         version=__version__,
         figures=shown,
-        tables=tuple(TABLES) if everything or tables else (),
+        tables=tuple(known_tables) if everything or tables else (),
         measurements=measurements,
         stamps={name: digest_text(text) for name, text in sorted(stamps.items())},
         files={name: _measure(content) for name, content in sorted(contents.items())},
@@ -160,14 +166,15 @@ def _objects(
     measurements: bool,
 ) -> Iterator[StoredObject]:
     """What goes along of what each job has made."""
-    # Tables are published together, by one rule.
-    wanted = {f"{name}.{suffix}" for name in TABLES for suffix in SUFFIXES} if tables else set()
-    wanted |= {name for figure in figures for name in FIGURES[figure].reads}
+    read = {name for figure in figures for name in FIGURES[figure].reads}
     for manifest in manifests:
         archived = STAGES[manifest.stage].archived
         if archived == "always" or (archived == "measurements" and measurements):
+            # One rule publishes all tables and pages; frames alone are for figures.
             partly = manifest.stage == "results" and not everything
-            yield from (item for name, item in manifest.objects.items() if not partly or name in wanted)
+            for name, item in manifest.objects.items():
+                if not partly or name in read or (tables and not name.endswith(".parquet")):
+                    yield item
 
 
 def _in_checkout(file: Path) -> str:

@@ -22,7 +22,7 @@ from maxact.recipes import recipes
 from maxact.store.environment import CHECKOUT
 from maxact.store.objects import Manifest, Store, canonical, digest_file, write_atomically
 from maxact.store.workspace import hold_workspace
-from maxact.study import load_study
+from maxact.study import load_any_study
 from maxact.study.pins import lock_file
 
 _FIELDS = ("stage", "name", "key", "recipe", "objects", "summary")
@@ -195,7 +195,7 @@ def _wanted(
     scratch: Path, study_file: Path, record: Record, manifests: Mapping[str, Manifest], locks: Path
 ) -> Iterator[Wanted]:
     """What this checkout makes of the archive's study for what the archive shows, with the archive's own inputs."""
-    study = load_study(study_file)
+    study = load_any_study(study_file)
     for job, recipe in recipes(study, locks):
         name = f"{job.stage}/{job.name}"
         other = job.stage in ("variant", "sensitivity") and name not in record.stamps

@@ -52,7 +52,7 @@ class Comparison:
     def differs(self) -> bool:
         """Whether a statistic of a site is apart beyond its tolerance, a site has gone, or by `strict` was not measured."""
         # A site that the other architecture has not is a difference; one that was not asked for is told.
-        gone = any(why != "not measured" for _, why in (*self.only_a, *self.only_b))
+        gone = any(why.startswith("not applicable") for _, why in (*self.only_a, *self.only_b))
         lacks = self.strict and bool(self.only_a or self.only_b)
         return gone or lacks or any(site.differs for site in self.sites)
 
@@ -100,6 +100,9 @@ def _settings(a: Side, b: Side, mine: pd.DataFrame, theirs: pd.DataFrame) -> Ite
             yield f"{setting}: not known of {'A' if values[0] is None else 'B'}"
         elif values[0] != values[1]:
             yield f"other {setting}" if setting in _DIGESTS else f"other {setting}: A {values[0]}, B {values[1]}"
+    for letter, sites in (("A", mine), ("B", theirs)):
+        if "approximate" in sites.columns and sites["approximate"].fillna(False).any():
+            yield f"median and quantiles of {letter} are right to the width of a bin of the published histograms"
     totals = [_tokens(sites) for sites in (mine, theirs)]
     if totals[0] != totals[1]:
         told = ["not known" if total is None else f"{total:,}" for total in totals]

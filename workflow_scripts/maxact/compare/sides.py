@@ -15,8 +15,8 @@ import pandas as pd
 
 from maxact.errors import UserError
 from maxact.measurement import SCHEMAS, read_table
-from maxact.store.objects import Manifest, Store
-from maxact.study import load_study
+from maxact.store.objects import Manifest, Store, StoredObject
+from maxact.study import PublishedStudy, load_any_study
 from maxact.study.mistakes import meant
 
 ABOUT = "about.json"
@@ -97,21 +97,43 @@ def open_side(name: str, root: Path) -> Side:
     study, colon, checkpoint = name.rpartition(":")
     if not colon or Path(study).suffix not in (".yaml", ".yml"):
         raise UserError(f"{name}: no such folder; give a folder of tables, a manifest, or STUDY.yaml:CHECKPOINT")
-    return _of_manifest(name, _manifest_of(study, checkpoint, root))
+    return _of_study(name, study, checkpoint, root)
 
 
-def _manifest_of(file: str, checkpoint: str, root: Path) -> Path:
-    study = load_study(Path(file))
+def _of_study(name: str, file: str, checkpoint: str, root: Path) -> Side:
+    study = load_any_study(Path(file))
     known = [item.name for item in study.checkpoints]
     if checkpoint not in known:
         hint = meant(checkpoint, known) or f"; it has {', '.join(known)}"
         raise UserError(f"{checkpoint}: not a checkpoint of the study {study.study!r}{hint}")
-    path = root / study.study / "measure" / f"{checkpoint}.json"
+    published = isinstance(study, PublishedStudy)
+    path = root / study.study / ("published/published.json" if published else f"measure/{checkpoint}.json")
     if not path.exists():
         raise UserError(
-            f"{path}: {checkpoint} is not measured yet; run snakemake --configfile {file} first, or say --store"
+            f"{path}: {checkpoint} is not there yet; run snakemake --configfile {file} first, or say --store"
         )
-    return path
+    if isinstance(study, PublishedStudy):
+        found_as = next(item.found_as for item in study.checkpoints if item.name == checkpoint)
+        return _of_published(name, checkpoint, found_as, path)
+    return _of_manifest(name, path)
+
+
+def _of_published(name: str, checkpoint: str, found_as: str, path: Path) -> Side:
+    """A checkpoint of published results, of which the tables of sites alone are known."""
+    manifest = Manifest.read(path)
+    item = manifest.objects.get(f"{found_as}.sites.parquet")
+    if item is None:
+        raise UserError(f"{name}: the published files have no {found_as!r} that could be read; see published_problems")
+    return Side(name, checkpoint, False, {"sites": _whole(name, "sites", item, Store(path.resolve().parents[2]))})
+
+
+def _whole(name: str, table: str, item: StoredObject, store: Store) -> Path:
+    if not store.is_whole(item):
+        raise UserError(
+            f"{store.path(item)}: {table}.parquet of {name} is missing or damaged; run the study again, or import an archive "
+            "that was exported --with-measurements"
+        )
+    return store.path(item)
 
 
 def _of_manifest(name: str, path: Path) -> Side:
@@ -132,12 +154,7 @@ def _of_manifest(name: str, path: Path) -> Side:
     for table in TABLES:
         item = manifest.objects.get(f"{table}.parquet")
         if item is not None:
-            if not store.is_whole(item):
-                raise UserError(
-                    f"{store.path(item)}: {table}.parquet of {name} is missing or damaged; run the study again, or import an "
-                    "archive that was exported --with-measurements"
-                )
-            files[table] = store.path(item)
+            files[table] = _whole(name, table, item, store)
     above = _above(manifest, store)
     checkpoint = above.get("checkpoint")
     planted = checkpoint is not None and bool(checkpoint.summary.get("planted"))
