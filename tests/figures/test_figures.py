@@ -43,6 +43,8 @@ COMPARED = {"comparisons", "per_layer_comparison"}
 """Figures that show the members of groups, not every checkpoint."""
 ASKED = "perplexity_cost"
 """Shows the real checkpoints that a study asks it of."""
+UNMEASURED = {"per_layer_inside"}
+"""Figures of components that these members were not measured at."""
 
 
 def questions_of(members: list[Member]) -> dict[str, dict[str, list[str]]]:
@@ -122,7 +124,9 @@ def test_every_figure_of_any_study_names_its_checkpoints_and_what_they_are(
             assert member.name.replace("-", "") in text.replace("-", "").replace(" ", "")
         assert ("says nothing about released models" in text) == any(member.kind == "planted" for member in shown)
         assert ("dequantized" in text) == any("dequantized" in member.summary["ancestry"] for member in members)
-    if name not in COMPARED:
+    if name in UNMEASURED:
+        assert "not measured" in text
+    elif name not in COMPARED:
         assert bool(re.search(r"\b(no|not|nothing) finite", text)) == ("finite" in study)
     assert "$" not in text
 

@@ -10,7 +10,6 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
-from matplotlib.ticker import LogLocator
 
 from maxact.figures.style import GREY, PLANTED_HATCH, PLANTED_NOTE, decades, label_rows, logarithmic, message
 from maxact.sites.legend import LEGEND
@@ -51,7 +50,6 @@ def draw(frames: Mapping[str, pd.DataFrame], style: Mapping[str, float]) -> Figu
     for axes in grid.flat[max(0, len(groups) - COLUMNS) : len(groups)]:  # the lowest of each column
         axes.tick_params(labelbottom=True)
     logarithmic(grid[0][0].xaxis)
-    grid[0][0].xaxis.set_major_locator(LogLocator(numticks=3))
     _legend(figure, data)
     without = data["question"][data["group"].isna()].tolist()
     notes = ["M, the largest |x|"]

@@ -1,8 +1,8 @@
-"""The largest |x| of every component along the layers, a panel for each checkpoint."""
+"""The largest |x| along the layers of what blocks put out, a panel for each checkpoint; `per_layer_inside` has the rest."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import pandas as pd
 from matplotlib.artist import Artist
@@ -11,21 +11,29 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from maxact.figures.style import PLANTED_NOTE, columns_for, logarithmic, mark_planted, nothing, panel_title, panels
+from maxact.sites.components import PAPER
 from maxact.sites.legend import LEGEND
 
 HEIGHTS = {2: 2.2, 3: 1.8, 4: 1.5}
 """Inches of a row of panels, by the number of columns."""
 
 
+SHOWN = (*PAPER, "attention_update", "mlp_update")
+
+
 def draw(frames: Mapping[str, pd.DataFrame], style: Mapping[str, float]) -> Figure:
     """Panels in the order of the data, real checkpoints first, on one logarithmic axis."""
-    data = frames["layers.parquet"]
-    groups = [part for _, part in data.groupby("checkpoint", sort=False)]
+    return draw_components(frames["layers.parquet"], SHOWN, style)
+
+
+def draw_components(layers: pd.DataFrame, components: Collection[str], style: Mapping[str, float]) -> Figure:
+    """A panel for each checkpoint with a line for each of those components that it has."""
+    groups = [part for _, part in layers.groupby("checkpoint", sort=False)]
     columns = columns_for(len(groups))
     rows = -(-len(groups) // columns)
     figure = Figure(figsize=(style["width_inches"], 0.9 + HEIGHTS[columns] * rows), layout="constrained")
     for number, (axes, part) in enumerate(zip(panels(figure, len(groups), columns, sharey=True), groups, strict=True)):
-        curves(part, axes)
+        curves(part, components, axes)
         entry = part.iloc[0].to_dict()
         axes.set_title(panel_title(entry, 72 // columns))
         mark_planted(axes, entry["kind"])
@@ -37,21 +45,22 @@ def draw(frames: Mapping[str, pd.DataFrame], style: Mapping[str, float]) -> Figu
     if order:
         figure.legend([seen[label] for label in order], order, loc="outside lower center", ncols=4)
     figure.supylabel("largest |x|", fontsize=style["font_size"])
-    if (data["kind"] == "planted").any():
+    if (layers["kind"] == "planted").any():
         figure.suptitle(f"Grey panels are {PLANTED_NOTE}", fontsize=style["font_size"] - 1)
     return figure
 
 
-def curves(data: pd.DataFrame, axes: Axes) -> None:
-    """A line for each component; what exists once is a mark before the first layer or after the last.
+def curves(data: pd.DataFrame, components: Collection[str], axes: Axes) -> None:
+    """A line for each of those components; what exists once is a mark before the first layer or after the last.
 
     A largest |x| of zero has no place on a logarithmic axis and leaves a gap.
     """
     axes.set_yscale("log")
     logarithmic(axes.yaxis)
     last = int(data["layer"].max())
+    data = data[data["component"].isin(components)]
     if not (data["peak"] > 0).any():
-        nothing(axes, "no finite activation above zero")
+        nothing(axes, "not measured" if data.empty else "no finite activation above zero")
     for name, shown in LEGEND.items():
         part = data[(data["component"] == name) & (data["peak"] > 0)]
         if part.empty:

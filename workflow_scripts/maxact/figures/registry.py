@@ -56,6 +56,13 @@ FIGURES: dict[str, Figure] = {
         ("residual_by_depth.parquet",),
     ),
     "per_layer": Figure("Largest |x| per layer", "5 Along the layers", "maxact.figures.per_layer", ("layers.parquet",)),
+    "per_layer_inside": Figure(
+        "Largest |x| per layer, inside the blocks",
+        "5 Along the layers",
+        "maxact.figures.per_layer_inside",
+        ("layers.parquet",),
+        "measured",
+    ),
     "emergence": Figure(
         "Where the largest activations come up, drawn",
         "5 Along the layers",

@@ -37,7 +37,7 @@ def draw(frames: Mapping[str, pd.DataFrame], style: Mapping[str, float]) -> Figu
     most = int(data["samples"].max())
     width = int(1.35 * style["width_inches"] * 72 / style["font_size"] / columns)
     for entry, axes in zip(entries, panels(figure, len(entries), columns, sharex=True, sharey=True), strict=True):
-        axes.set_title(panel_title(entry, width), loc="left")
+        axes.set_title(panel_title(entry, width))
         mark_planted(axes, entry["kind"])
         axes.set_xscale("log")
         axes.set_xlim(1, max(most, 2))

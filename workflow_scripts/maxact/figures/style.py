@@ -12,9 +12,9 @@ from typing import Any
 import matplotlib
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.axis import Axis
+from matplotlib.axis import Axis, XAxis
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from matplotlib.ticker import FuncFormatter, Locator, NullFormatter
 
 PLANTED_HATCH = "////"
 PLANTED_NOTE = "planted: one activation put in on purpose; says nothing about released models"
@@ -60,9 +60,42 @@ def save(figure: Figure, folder: Path, name: str, dots_per_inch: float) -> dict[
     return files
 
 
+class Decades(Locator):
+    """Ticks of a logarithmic axis: powers of ten, every second or third of them named where there is no room for all.
+
+    Args:
+        minor: the ticks between those that are named: the other powers, or 2 to 9 times each.
+    """
+
+    def __init__(self, minor: bool = False) -> None:
+        self.minor = minor
+
+    def __call__(self) -> Any:
+        assert self.axis is not None
+        return self.tick_values(*self.axis.get_view_interval())
+
+    def tick_values(self, vmin: float, vmax: float) -> list[float]:
+        if not 0 < vmin < vmax:
+            return []
+        # Room for names such as 100,000 beside each other, or for lines of text on top of each other; Matplotlib's own
+        # measure takes the widths of three characters, or two heights.
+        space = self.axis.get_tick_space() * (3 / 5.5 if isinstance(self.axis, XAxis) else 2 / 1.3)  # type: ignore[union-attr]
+        exponents = range(math.ceil(math.log10(vmin) - 1e-9), math.floor(math.log10(vmax) + 1e-9) + 1)
+        stride = next((n for n in (1, 2, 3) if len(exponents) <= n * max(space, 2)), 4)
+        chosen = [exponent for exponent in exponents if exponent % stride == 0]
+        chosen = chosen if len(chosen) > 1 else list(exponents[::stride])
+        if not self.minor:
+            return [10.0**exponent for exponent in chosen]
+        if stride > 1:
+            return [10.0**exponent for exponent in exponents if exponent not in chosen]
+        exponents = range(exponents.start - 1, exponents.stop)
+        return [times * 10.0**exponent for exponent in exponents for times in range(2, 10)]
+
+
 def logarithmic(axis: Axis) -> None:
     """Decades on a logarithmic axis, written out: 0.01, 10, 1,000."""
-    axis.set_major_locator(LogLocator(numticks=12))
+    axis.set_major_locator(Decades())
+    axis.set_minor_locator(Decades(minor=True))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}" if value >= 1 else f"{value:g}"))
     axis.set_minor_formatter(NullFormatter())
 
