@@ -11,19 +11,22 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from maxact.figures.style import PLANTED_NOTE, columns_for, logarithmic, mark_planted, nothing, panel_title, panels
-from maxact.sites.components import PAPER
 from maxact.sites.legend import LEGEND
 
 HEIGHTS = {2: 2.2, 3: 1.8, 4: 1.5}
 """Inches of a row of panels, by the number of columns."""
 
 
-SHOWN = (*PAPER, "attention_update", "mlp_update")
+INSIDE = (
+    *("attention_input", "query", "key", "value", "attention_context", "mlp_input"),
+    *("expert_gate", "down_input", "expert_down_input"),
+)
+"""Components that have a figure of their own, so that the lines of each can be told apart."""
 
 
 def draw(frames: Mapping[str, pd.DataFrame], style: Mapping[str, float]) -> Figure:
     """Panels in the order of the data, real checkpoints first, on one logarithmic axis."""
-    return draw_components(frames["layers.parquet"], SHOWN, style)
+    return draw_components(frames["layers.parquet"], [name for name in LEGEND if name not in INSIDE], style)
 
 
 def draw_components(layers: pd.DataFrame, components: Collection[str], style: Mapping[str, float]) -> Figure:

@@ -7,10 +7,9 @@ from collections.abc import Mapping
 import pandas as pd
 from matplotlib.figure import Figure
 
-from maxact.figures.per_layer import SHOWN, draw_components
-from maxact.sites.components import COMPONENTS
+from maxact.figures.per_layer import INSIDE, draw_components
 
 
 def draw(frames: Mapping[str, pd.DataFrame], style: Mapping[str, float]) -> Figure:
     """As `per_layer`, with the components that it leaves out."""
-    return draw_components(frames["layers.parquet"], [name for name in COMPONENTS if name not in SHOWN], style)
+    return draw_components(frames["layers.parquet"], INSIDE, style)
