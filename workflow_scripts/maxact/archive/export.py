@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from maxact import __version__
-from maxact.archive.record import RECORD, STUDY_FILE, Record, commit_here
+from maxact.archive.record import RECORD, STUDY_FILE, UNASKED, Record, commit_here
 from maxact.errors import UserError
 from maxact.figures.registry import FIGURES
 from maxact.recipes import recipes
@@ -27,9 +27,6 @@ from maxact.store.show import current
 from maxact.study import PublishedStudy, load_any_study
 from maxact.study.mistakes import meant
 from maxact.study.pins import lock_file
-
-UNASKED = ("variant", "sensitivity")
-"""Stages of another target, which a study need not have made."""
 
 _TIME = (1980, 1, 1, 0, 0, 0)
 """Of every file in an archive, so that equal content gives equal bytes."""

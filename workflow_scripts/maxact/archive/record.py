@@ -28,6 +28,9 @@ IMPORTED = "imported.json"
 STUDY_FILE = "imported-"
 """Before the name of the study file, and of its lock, in that folder."""
 
+UNASKED = ("variant", "sensitivity", "audit")
+"""Stages from which no table and figure is made; a study need not have run them."""
+
 DECIDING = ("Snakefile", "envs", "reports/captions", "rules", "workflow_scripts")
 """What in a checkout decides keys, beside the study file, and what reports look like."""
 

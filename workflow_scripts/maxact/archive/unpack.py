@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from maxact.archive.guard import Wanted, lacking, several
-from maxact.archive.record import IMPORTED, RECORD, Record, is_allowed
+from maxact.archive.record import IMPORTED, RECORD, UNASKED, Record, is_allowed
 from maxact.errors import UserError
 from maxact.recipes import recipes
 from maxact.store.environment import CHECKOUT
@@ -198,7 +198,7 @@ def _wanted(
     study = load_any_study(study_file)
     for job, recipe in recipes(study, locks):
         name = f"{job.stage}/{job.name}"
-        other = job.stage in ("variant", "sensitivity") and name not in record.stamps
+        other = job.stage in UNASKED and name not in record.stamps
         if other or (job.stage == "figures" and job.name not in record.figures):
             continue
         manifest = manifests.get(f"{record.study}/{name}.json")
