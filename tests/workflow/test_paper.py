@@ -75,6 +75,7 @@ def shortened(study: dict[str, Any], folder: Path) -> dict[str, Any]:
     study["corpus"] |= {"samples": 50, "lengths": dict(lengths), "documents": 5000}
     study["tokens"]["splits"] = {"calibration": 10, "evaluation": 20}
     study["loading_check"]["tokens"] = 100
+    study["perplexity"]["samples"] = 4
     study["measure"] |= {"device": "cpu", "threads": 1}
     study["sensitivity"]["samples"] = 10
     study["paper_check"] |= {"calibration": 10, "evaluation": 20}
@@ -99,7 +100,7 @@ def test_the_papers_study_runs_from_pinning_to_report(
     assert len(set(names)) == 27
 
     run = workspace.snakemake()
-    for stage in ("checkpoint", "loading_check", "measure", "quantize"):
+    for stage in ("checkpoint", "loading_check", "measure", "quantize", "perplexity"):
         assert [line for line in run.computed if line.startswith(f"{stage}/")] == sorted(f"{stage}/{n}" for n in names)
     served = Counter(path for path, _ in hub.requests if path.endswith("model.safetensors"))
     assert set(served.values()) == {1}

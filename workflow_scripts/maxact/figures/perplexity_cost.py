@@ -97,7 +97,10 @@ def _words(tensors: str) -> str:
 
 def _in_words(row: Any) -> str:
     """A quantizer that has no point."""
-    return f"{row.named}: {row.note}" if math.isnan(row.ratio) else f"no stored error: {row.named}, {row.ratio:.4g}"
+    if math.isnan(row.ratio):
+        return f"{row.named}: {row.note}"
+    why = "exact at half of the sites or more" if row.median_sqnr_db == math.inf else "no stored error"
+    return f"{why}: {row.named}, {row.ratio:.4g}"
 
 
 def _shown(part: pd.DataFrame) -> pd.DataFrame:

@@ -12,5 +12,5 @@ TENSORS = {
 }
 """W8A8 quantizes the first, the cache the second; the third is what the paper looks at."""
 
-KINDS = {"linear_inputs": (*LINEAR_INPUTS, "expert_down_input"), "kv_cache": ("key", "value")}
+KINDS = {"linear_inputs": (*LINEAR_INPUTS, "expert_down_input"), "kv_cache": TENSORS["KV cache"]}
 """What a study may name in the place of components: the inputs of all linear layers, also of routed experts; the cache."""
