@@ -25,10 +25,21 @@ def test_cost_and_error_stand_side_by_side() -> None:
     assert static["median_sqnr_db"] == pytest.approx(expected)
     assert (static["sites"], static["sites_with_error"], static["sites_left"]) == (29, 29, 1)
     assert static["note"] == "gate, 1 sites: made up"
-    assert math.isnan(token["median_sqnr_db"])
-    assert token["sites_with_error"] == 0
+    finer = member.evaluated[(member.evaluated.component == "gate") & (member.evaluated["granularity"] == "token")]
+    expected = np.median(finer[(finer["format"] == "int8") & (finer.layer > 0)].sqnr_db)
+    assert token["median_sqnr_db"] == pytest.approx(expected)
+    assert token["sites_with_error"] == 29
+    assert math.isnan(cast["median_sqnr_db"])
+    assert cast["sites_with_error"] == 0
     assert math.isnan(cast["perplexity"])
     assert cast["note"].startswith("a logit is not finite; gate")
+
+
+def test_without_an_evaluation_scales_by_token_have_no_stored_error() -> None:
+    token = perplexity([replace(real(), evaluated=pd.DataFrame())]).iloc[2]
+    assert token["granularity"] == "token"
+    assert token["sites_with_error"] == 0
+    assert math.isnan(token["median_sqnr_db"])
 
 
 def test_exact_reconstruction_counts_as_infinite_and_an_undefined_error_is_left_out() -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from maxact.results.frames import MARK_TYPES, typed
-from maxact.results.tables import Member, in_order, marks
+from maxact.results.tables import Member, every_error, exact_as_infinite, in_order, marks
 
 NOT_FINITE = "a logit is not finite"
 
@@ -35,21 +35,24 @@ def perplexity(members: Sequence[Member]) -> pd.DataFrame:
     for member in in_order(members):
         if member.perplexity is None or member.quantized is None:
             continue
+        errors = every_error(member)
         for row in member.perplexity.to_dict("records"):
             asked = member.quantized[member.quantized["quantizer"] == row["quantizer"]]
             places, left = asked[asked.reason.isna()], asked[asked.reason.notna()]
             told = {name: row[name] for name in _COLUMNS if name in row}
             told |= {"format": row["format"] if isinstance(row["format"], str) else "none", "sites_left": len(left)}
-            rows.append({**marks(member), **told, **_error(member, row, places), "note": _note(row, left)})
+            rows.append({**marks(member), **told, **_error(errors, row, places), "note": _note(row, left)})
     return typed(rows, _COLUMNS)
 
 
-def _error(member: Member, row: dict[Any, Any], places: pd.DataFrame) -> dict[str, Any]:
+def _error(errors: pd.DataFrame, row: dict[Any, Any], places: pd.DataFrame) -> dict[str, Any]:
     """The median SQNR of a quantizer's stored errors at these places."""
-    of = [name for name in ("format", "granularity", "policy") if name in member.errors]
-    errors = member.errors[(member.errors[of] == [row[name] for name in of]).all(axis=1)]
-    known = errors.merge(places[["component", "layer"]].astype({"layer": "Int16"}), on=["component", "layer"])
-    sqnr = known.sqnr_db.where(~((known.rmse == 0) & (known.relative_rmse == 0)), math.inf).dropna()
+    here = (errors["format"] == row["format"]) & (errors["granularity"] == row["granularity"])
+    if row["granularity"] == "tensor":  # the others have no threshold to choose
+        here &= errors["policy"] == row["policy"]
+    wanted = places[["component", "layer"]].astype({"layer": "Int16"})
+    known = errors[here].astype({"layer": "Int16"}).merge(wanted, on=["component", "layer"])
+    sqnr = exact_as_infinite(known).dropna()
     return {"sites_with_error": len(sqnr), "median_sqnr_db": float(np.median(sqnr)) if len(sqnr) else math.nan}
 
 
