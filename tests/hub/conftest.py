@@ -11,9 +11,11 @@ from hub.server import Hub, Serving
 
 @pytest.fixture
 def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
-    """An empty hub, which the code under test takes for the hub."""
+    """An empty hub, which the code under test takes for the hub, and for GitHub."""
     with Serving(Hub()) as served:
         monkeypatch.setenv("HF_ENDPOINT", served.address)
+        monkeypatch.setenv("MAXACT_GITHUB_RAW", f"{served.address}/raw")
+        monkeypatch.setenv("MAXACT_GITHUB_API", f"{served.address}/api")
         monkeypatch.delenv("HF_TOKEN", raising=False)
         yield served
 

@@ -71,7 +71,29 @@ class _Handler(BaseHTTPRequestHandler):
             return self._information(*found.groups())
         if found := re.fullmatch(r"/([^/]+/[^/]+)/resolve/([^/]+)/(.+)", path):
             return self._file(*found.groups())
+        if found := re.fullmatch(r"/raw/([^/]+/[^/]+)/([0-9a-f]{40})/(.+)", path):
+            return self._raw(*found.groups())
+        if found := re.fullmatch(r"/api/repos/([^/]+/[^/]+)/git/trees/([0-9a-f]{40})", path):
+            return self._tree(*found.groups())
         return self._refuse(404)
+
+    def _raw(self, name: str, commit: str, file: str) -> None:
+        """A file of a commit as raw.githubusercontent.com has it."""
+        repository = self.hub.repositories.get(f"models/{name}")
+        if repository is None or file not in repository.commits.get(commit, {}):
+            return self._refuse(404)
+        return self._file(name, commit, file)
+
+    def _tree(self, name: str, commit: str) -> None:
+        """What there is at a commit, as api.github.com tells it."""
+        repository = self.hub.repositories.get(f"models/{name}")
+        if repository is None or commit not in repository.commits:
+            return self._refuse(404)
+        files = [_described(file, data) for file, data in sorted(repository.commits[commit].items())]
+        tree = [
+            {"path": file["rfilename"], "type": "blob", "sha": file["blobId"], "size": file["size"]} for file in files
+        ]
+        return self._send(json.dumps({"tree": [{"path": "results", "type": "tree", "sha": "0" * 40}, *tree]}).encode())
 
     def do_HEAD(self) -> None:
         """What `datasets` asks before it reads: is the repository there, and may it be read?"""

@@ -199,3 +199,21 @@ def _means(run: dict[str, Any]) -> list[dict[str, Any]]:
         }
         for metric in run["metrics"]
     ]
+
+
+def study(models: tuple[Model, ...] = MODELS) -> dict[str, Any]:
+    """A study of these models, as a user writes it."""
+    families = {model.series.lower(): {"model_type": model.model_type} for model in models}
+    return {
+        "study": "made",
+        "published": {"repository": "someone/results", "commit": "0" * 40, "directory": "results"},
+        "families": families,
+        "checkpoints": [
+            {"name": model.name, "family": model.series.lower(), "role": "main", "billions": 1.0} for model in models
+        ],
+        "comparisons": {
+            "scaling": {"small": ["small-1b", "small-7b"]},
+            "base_vs_instruct": {"small": ["small-1b", "small-1b-it"]},
+        },
+        "figures": {"width_inches": 7.0, "font_size": 8.0, "dots_per_inch": 60},
+    }

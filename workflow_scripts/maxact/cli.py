@@ -286,12 +286,15 @@ def _tell(checkpoint: str, part: Part, options: argparse.Namespace) -> int:
 
 
 def _pin(options: argparse.Namespace) -> int:
-    from maxact.hub.pin import pin_study
-    from maxact.study import load_study
+    from maxact.hub.pin import pin_published, pin_study
+    from maxact.study import PublishedStudy, load_any_study
     from maxact.study.pins import lock_file
 
-    study = load_study(options.study)
+    study = load_any_study(options.study)
     try:
+        if isinstance(study, PublishedStudy):
+            print(f"{pin_published(study, options.study, options.again)}: 1 source pinned")
+            return 0
         file = pin_study(study, options.study, options.again)
     except KeyboardInterrupt:
         raise UserError(f"{lock_file(options.study)}: interrupted; it is as it was before") from None

@@ -14,13 +14,14 @@ from maxact.checkpoints.folder import INDEX, MAXIMUM_HEADER, PICKLES, TOKENIZER_
 from maxact.errors import UserError
 from maxact.hub.client import information, licence_of
 from maxact.hub.download import beginning, download
+from maxact.hub.github import pin_results
 from maxact.needs.shapes import elements, shape_of
 from maxact.store.objects import write_atomically
 from maxact.study.hub import FILE_NAME, FilePin, Hub, HubFiles, HubTokenizer
 from maxact.study.pins import lock_file, pin_name, read_lock
 
 if TYPE_CHECKING:
-    from maxact.study import Study
+    from maxact.study import PublishedStudy, Study
 
 
 def pin_study(study: Study, file: Path, again: bool = False) -> Path:
@@ -55,6 +56,20 @@ def pin_study(study: Study, file: Path, again: bool = False) -> Path:
                 print(f"{key}: its size is not told, so `maxact plan` cannot say what it needs", file=sys.stderr)
     text = json.dumps({kind: dict(sorted(found.items())) for kind, found in pins.items()}, indent=2, ensure_ascii=False)
     write_atomically(target, text + "\n")
+    return target
+
+
+def pin_published(study: PublishedStudy, file: Path, again: bool = False) -> Path:
+    """The same for a study of published results, whose repository's files are read once to know their SHA-256.
+
+    Raises:
+        UserError: GitHub refuses or cannot be reached; there are no result files at the commit.
+    """
+    target, source = lock_file(file), study.published
+    name = pin_name(source.repository, source.commit)
+    before = read_lock(target)["published"]
+    pin = before[name] if name in before and not again else pin_results(source)
+    write_atomically(target, json.dumps({"published": {name: pin}}, indent=2, ensure_ascii=False) + "\n")
     return target
 
 

@@ -71,6 +71,16 @@ class _Tree:
         return Document(self.folder, path, self.problems)
 
 
+def is_result_path(path: str) -> bool:
+    """Whether a file at that path below the folder is one that `read_tree` reads."""
+    head, _, below = path.partition("/")
+    if head == "bootstrap":
+        return bool(_FLAT.fullmatch(below) or _NESTED.fullmatch(below))
+    if head == "quant":
+        return "/" not in below and (below == SUMMARY or below.endswith(QUANT))
+    return head not in APART and bool(re.fullmatch(rf"json/[^/]+({STATISTICS}|{TOP})", below))
+
+
 def result_files(folder: Path) -> list[Path]:
     """The files that `read_tree` reads, sorted.
 
@@ -79,8 +89,7 @@ def result_files(folder: Path) -> list[Path]:
     """
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder; give the folder of the authors' result files")
-    runs = [path for path in folder.glob(f"bootstrap/**/*{STATISTICS}") if _subset(folder, path)]
-    found = sorted([*_of_series(folder, STATISTICS), *_of_series(folder, TOP), *folder.glob("quant/*.json"), *runs])
+    found = sorted(path for path in folder.rglob("*.json") if is_result_path(path.relative_to(folder).as_posix()))
     if not found:
         raise UserError(f"{folder}: no <series>/json/*{STATISTICS} in it; give the folder of the authors' result files")
     return found

@@ -32,7 +32,7 @@ def downloaded(job: Job) -> Path:
         UnavailableError: the repository cannot be reached.
         UserError: it refuses, or a file has another digest than its pin.
     """
-    repository, commit, below = (job.parameters[key] for key in ("repository", "commit", "folder"))
+    repository, commit, below = (job.parameters[key] for key in ("repository", "commit", "directory"))
     digests: Mapping[str, str] = job.parameters["files"]
     sizes: Mapping[str, int] = job.parameters["sizes"]
     pins = {f"{below}/{path}": FilePin(size=sizes[path], digest=f"sha256:{digest}") for path, digest in digests.items()}

@@ -22,7 +22,7 @@ PATH = r"^\w[\w.-]*(/\w[\w.-]*)*$"
 
 
 class PublishedPin(Section):
-    """The result files of the commit: size and SHA-256 of each, by its path below `folder`."""
+    """The result files of the commit: size and SHA-256 of each, by its path below `directory`."""
 
     files: dict[Annotated[str, Field(pattern=PATH)], FilePin]
 
@@ -32,7 +32,7 @@ class PublishedSource(Section):
 
     repository: Repository
     commit: Commit
-    folder: Annotated[str, Field(pattern=PATH)]
+    directory: Annotated[str, Field(pattern=PATH)]
     """Of the repository, with a folder for each series in it."""
     pin: PublishedPin | None = None
     """Read from the lock file; not written by hand."""

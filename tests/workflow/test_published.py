@@ -1,0 +1,150 @@
+"""A study of published results, run by the real Snakemake on a made-up tree: what is computed, and what bad files do."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from hub.server import Hub, Serving
+from published.tree import made, study, written
+from workflow.harness import Workspace, checkout, copy_of
+
+from maxact.figures.registry import FIGURES
+from maxact.results.registry import PUBLISHED, TABLES, made_of
+
+pytestmark = pytest.mark.xdist_group("published")
+GIVEN = ("--config", "published_results=results")
+BARS = "reports/made/figures/global_maxima.pdf"
+SMALL = "results/Small/json/small-1b_activation_stats.json"
+
+
+@pytest.fixture(autouse=True)
+def no_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MAXACT_PUBLISHED", raising=False)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Workspace, list[str], str]:
+    """A finished study: its folder, what was computed, and what was printed."""
+    folder = checkout(tmp_path_factory.mktemp("published"))
+    written(folder / "results", made())
+    workspace = Workspace(folder, study())
+    os.environ.pop("MAXACT_PUBLISHED", None)
+    done = workspace.snakemake(*GIVEN)
+    return workspace, done.computed, done.output
+
+
+@pytest.fixture
+def workspace(whole: tuple[Workspace, list[str], str], tmp_path: Path) -> Workspace:
+    """A copy of it to experiment with."""
+    return copy_of(whole[0], tmp_path / "copy")
+
+
+def test_every_table_and_figure_that_published_files_allow_is_made(whole: tuple[Workspace, list[str], str]) -> None:
+    workspace, computed, output = whole
+    figures = made_of(FIGURES, PUBLISHED)
+    assert computed == sorted([*(f"figures/{name}" for name in figures), "published/published", "results/results"])
+    reports = workspace.folder / "reports" / "made"
+    assert {file.stem for file in (reports / "tables").iterdir()} == set(made_of(TABLES, PUBLISHED))
+    assert {file.stem for file in (reports / "figures").iterdir()} == set(figures)
+    assert (reports / "report.html").stat().st_size > 100_000
+    maxima = pd.read_csv(reports / "tables" / "global_maxima.csv").set_index("checkpoint")
+    assert maxima.M.to_dict() == {
+        "small-1b": 512,
+        "small-7b": 2048,
+        "small-1b-it": 544,
+        "routed-8b": 96,
+        "deep-4b": 200704,
+    }
+    assert "deep-4b (as published)" in output
+    assert "instrument check" not in output
+    assert "report: reports/made/report.html" in output
+
+
+def test_nothing_is_computed_again_and_the_store_is_whole(workspace: Workspace) -> None:
+    for file in (workspace.folder / "results").rglob("*.json"):
+        file.touch()
+    again = workspace.snakemake(*GIVEN)
+    assert again.started == []
+    assert "everything" in workspace.maxact("verify") or workspace.maxact("verify")
+    shown = workspace.maxact("show", "reports/made/tables/bootstrap.csv")
+    assert "results/results" in shown
+    assert "current    yes" in shown
+    assert "published/published" in shown
+    workspace.maxact("gc", "--delete", "--grace-days", "0")
+    shutil.rmtree(workspace.folder / "reports" / "made")
+    assert workspace.snakemake(BARS, *GIVEN).computed == []
+
+
+def test_a_change_reruns_what_shows_it_and_no_more(workspace: Workspace) -> None:
+    workspace.study["figures"]["overrides"] = {"global_maxima": {"font_size": 7.0}}
+    assert workspace.snakemake(*GIVEN).computed == ["figures/global_maxima"]
+    (workspace.folder / "results").rename(workspace.folder / "elsewhere")
+    moved = workspace.snakemake(BARS, "--config", "published_results=elsewhere")
+    assert moved.computed == ["published/published"]
+    file = workspace.folder / SMALL.replace("results", "elsewhere")
+    content = json.loads(file.read_text())
+    content["per_layer_stats"]["layer_2_hidden"]["rms"] *= 1.000001
+    file.write_text(json.dumps(content))
+    changed = workspace.snakemake(BARS, "--config", "published_results=elsewhere")
+    assert changed.computed == ["published/published", "results/results"]  # the bars do not show it
+
+
+def test_bad_files_are_told_and_the_rest_is_built_with_the_gap_shown(workspace: Workspace) -> None:
+    tree = workspace.folder / "results"
+    (workspace.folder / SMALL).write_text((workspace.folder / SMALL).read_text()[:1000])
+    deep = tree / "Deep" / "json" / "deep-4b_activation_stats.json"
+    content = json.loads(deep.read_text())
+    for name in [name for name in content["per_layer_stats"] if name.startswith("layer_2_")]:
+        del content["per_layer_stats"][name]
+    content["per_layer_stats"]["layer_0_hidden"]["max"] = float("nan")
+    deep.write_text(json.dumps(content))
+    shutil.copy(tree / "Routed/json/routed-8b_activation_stats.json", tree / "Small/json/copy_activation_stats.json")
+    workspace.study["families"]["small-it"]["model_type"] = "llama"
+    done = workspace.snakemake(BARS, "reports/made/figures/per_layer.png", *GIVEN)
+    assert "not available: small-1b (Small/json/small-1b_activation_stats.json: not valid JSON" in done.output
+    assert (
+        "not available: small-1b-it (Small-it/json/small-1b-it_activation_stats.json: model_type: qwen2" in done.output
+    )
+    tables = workspace.folder / "reports" / "made" / "tables"
+    problems = pd.read_csv(tables / "published_problems.csv").set_index("field")
+    assert "missing: layer 2 of 4" in problems.what["per_layer_stats.layer_2"]
+    assert problems.what["per_layer_stats.layer_0_hidden.max"] == "not finite (nan)"
+    assert "a second file for routed-8b; left out" in problems.what["model_name"].to_list()[-1]
+    assert "9 errors" in done.output or "errors and" in done.output
+    maxima = pd.read_csv(tables / "global_maxima.csv").set_index("checkpoint")
+    assert list(maxima.index) == ["small-7b", "routed-8b", "deep-4b"]
+    assert maxima.weights["deep-4b"] == "as published, without 4 sites"
+    verdicts = pd.read_csv(tables / "verdicts.csv").set_index("question").verdict
+    assert verdicts["base_vs_instruct"].startswith("cannot be compared: 0 of 2 members")
+
+
+def test_without_a_source_one_line_says_what_to_do(workspace: Workspace) -> None:
+    done = workspace.snakemake(BARS, check=False)
+    assert done.returncode != 0
+    assert "error: 1 source is not pinned to a commit and digests; run `maxact pin study.yaml`" in done.output
+    assert "Traceback" not in done.output
+    absent = workspace.snakemake(BARS, "--config", "published_results=nowhere", check=False)
+    assert "error: nowhere: no such folder; give the folder of the authors' result files" in absent.output
+    assert "Traceback" not in absent.output
+
+
+def test_the_repository_gives_what_a_folder_with_the_same_files_gives(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Serving(Hub()) as hub:
+        files = {f"results/{path}": json.dumps(content).encode() for path, content in made().items()}
+        workspace.study["published"]["commit"] = hub.repository("someone/results").commit(files)
+        monkeypatch.setenv("MAXACT_GITHUB_RAW", f"{hub.address}/raw")
+        monkeypatch.setenv("MAXACT_GITHUB_API", f"{hub.address}/api")
+        monkeypatch.setenv("HF_ENDPOINT", hub.address)  # or the harness works offline
+        workspace.maxact("pin", "study.yaml")
+        done = workspace.snakemake(BARS)
+        assert done.computed == ["published/published"]
+        assert hub.sent > 100_000
+    monkeypatch.setenv("MAXACT_PUBLISHED", str(workspace.folder / "results"))
+    assert workspace.snakemake(BARS).computed == ["published/published"]
