@@ -82,7 +82,8 @@ def test_each_field_of_theirs_equals_its_definition_on_whole_tensors(name: str) 
         for field, value in theirs.items():
             assert top[field] == pytest.approx(value, rel=1e-12, abs=1e-15), (component, layer, field)
     everything = [[x for _, _, x in tensors[at]] for at in numbers(found)]
-    largest = found.top["value"].abs().astype(float).sort_values(ascending=False).head(100).tolist()
+    first = found.top["value"][found.top["rank"] < 5]
+    largest = first.abs().astype(float).sort_values(ascending=False).head(100).tolist()
     assert largest == authors.global_top5_abs(everything)
 
 
