@@ -70,6 +70,6 @@ def top5_stats(samples: list[torch.Tensor], k: int = 100) -> dict[str, Any]:
 
 
 def global_top5_abs(sites: list[list[torch.Tensor]], k: int = 100) -> list[float]:
-    """The k largest |x| of the first five of every site, the largest first (`global_top5_abs` has 100, whatever its name says)."""
+    """The k largest |x| of the first five of every site, largest first (`global_top5_abs` has 100, whatever its name says)."""
     first = [value for samples in sites for value in top5_stats(samples)["top5_abs"]]
     return sorted(first, reverse=True)[:k]
