@@ -49,6 +49,9 @@ FIGURES: dict[str, Figure] = {
     "comparisons": Figure(
         "Comparisons, drawn", "4 Comparisons", "maxact.figures.comparisons", ("comparisons.parquet",)
     ),
+    "scaling": Figure(
+        "M against the number of parameters", "4 Comparisons", "maxact.figures.scaling", ("comparisons.parquet",)
+    ),
     "per_layer_comparison": Figure(
         "Residual streams of each group",
         "4 Comparisons",

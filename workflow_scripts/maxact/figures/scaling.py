@@ -1,0 +1,51 @@
+"""M against the number of parameters, a line for each family that the study compares."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from maxact.figures.per_layer_comparison import COLORS, DASHES
+from maxact.figures.style import PLANTED_NOTE, decades, logarithmic, message
+
+MARKS = ("o", "s", "^", "D", "v", "P", "X")
+
+
+def draw(frames: Mapping[str, pd.DataFrame], style: Mapping[str, float]) -> Figure:
+    """One panel: a line with marks for each group of the question `scaling`, from its smallest member to its largest."""
+    data = frames["comparisons.parquet"]
+    data = data[(data["question"] == "scaling") & (data["M"] > 0) & (data["parameters"] > 0)]
+    figure = Figure(figsize=(style["width_inches"], 0.6 * style["width_inches"]), layout="constrained")
+    groups = [part for _, part in data.groupby("group", sort=False) if len(part) > 1]
+    if not groups:
+        message(figure, "no family of several sizes in this study")
+        return figure
+    axes = figure.subplots()
+    for number, part in enumerate(groups):
+        color, planted = COLORS[number % len(COLORS)], (part["kind"] == "planted").any()
+        billions = part["parameters"].astype(float) / 1e9
+        axes.plot(
+            billions,
+            part["M"],
+            marker=MARKS[number % len(MARKS)],
+            color=color,
+            linestyle=DASHES[number % len(DASHES)],
+            markerfacecolor="white" if planted else color,
+            label=part["group"].iloc[0],
+        )
+    shown = pd.concat(groups)
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    sizes = shown["parameters"].astype(float) / 1e9
+    axes.set_xlim(*decades(sizes.min(), sizes.max()))
+    axes.set_ylim(*decades(shown["M"].min(), shown["M"].max()))
+    logarithmic(axes.xaxis)
+    logarithmic(axes.yaxis)
+    axes.grid(linewidth=0.3, alpha=0.6)
+    figure.legend(loc="outside right upper")
+    note = f"\nopen marks, {PLANTED_NOTE}" if (shown["kind"] == "planted").any() else ""
+    axes.set_xlabel(f"parameters, billions{note}")
+    axes.set_ylabel("M, the largest |x|")
+    return figure
