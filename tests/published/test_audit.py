@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import random
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from maxact.errors import UserError
 from maxact.published.audit import (
     CHECKS,
     audit,
@@ -406,6 +408,30 @@ def test_the_page_and_the_json_tell_the_same_and_names_stay_text(read: Callable[
     order = [list(Severity).index(finding.severity) for finding in data]
     assert order == sorted(order)
     assert all(finding.source and finding.what for finding in (*data, *code))
+
+
+def damaged(files: Files, rng: random.Random) -> None:
+    """Replace some values anywhere in the files by others."""
+
+    def places(value: Any) -> list[tuple[Any, Any]]:
+        inner = list(value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ())
+        return [(value, key) for key, _ in inner] + [place for _, below in inner for place in places(below)]
+
+    for holder, key in rng.sample(places(files), rng.choice([1, 5, 40, 300])):
+        holder[key] = rng.choice([None, 0, -1, 0.5, 1e300, 10**30, float("nan"), "x", [], {}, True])
+
+
+def test_damaged_files_give_findings_and_no_traceback(read: Callable[..., Published]) -> None:
+    rng = random.Random(7)
+    for _ in range(25):
+        try:
+            published = read(lambda files: damaged(files, rng))
+        except UserError:
+            continue
+        data, code = audit(published), readings(published)
+        assert page_to_markdown(page(data, code))
+        canonical(to_json(data, code))
+        assert "faults_of_files" in [finding.name for finding in data]
 
 
 def test_an_empty_set_has_no_finding() -> None:

@@ -179,6 +179,27 @@ FAULTS: dict[str, tuple[Callable[[dict[str, Any]], Any], str, str]] = {
         "global_max_location: 'layer_0_hidden (max)' has",
     ),
     "no model": (lambda f: f[SMALL].pop("model_name"), "error", f"{SMALL}: model_name: missing"),
+    "layers beyond counting": (
+        lambda f: f[SMALL].update(num_hidden_layers=10**12),
+        "error",
+        f"{SMALL}: num_hidden_layers: not a whole number from 1 to 10,000",
+    ),
+    "thresholds that are none": (
+        lambda f: f[QUANT]["thresholds"].update(max_abs=1.0),
+        "error",
+        f"{QUANT}: thresholds.max_abs: not an object but a number",
+    ),
+    "tokens below zero": (
+        lambda f: (site(f).pop("sun_n_pass"), site(f).update(sun_n_tokens=-1.0)),
+        "warning",
+        "layer_1_hidden.sun_n_tokens: not a whole number above 0",
+    ),
+    "ratio below zero": (
+        lambda f: (site(f).pop("sun_mean_ratio"), site(f).update(sun_max_ratio=-1.0)),
+        "warning",
+        "layer_1_hidden.sun_peak_token_ratio",
+    ),
+    "squares beyond a float": (lambda f: site(f).update(rms=1e300), "warning", "layer_1_hidden.rms: 1e+300"),
     "layers": (
         lambda f: f[SMALL].update(num_hidden_layers=2.5),
         "error",

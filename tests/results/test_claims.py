@@ -59,6 +59,11 @@ def checkpoint(
     )
 
 
+def copies(*members: Member) -> list[Member]:
+    """The same under names of their own: c0, c1, ..."""
+    return [replace(member, name=f"c{at}") for at, member in enumerate(members)]
+
+
 def study(**changed: float) -> list[Member]:
     """Three families of two sizes, two mixtures, a tuned checkpoint, and a planted one with the largest M of all."""
     M = {"a1": 14000.0, "a2": 35328.0, "b1": 122.0, "b2": 1000.0, "c1": 3000.0, "c2": 2000.0, "a-moe": 1512.0}
@@ -196,9 +201,8 @@ def test_a_mixture_without_a_dense_checkpoint_beside_it_is_told() -> None:
 
 
 def test_the_residual_stream_carries_M_in_a_share_of_the_main_checkpoints() -> None:
-    members = [
-        checkpoint(f"c{at}", 50.0 + at, "f", component="residual" if at < 22 else "mlp_output") for at in range(24)
-    ]
+    kinds = ["residual"] * 22 + ["mlp_output"] * 2
+    members = copies(*[checkpoint("c", 50.0, "f", component=kind) for kind in kinds])
     tuned = checkpoint("tuned", 70.0, "f", component="mlp_output")
     questions = {"base_vs_instruct": {"c0": ["c0", "tuned"]}}
     claim = judged("residual", [*members, tuned], questions)
@@ -215,7 +219,7 @@ def test_a_tie_with_the_residual_stream_is_told_and_goes_to_the_first_site() -> 
     member = checkpoint("tie", 50.0, "f", component="mlp_output")
     sites = member.sites.copy()
     sites.loc[(sites.component == "residual") & (sites.layer == 1), "peak"] = 50.0
-    others = [checkpoint(f"c{at}", 60.0, "f") for at in range(11)]
+    others = copies(*[checkpoint("c", 60.0, "f")] * 11)
     claim = judged("residual", [replace(member, sites=sites, headline=headline_of(sites)), *others])
     assert (claim.verdict, claim.read.value) == (HOLDS, "11 of 12; not tie")
     assert verdict_of(claim, "ties go to the residual stream (tie)") == IN_PART  # all of them, and not 22 of 24
@@ -223,7 +227,7 @@ def test_a_tie_with_the_residual_stream_is_told_and_goes_to_the_first_site() -> 
 
 
 def test_the_massive_activation_test_counts_checkpoints() -> None:
-    members = [checkpoint(f"c{at}", 500.0, "f", passed=int(at < 20)) for at in range(24)]
+    members = copies(*[checkpoint("c", 500.0, "f", passed=int(at < 20)) for at in range(24)])
     claim = judged("massive", members)
     assert (claim.verdict, claim.read.value) == (HOLDS, "20 of 24; not c20, c21, c22, c23")
     members[0] = checkpoint("c0", 500.0, "f", passed=0)

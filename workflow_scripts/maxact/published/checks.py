@@ -7,6 +7,7 @@ are right to the width of a bin.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from itertools import pairwise
 
@@ -68,8 +69,8 @@ def _moments(x: Mapping[str, float]) -> Iterator[tuple[str, str]]:
         for field in ("abs_mean", "rms"):
             if x.get(field, 0.0) > largest * (1 + _CLOSE):
                 yield field, f"{x[field]:g} is more than the largest |x| {largest:g}"
-    if {"mean", "std", "rms"} <= x.keys() and not _close(x["rms"] ** 2, x["mean"] ** 2 + x["std"] ** 2):
-        yield "rms", f"{x['rms']:g}, but mean and std give {(x['mean'] ** 2 + x['std'] ** 2) ** 0.5:g}"
+    if {"mean", "std", "rms"} <= x.keys() and not _close(x["rms"], math.hypot(x["mean"], x["std"])):
+        yield "rms", f"{x['rms']:g}, but mean and std give {math.hypot(x['mean'], x['std']):g}"
     if {"abs_mean", "rms"} <= x.keys() and x["abs_mean"] > x["rms"] * (1 + _CLOSE):
         yield "abs_mean", f"{x['abs_mean']:g} is more than rms {x['rms']:g}"
 
@@ -83,7 +84,7 @@ def _counts(x: Mapping[str, float], hidden_size: int | None) -> Iterator[tuple[s
             "count",
             f"{x['count']:.0f}, but sun_n_tokens {tokens:.0f} times hidden_size {hidden_size} is another number",
         )
-    if not 0 <= x.get("sun_n_pass", 0.0) <= tokens or x.get("sun_n_pass", 0.0) % 1:
+    if "sun_n_pass" in x and (not 0 <= x["sun_n_pass"] <= tokens or x["sun_n_pass"] % 1):
         yield "sun_n_pass", f"{x['sun_n_pass']:g} is no number of {tokens:.0f} tokens"
     if {"abs_hist_count", "count"} <= x.keys() and x["abs_hist_count"] != x["count"]:
         yield "abs_hist_count", f"{x['abs_hist_count']:.0f}, but count is {x['count']:.0f}"
@@ -104,7 +105,7 @@ def _ratios(x: Mapping[str, float]) -> Iterator[tuple[str, str]]:
     if most is None:
         return
     for field in ("sun_peak_token_ratio", "sun_mean_ratio"):
-        if x.get(field, 0.0) > most * (1 + _CLOSE):
+        if field in x and x[field] > most * (1 + _CLOSE):
             yield field, f"{x[field]:g} is more than sun_max_ratio {most:g}"
     beyond = most > x.get("sun_t_ratio", 0.0) and (largest is None or largest > x.get("sun_t_val", 0.0))
     if x.get("sun_n_pass", 0.0) > 0 and not beyond:

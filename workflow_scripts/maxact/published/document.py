@@ -61,13 +61,14 @@ class Document:
             return None
         return value
 
-    def count(self, key: str, least: int = 1) -> int | None:
+    def count(self, key: str, least: int = 1, most: float = math.inf) -> int | None:
         """A whole number at the top of the file; None and a problem where there is none."""
         value = self.number(self.content, key, key)
         if value is None:
             return None
-        if value != int(value) or value < least:
-            self.problem(key, f"not a whole number of {least} or more but {value!r}")
+        if value != int(value) or not least <= value <= most:
+            wanted = f"of {least} or more" if most == math.inf else f"from {least} to {most:,.0f}"
+            self.problem(key, f"not a whole number {wanted} but {value!r}")
             return None
         return int(value)
 

@@ -94,6 +94,8 @@ def summary_contradictions(rows: Sequence[Mapping[str, Any]], runs: Sequence[Qua
             yield f"[{at}].model_name", f"no run of {key[0]} with policy {key[1]}"
             continue
         weight = sum(metric["count"] for metric in found)
+        if weight <= 0:
+            continue
         for mean, field in MEANS.items():
             expected = sum(metric[field] * metric["count"] for metric in found) / weight
             if not _close(row[mean], expected):
@@ -104,9 +106,10 @@ def summary_contradictions(rows: Sequence[Mapping[str, Any]], runs: Sequence[Qua
 
 def _thresholds(document: Document) -> dict[str, dict[str, float]]:
     found: dict[str, dict[str, float]] = {}
-    for policy, by_site in document.mapping(document.content.get("thresholds"), "thresholds").items():
+    for policy, written in document.mapping(document.content.get("thresholds"), "thresholds").items():
         at = f"thresholds.{policy}"
-        read = {site: document.number(document.mapping(by_site, at), site, f"{at}.{site}") for site in by_site}
+        by_site = document.mapping(written, at)
+        read = {site: document.number(by_site, site, f"{at}.{site}") for site in by_site}
         found[policy] = {site: value for site, value in read.items() if value is not None}
         for site, value in found[policy].items():
             if value <= 0:

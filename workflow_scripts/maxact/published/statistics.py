@@ -15,6 +15,9 @@ KEYS = (
     *("max_seq_len", "global_max_activation", "global_max_location", "per_layer_stats"),
 )
 
+LAYERS = 10_000
+"""A file that says more is wrong: each is looked for."""
+
 
 def read_statistics(document: Document, series: str) -> PublishedCheckpoint | None:
     """The model in the file; None where it cannot be told which model it is or how many layers it has."""
@@ -22,7 +25,7 @@ def read_statistics(document: Document, series: str) -> PublishedCheckpoint | No
         return None
     document.only(document.content, KEYS)
     name, model_type = document.name("model_name"), document.text("model_type")
-    layers, hidden_size = document.count("num_hidden_layers"), document.count("hidden_size")
+    layers, hidden_size = document.count("num_hidden_layers", most=LAYERS), document.count("hidden_size")
     samples = document.count("num_samples")
     if name is None or model_type is None or layers is None or hidden_size is None or samples is None:
         document.problem("", "left out, as a field that it cannot do without is missing")

@@ -97,7 +97,8 @@ def spread(published: Published) -> list[dict[str, Any]]:
         }
         row |= {"reach_M": sum(value >= M for value in values), "one_sample": size / samples}
         mean = float(np.mean(values))
-        deviation = float(np.std(values, ddof=1)) / mean if len(values) > 1 else None
+        with np.errstate(over="ignore"):
+            deviation = float(np.std(values, ddof=1)) / mean if len(values) > 1 else None
         rows.append({**row, "deviation_by_mean": deviation, "range_by_mean": (max(values) - min(values)) / mean})
     return rows
 

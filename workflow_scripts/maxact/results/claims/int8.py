@@ -49,6 +49,7 @@ _CHOICE = "relative RMSE, relative MAE and SQNR, for each policy"
 def _at_M(member: Member) -> pd.DataFrame:
     """Its errors at the site of M, else at the residual site of largest |x|, with what stands beside a number."""
     found, M = integer_errors(member), member.headline["M"]
+    found = found[found.granularity.isna() | (found.granularity == "tensor")]
     same_layer = found.layer.isna() if M["layer"] is None else found.layer.eq(M["layer"]).fillna(False).astype(bool)
     here = found[(found.component == M["component"]) & same_layer]
     here = here if len(here) else found[found.site == peak_residual(member)]
