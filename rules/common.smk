@@ -1,6 +1,7 @@
 """The study, validated; the key stamps; and paths that several stages share."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import yaml
 from snakemake.exceptions import WorkflowError
@@ -160,6 +161,19 @@ def tokenizer_of_variant(wildcards):
 def above_variant(stage):
     """The manifest of that stage for the checkpoint of a variant."""
     return lambda wildcards: manifest(stage, checkpoint_of_variant(wildcards.name))
+
+
+def shards_of_checkpoint(wildcards):
+    """Parts of the measurement that other jobs make, where the study asks for shards."""
+    names = STUDY.checkpoint(wildcards.name).shard_names()
+    return [manifest("shard", name) for name in names]
+
+
+def of_whole(function):
+    """For a shard, `<checkpoint>.<number>of<shards>`, what the job that measures the checkpoint has."""
+    return lambda wildcards: function(
+        SimpleNamespace(name=wildcards.name.rpartition(".")[0])
+    )
 
 
 def variants_of_study(wildcards):

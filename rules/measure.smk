@@ -8,6 +8,7 @@ rule measure:
         tokens=tokens_of_checkpoint,
         checkpoint=manifest("checkpoint"),
         loading_check=loading_check_of,
+        shard=shards_of_checkpoint,
     output:
         manifest=manifest("measure"),
     log:
@@ -19,6 +20,29 @@ rule measure:
         **resources_of("measure"),
     params:
         drop=drops("measure"),
+    script:
+        SCRIPT
+
+
+rule shard:
+    """Run every so-manieth sample through one checkpoint, for `measure` to join."""
+    input:
+        key=key("shard"),
+        whole=of_whole(lambda wildcards: key("measure", wildcards.name)),
+        tokens=of_whole(tokens_of_checkpoint),
+        checkpoint=of_whole(lambda wildcards: manifest("checkpoint", wildcards.name)),
+        loading_check=of_whole(loading_check_of),
+    output:
+        manifest=manifest("shard"),
+    log:
+        log_file("shard"),
+    conda:
+        ENVIRONMENT
+    threads: THREADS
+    resources:
+        **resources_of("shard"),
+    params:
+        part_of="measure",
     script:
         SCRIPT
 

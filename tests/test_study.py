@@ -173,6 +173,14 @@ MISTAKES: dict[str, tuple[Callable[[dict[str, Any]], Any], list[str]]] = {
         ["measure.components", "unknown component 'gates'", "known: all, or"],
     ),
     "batches of no tokens": (lambda s: s["measure"].update(batch_tokens=0), ["measure.batch_tokens", "greater than"]),
+    "shards of batches": (
+        lambda s: (s["measure"].update(batch_tokens=64), s["checkpoints"][0].update(shards=2)),
+        ["checkpoints[0]", "shards: 2, and measure.batch_tokens is given", "remove one"],
+    ),
+    "more shards than samples": (
+        lambda s: s["checkpoints"][0].update(shards=99_999),
+        ["checkpoints[0]", "shards: 99999 is more than corpus.samples"],
+    ),
     "component twice": (
         lambda s: s["measure"].update(components=["gate", "gate"]),
         ["measure.components", "named twice"],

@@ -112,13 +112,33 @@ def test_a_job_that_is_tried_again_gets_more_memory_and_time() -> None:
     assert needs.resources(3) == {"gpu": 2, "mem_mb": 20_000, "runtime": 180, "disk_mb": 1500}
 
 
+def sharded(study: Study, shards: int) -> Study:
+    checkpoints = [item.model_copy(update={"shards": shards}) for item in study.checkpoints]
+    return Study(**{**dict(study), "checkpoints": checkpoints})
+
+
+def test_shards_share_the_samples_and_leave_the_probe_to_the_job_that_joins_them(pocket: Study) -> None:
+    whole, joined, part = needed(paper()), needed(sharded(paper(), 4)), needed(sharded(paper(), 4), "shard")
+    assert joined.expected_minutes < part.expected_minutes < whole.expected_minutes
+    assert (whole.gpus, whole.memory_gb) == (joined.gpus, joined.memory_gb) == (part.gpus, part.memory_gb)
+    apart = sharded(pocket, 3)
+    name = apart.checkpoints[0].name
+    assert (
+        Lookup(apart, Path("nowhere")).of("shard", f"{name}.2of3").known
+        == Lookup(pocket, Path("nowhere")).of("measure", name).known
+    )
+
+
 def test_every_stage_that_opens_weights_says_how_many_tokens_it_passes(pocket: Study) -> None:
     """So that a new stage cannot ask for too little without anybody noticing."""
-    opening = {job.stage for job in jobs(pocket) if "*.safetensors" in STAGES[job.stage].uses.get("checkpoint", ())}
+    opening = {
+        job.stage for job in jobs(sharded(pocket, 2)) if "*.safetensors" in STAGES[job.stage].uses.get("checkpoint", ())
+    }
     assert opening == set(TOKENS)
 
 
 def test_every_job_of_a_study_is_looked_up(pocket: Study) -> None:
+    pocket = sharded(pocket, 2)
     every = list(Lookup(pocket, Path("none")).every())
     assert len(every) == len(list(jobs(pocket)))
     named = {stage for stage, name, _, _ in every if any(name.startswith(item.name) for item in pocket.checkpoints)}

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from maxact.stages import STAGES, Stage
+from maxact.store.dropping import drop
 from maxact.store.garbage import DAY, delete, garbage
 from maxact.store.objects import Manifest, Store, write_atomically
-from maxact.store.run import drop, run_job
+from maxact.store.run import run_job
 from maxact.store.show import show
 from maxact.store.verify import faults
 from store import toy_stage

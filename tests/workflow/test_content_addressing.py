@@ -16,6 +16,7 @@ from maxact.store.verify import faults
 OF_RULES = set(STAGES) - {
     "probe",
     "replay",
+    "shard",
     "variant",
     "sensitivity",
     "published",

@@ -6,6 +6,7 @@ Snakemake does not watch imported modules, compares parameters as an unordered s
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -53,12 +54,14 @@ def recipes(study: Study | PublishedStudy, locks: Path) -> Iterator[tuple[JobRec
     if isinstance(study, Study):
         environments |= {checkpoint.environment for checkpoint in study.checkpoints}
     locked = {environment: locked_versions(locks, environment) for environment in environments}
+    # Not for longer than this call, in which no module changes.
+    digest = functools.cache(code_digest)
     for job in jobs(study) if isinstance(study, Study) else jobs_of_published(study):
         stage = STAGES[job.stage]
         versions = locked[job.environment]
         recipe = {
             "parameters": job.parameters,
-            "code": code_digest(job.decides if job.decides is not None else [stage.module, *job.modules]),
+            "code": digest(job.decides if job.decides is not None else (stage.module, *job.modules)),
             "packages": {package: versions[package] for package in (*stage.packages, *job.packages)},
             **({"environment": job.environment} if job.environment else {}),
         }
@@ -166,11 +169,14 @@ def _jobs_of_checkpoint(study: Study, checkpoint: Checkpoint) -> Iterator[JobRec
     measuring = {**study.measure.watching(), **loading, **code}
     modules = [adapter_of(family.model_type), *opening]
     yield JobRecipe("measure", checkpoint.name, measuring, tuple(modules), environment=checkpoint.environment)
+    for number, name in enumerate(checkpoint.shard_names(), 1):
+        part = {**measuring, "shard": [number, checkpoint.shards]}
+        yield JobRecipe("shard", name, part, tuple(modules), environment=checkpoint.environment)
     if study.sensitivity is not None and checkpoint.name in study.sensitivity.checkpoints:
-        measuring |= {"special_tokens": study.tokens.special_tokens, "length": None}
-        measuring |= {"samples": study.sensitivity.samples, "seed": study.tokens.seed}
+        varied = {**measuring, "special_tokens": study.tokens.special_tokens, "length": None}
+        varied |= {"samples": study.sensitivity.samples, "seed": study.tokens.seed}
         for name, setting, value in variants(study):
-            changed = measuring if setting is None else {**measuring, setting: value}
+            changed = varied if setting is None else {**varied, setting: value}
             packages = _packages_of(changed)
             yield JobRecipe(
                 "variant",

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from maxact.errors import UserError
+from maxact.store.dropping import drop
 from maxact.store.objects import Manifest, Store
-from maxact.store.run import drop, run_job, upstream
+from maxact.store.run import run_job, upstream
 from maxact.store.sharing import WEIGHTS
 from maxact.store.workspace import hold_workspace
 from maxact.study import PublishedStudy, Study

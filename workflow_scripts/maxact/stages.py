@@ -23,6 +23,9 @@ class Stage:
         packages: distributions whose locked versions are part of the recipe.
         opens_sources: it reads what is in no store: a hub, wheels, folders.
         archived: whether an archive has what it has made: "always", since people look at it, or with "measurements".
+        parts: the input in which other jobs have done parts of this very computation. They decide nothing: with any of them or
+            none it makes the same.
+        joins: has `join(job: Job)`, which lays parts where the stage looks for what an interrupted process has left.
     """
 
     module: str
@@ -30,6 +33,8 @@ class Stage:
     packages: tuple[str, ...] = ()
     opens_sources: bool = False
     archived: Literal["always", "measurements", "never"] = "never"
+    parts: str | None = None
+    joins: str | None = None
 
 
 OWN_CODE = "maxact.checkpoints.own_code"
@@ -56,7 +61,15 @@ STAGES: dict[str, Stage] = {
         ("torch", "transformers"),
         archived="measurements",
     ),
-    "measure": Stage("maxact.measure.stage", _MEASURED, ("torch", "transformers"), archived="measurements"),
+    "measure": Stage(
+        "maxact.measure.stage",
+        {**_MEASURED, "shard": ("part.npz",)},
+        ("torch", "transformers"),
+        archived="measurements",
+        parts="shard",
+        joins="maxact.measure.join",
+    ),
+    "shard": Stage("maxact.measure.shard", _MEASURED, ("torch", "transformers")),
     # No rule's: `maxact adopt` runs it.
     "probe": Stage("maxact.measure.probe", _MEASURED, ("torch", "transformers")),
     # No rule's: `maxact replay` runs it.
@@ -125,6 +138,11 @@ STAGES: dict[str, Stage] = {
 def module_of(stage: str, parameters: Mapping[str, Any]) -> str:
     """What computes a job with these parameters."""
     return OWN_CODE if "remote_code" in parameters else STAGES[stage].module
+
+
+def is_part(stage: str, source: str) -> bool:
+    """Whether an input of a stage holds a part of what it computes, and so decides nothing."""
+    return source.partition("/")[0] == STAGES[stage].parts
 
 
 def uses_of(stage: str, name: str) -> Uses:

@@ -138,6 +138,7 @@ def _checked_tokens(study: Study) -> float:
 TOKENS: dict[str, Callable[[Study], float]] = {
     "loading_check": lambda study: float(study.loading_check.tokens),
     "measure": _corpus_tokens,
+    "shard": _corpus_tokens,
     "evaluate": _evaluated_tokens,
     "variant": _varied_tokens,
     "perplexity": _quantized_tokens,
@@ -145,8 +146,11 @@ TOKENS: dict[str, Callable[[Study], float]] = {
 }
 """Tokens of the corpus that a job passes through its model, for every stage that runs one."""
 
-WATCHING = ("measure", "evaluate", "variant")
+WATCHING = ("measure", "shard", "evaluate", "variant")
 """Those with the study's components watched."""
+
+PROBED = 3
+"""Samples of a measurement's probe, at most: all that is left to the job that joins shards."""
 
 Change = tuple[str, Any]
 """The setting of a variant that is not the study's own, and its value."""
@@ -170,11 +174,13 @@ class _Pass:
         settings: dict[str, Any] = {**study.measure.model_dump(), **dict([change] if change else [])}
         longest = LONGER * study.corpus.longest
         model_type = study.families[checkpoint.family].model_type
+        shards = checkpoint.shards if stage == "shard" else 1
+        joining = stage == "measure" and checkpoint.shards > 1
         return _Pass(
             device=study.measure.device,
             dtype=settings["dtype"],
             threads=1 if study.measure.device == "cuda" else study.measure.threads,
-            tokens=LONGER * TOKENS[stage](study),
+            tokens=PROBED * longest if joining else LONGER * TOKENS[stage](study) / shards,
             longest=longest,
             batch=max(longest, settings["batch_tokens"] or 0),
             eager=settings["attention"] == "eager" or model_type in EAGER,

@@ -19,6 +19,7 @@ OF_CHECKPOINTS = (
     "checkpoint",
     "loading_check",
     "measure",
+    "shard",
     "evaluate",
     "variant",
     "quantize",
@@ -62,6 +63,8 @@ class Lookup:
             yield job.stage, job.name, own, self.of(job.stage, job.name)
 
     def _named(self, stage: str, name: str) -> tuple[str, Change | None]:
+        if stage == "shard":
+            return name.rpartition(".")[0], None
         if stage != "variant":
             return name, None
         checkpoint = max((each.name for each in self._study.checkpoints if name.startswith(f"{each.name}.")), key=len)

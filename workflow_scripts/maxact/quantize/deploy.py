@@ -23,8 +23,9 @@ from maxact.quantize.tensors import LINEAR_INPUTS
 from maxact.quantize.weights import Weights
 from maxact.quantize.wiring import CACHED, wiring
 from maxact.remeasure import Stored, hold_study, stored
+from maxact.store.dropping import drop
 from maxact.store.objects import Manifest, Store
-from maxact.store.run import drop, whole
+from maxact.store.run import whole
 from maxact.store.sharing import WEIGHTS
 from maxact.study import Study, load_study
 from maxact.study.mistakes import meant

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from maxact.errors import UserError
-from maxact.stages import module_of, uses_of
+from maxact.stages import STAGES, is_part, module_of, uses_of
 from maxact.store.environment import compute_in
 from maxact.store.job import Job, Product
 from maxact.store.objects import Manifest, Store
@@ -30,6 +30,9 @@ def compute(
         UserError: from the stage, or the environment or its packages are not those of the recipe.
     """
     job = Job(stage, name, recipe["parameters"], inputs, uses_of(stage, name), store, scratch, unfinished)
+    joins = STAGES[stage].joins
+    if joins is not None and any(is_part(stage, source) for source in inputs):
+        importlib.import_module(joins).join(job)
     module, packages = module_of(stage, recipe["parameters"]), recipe.get("packages", {})
     if "environment" in recipe:
         return compute_in(recipe["environment"], module, job, packages)

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from maxact.errors import UserError
+from maxact.store.dropping import keeps_weights
 from maxact.store.objects import Manifest, Store, StoredObject
-from maxact.store.run import keeps_weights
 from maxact.store.sharing import WEIGHTS
 
 DAY = 86_400.0

@@ -20,17 +20,15 @@ import tempfile
 import time
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any, NoReturn
 
-import yaml
-
 from maxact import devices
 from maxact.errors import UnavailableError, UserError
-from maxact.stages import uses_of
+from maxact.stages import is_part, uses_of
 from maxact.store.compute import compute
 from maxact.store.disk import mend
+from maxact.store.dropping import drop
 from maxact.store.job import used_objects
 from maxact.store.objects import Manifest, Store, StoredObject, canonical, digest_text, write_atomically
 from maxact.store.sharing import WEIGHTS, Shared
@@ -45,6 +43,7 @@ def action_key(stage: str, name: str, recipe: Mapping[str, Any], inputs: Mapping
             "summary": manifest.summary if "summary" in uses.get(source.partition("/")[0], ()) else None,
         }
         for source, manifest in inputs.items()
+        if not is_part(stage, source)
     }
     return digest_text(canonical({"stage": stage, "recipe": recipe, "inputs": content}))
 
@@ -57,10 +56,14 @@ def run_job(
     store: Store,
     gpus: int = 0,
     again: bool = False,
+    part_of: tuple[str, Mapping[str, Any]] | None = None,
 ) -> tuple[Manifest, bool]:
     """The manifest of one job, and whether it had to be computed; with `again` it is computed although it is known.
 
     A recipe with `device: cuda` takes `gpus` devices of the machine (`maxact/devices.py`), or one, after a miss only.
+
+    With `part_of`, the stage and recipe of what it does a part of from the same inputs, it does nothing where that is known: the
+    manifest has no objects then, and says so (`not_needed`).
 
     Where an optional source cannot be had, it is a manifest without objects whose summary says why (`unavailable`), and so
     is that of every job that reads it alone. Nothing is recorded of it, so that a later run can try again.
@@ -72,6 +75,9 @@ def run_job(
     for source, above in inputs.items():
         if "/" not in source and "unavailable" in above.summary:
             return Manifest(stage, name, key, recipe, {}, {"unavailable": above.summary["unavailable"]}), False
+    whole = part_of and action_key(part_of[0], name, part_of[1], inputs)
+    if whole and store.action(whole) is not None:
+        return Manifest(stage, name, key, recipe, {}, {"not_needed": whole}), False
     with store.lock(key):
         record: Mapping[str, Any] | None = None if again else store.action(key)
         if record is not None:
@@ -164,40 +170,12 @@ def publish(manifest: Manifest, targets: Mapping[str, Path], store: Store) -> No
             Path(temporary).unlink(missing_ok=True)
 
 
-def drop(manifest: Manifest, pattern: str, output: Path, store: Store) -> None:
-    """Delete the objects of `manifest` whose name matches, but for those that others still need.
-
-    Others are all manifests of other studies in the store that keep their weights; and in this study and those that do not
-    keep them, the manifests of the same stage for which the job of `output`'s stage is still to be done.
-
-    Args:
-        output: the manifest of the last job that reads them; its study is the one that does not keep them.
-    """
-    stage, study = output.parent, output.parents[1]
-    needed: set[str] = set()
-    for path, kept in store.manifests():
-        theirs = path.parents[1]
-        waiting = kept.stage == manifest.stage and path.name != output.name and not (stage / path.name).exists()
-        if theirs != study:
-            waiting = keeps_weights(theirs) or not (theirs / stage.name / path.name).exists()
-        if waiting:
-            needed |= {item.sha256 for item in kept.objects.values()}
-    for name, item in manifest.objects.items():
-        if fnmatch(name, pattern) and item.sha256 not in needed:
-            store.drop(item)
-
-
-def keeps_weights(study: Path) -> bool:
-    """Whether the study with that folder of manifests says, by its `study.yaml`, that it keeps weights."""
-    file = study / "study.yaml"
-    return not file.exists() or bool(yaml.safe_load(file.read_text(encoding="utf-8")).get("keep_weights", True))
-
-
 def run_rule(rule: Any) -> None:
     """Run the job of a Snakemake rule that is named after its stage (`rule` is the script's `snakemake` object).
 
     A rule with another name has its stage in `params.stage`. Inputs: `key`, the key stamp, and manifests by the names in
-    `Stage.uses`, one path or a list. Outputs: `manifest`, and files to publish, whose names are object names. The store is
+    `Stage.uses`, one path or a list; of a job that does a part of another, `whole` is that one's key stamp, and
+    `params.part_of` its stage. Outputs: `manifest`, and files to publish, whose names are object names. The store is
     the folder that holds the study's manifests. `params.drop` names inputs whose weights are not kept: they go when the
     manifests in `params.after`, of other jobs that read them, are there and not older than the measurement.
     """
@@ -209,7 +187,9 @@ def run_rule(rule: Any) -> None:
         recipe = json.loads(Path(rule.input.key).read_text(encoding="utf-8"))
         # Before torch is imported, which reads it then. Snakemake's own number is less where --cores is.
         os.environ["OMP_NUM_THREADS"] = str(recipe["parameters"].get("threads", rule.threads))
-        manifest, computed = run_job(stage, output.stem, recipe, inputs, store, rule.resources.get("gpu", 0))
+        part_of = _part_of(rule)
+        gpus = rule.resources.get("gpu", 0)
+        manifest, computed = run_job(stage, output.stem, recipe, inputs, store, gpus, part_of=part_of)
         publish(manifest, {Path(path).name: Path(path) for path in rule.output if Path(path) != output}, store)
         write_atomically(output, manifest.to_json())
         # A job that reads the weights after the measurement and ends before others leaves them to those.
@@ -235,10 +215,16 @@ def _stop(rule: Any, error: str) -> NoReturn:
     sys.exit(f"error: {error}")
 
 
+def _part_of(rule: Any) -> tuple[str, Mapping[str, Any]] | None:
+    """The stage and recipe of what the job of a rule does a part of."""
+    stamp = dict(rule.input.items()).get("whole")
+    return (rule.params.part_of, json.loads(Path(stamp).read_text(encoding="utf-8"))) if stamp else None
+
+
 def _read_inputs(inputs: Any) -> list[tuple[str, Manifest]]:
     read = []
     for source, paths in inputs.items():
-        if source == "key":
+        if source in ("key", "whole"):
             continue
         if isinstance(paths, str):
             read.append((source, Manifest.read(Path(paths))))
@@ -265,10 +251,17 @@ def upstream(key: str, store: Store) -> Manifest:
     return _manifest(record, record["name"])
 
 
+def _had(part: Manifest, store: Store) -> bool:
+    """Whether the objects of a part are here, or can be taken from another machine; what is not is computed with the rest."""
+    return all(store.is_whole(item) or store.fetch(item) for item in part.objects.values())
+
+
 def _compute(
     stage: str, name: str, key: str, recipe: Mapping[str, Any], inputs: Mapping[str, Manifest], store: Store, gpus: int
 ) -> dict[str, Any]:
     uses = uses_of(stage, name)
+    parts = {source: manifest for source, manifest in inputs.items() if is_part(stage, source)}
+    inputs = {source: manifest for source, manifest in inputs.items() if source not in parts}
     for source, manifest in inputs.items():
         used = used_objects(source, manifest, uses).values()
         if not all(store.is_whole(item) for item in used):
@@ -279,7 +272,8 @@ def _compute(
     started = time.time()
     with store.scratch() as scratch:
         with store.unfinished(key) as unfinished:
-            product = compute(stage, name, recipe, inputs, store, scratch, unfinished)
+            here = {source: part for source, part in parts.items() if part.objects and _had(part, store)}
+            product = compute(stage, name, recipe, inputs | here, store, scratch, unfinished)
         objects = {item: vars(store.put(file)) for item, file in sorted(product.files.items())}
     processes = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
     peak = max(resource.getrusage(process).ru_maxrss for process in processes)

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -109,7 +110,11 @@ class Study(Section):
 
     def checkpoint(self, name: str) -> Checkpoint:
         """The checkpoint of that name."""
-        return next(checkpoint for checkpoint in self.checkpoints if checkpoint.name == name)
+        return self._by_name[name]
+
+    @functools.cached_property
+    def _by_name(self) -> dict[str, Checkpoint]:
+        return {checkpoint.name: checkpoint for checkpoint in self.checkpoints}
 
     @model_validator(mode="after")
     def consistent(self) -> Study:

@@ -106,6 +106,8 @@ class Checkpoint(Section):
     """Above it the study stops: the weights were not loaded rightly. Required for every real checkpoint."""
     optional: bool = False
     """Whether the study goes on without it where its source cannot be had."""
+    shards: Positive = 1
+    """Jobs that measure it, each every so-manieth sample; the measurement is the same bytes and decided by the same recipe."""
     resources: Overrides = Overrides()
     environment: Environment | None = None
     """Packages of its own to open and measure it in, locked in envs/; None for those of the study."""
@@ -115,6 +117,10 @@ class Checkpoint(Section):
     @property
     def planted(self) -> bool:
         return self.source.kind == "planted"
+
+    def shard_names(self) -> list[str]:
+        """The names of the jobs that measure a part of it each; none where one job measures all."""
+        return [f"{self.name}.{number}of{self.shards}" for number in range(1, self.shards + 1)] * (self.shards > 1)
 
     @model_validator(mode="after")
     def ceiling_where_real(self) -> Checkpoint:

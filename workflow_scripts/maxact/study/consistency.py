@@ -70,6 +70,13 @@ def _checkpoints(study: Study) -> None:
             raise ValueError(f"{at}: a planted checkpoint has no tokenizer of its own; name another checkpoint's")
         if not checkpoint.planted and family.marker is not None:
             raise ValueError(f"{at}: families.{checkpoint.family} has a marker, which is for planted checkpoints only")
+        if checkpoint.shards > 1 and study.measure.batch_tokens is not None:
+            raise ValueError(
+                f"{at}.shards: {checkpoint.shards}, and measure.batch_tokens is given: a shard would put other samples together, "
+                "which may change last bits; remove one of the two"
+            )
+        if checkpoint.shards > study.corpus.samples:
+            raise ValueError(f"{at}.shards: {checkpoint.shards} is more than corpus.samples ({study.corpus.samples})")
         if family.model_type in OWN_CODE and checkpoint.remote_code is None:
             raise ValueError(
                 f"{at}: {family.model_type} checkpoints bring code of their own, which is not run unless you opt in: read it, "
