@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +62,26 @@ def test_totals_are_sums_of_the_lines(paper: Path, capsys: pytest.CaptureFixture
     text = planned(capsys, str(paper))
     assert f"GPU-hours: {found['gpu_hours']:,.1f} expected, {found['gpu_hours_asked']:,.1f} asked for at most" in text
     assert "they go when measured" in text
+
+
+def test_shards_are_suggested_where_a_measurement_takes_long(paper: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def measuring(stage: str) -> dict[str, Any]:
+        lines = json.loads(planned(capsys, str(paper), "--json"))["lines"]
+        (line,) = [line for line in lines if (line["checkpoint"], line["stage"]) == ("Qwen3-8B", stage)]
+        return dict(line)
+
+    pin(paper)
+    whole = measuring("measure")
+    number = math.ceil(whole["needs"]["expected_minutes"] / 240)
+    assert whole["remark"] == f"shards: {number} would take about 4 hours each"
+    assert number > 2
+    config = yaml.safe_load(paper.read_text(encoding="utf-8"))
+    next(item for item in config["checkpoints"] if item["name"] == "Qwen3-8B")["shards"] = number
+    paper.write_text(yaml.safe_dump(config), encoding="utf-8")
+    pin(paper)
+    part = measuring("shard")
+    assert (part["jobs"], part["remark"], measuring("measure")["remark"]) == (number, "", "")
+    assert part["needs"]["expected_minutes"] < 250
 
 
 def test_kept_weights_stay_on_disk(paper: Path, capsys: pytest.CaptureFixture[str]) -> None:

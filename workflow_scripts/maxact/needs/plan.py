@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,6 +13,8 @@ from maxact.needs.lookup import Lookup
 from maxact.study import Hub, Study
 
 HEAD = ("checkpoint", "job", "jobs", "GPUs", "GB a GPU", "memory GB", "minutes", "disk GB", "")
+LONG = 240
+"""Expected minutes of a measurement beyond which shards are suggested."""
 TARGETS = {"variant": "sensitivity", "sensitivity": "sensitivity"}
 """Stages that a run makes only when it is asked to, with `snakemake <target>`."""
 
@@ -108,6 +111,8 @@ def _line(study: Study, checkpoint: str | None, stage: str, each: Sequence[Needs
     if checkpoint is not None and not most.known:
         hub = isinstance(study.checkpoint(checkpoint).source, Hub)
         remarks.append("unknown until pinned (maxact pin)" if hub else "unknown until its weights are taken")
+    if stage == "measure" and most.expected_minutes > LONG and study.measure.batch_tokens is None:
+        remarks.append(f"shards: {math.ceil(most.expected_minutes / LONG)} would take about {LONG / 60:g} hours each")
     own = checkpoint and study.checkpoint(checkpoint).resources.gpu_memory_gb
     device = own or study.resources.gpu_memory_gb
     if most.gpu_memory_gb > device:
