@@ -102,7 +102,7 @@ lock:
 	cd envs && uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --no-header --no-annotate --excludes torch.txt dev.in --output-file dev.txt
 	uv pip compile --quiet --universal --generate-hashes --no-deps --python-version 3.11 --no-header --no-annotate envs/torchao.in --output-file envs/torchao.txt
 	uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --no-header --no-annotate envs/gpu.in --output-file envs/gpu.txt
-	python3 envs/make_conda.py
+	python3 envs/make_environments.py
 
 clean:
 	rm -rf .venv .venv-* .pytest_cache .ruff_cache .mypy_cache workflow_scripts/maxact.egg-info

@@ -6,6 +6,7 @@
 
 import sys
 import time
+from pathlib import Path
 
 from snakemake.utils import min_version
 
@@ -24,6 +25,10 @@ STARTED = time.time()
 
 
 report: "reports/workflow.rst"
+
+
+# For --sdm apptainer alone; envs/cpu.def says how it is built.
+container: str(Path(workflow.basedir, "envs", "cpu.sif"))
 
 
 include: "rules/common.smk"

@@ -63,9 +63,9 @@ def tracked() -> list[Path]:
     return [file for file in files if file.is_file()]
 
 
-def make_conda() -> ModuleType:
-    """The script that writes the conda file; it lies outside the library."""
-    specification = importlib.util.spec_from_file_location("make_conda", ENVS / "make_conda.py")
+def make_environments() -> ModuleType:
+    """The script that writes the files of conda and Apptainer; it lies outside the library."""
+    specification = importlib.util.spec_from_file_location("make_environments", ENVS / "make_environments.py")
     assert specification
     assert specification.loader
     module = importlib.util.module_from_spec(specification)
@@ -73,7 +73,7 @@ def make_conda() -> ModuleType:
     return module
 
 
-@pytest.mark.parametrize("lock", ["cpu.txt", "dev.txt", "gpu.txt", "ling.txt", "torchao.txt"])
+@pytest.mark.parametrize("lock", ["cpu.txt", "s3.txt", "dev.txt", "gpu.txt", "ling.txt", "torchao.txt"])
 def test_a_lock_pins_every_package_exactly_and_with_hashes(lock: str) -> None:
     lines = requirements(ENVS / lock)
     assert lines
@@ -188,17 +188,31 @@ def test_what_the_package_depends_on_is_locked_within_its_bounds() -> None:
         assert asked.specifier.contains(version), f"{line}: {lock.name} has {version}"
 
 
-def test_the_conda_file_has_the_pins_of_the_locks() -> None:
-    text = (ENVS / "cpu.yaml").read_text(encoding="utf-8")
-    listed = yaml.safe_load(text)["dependencies"][-1]["pip"]
-    expected = pins(ENVS / "cpu.txt") | pins(ENVS / "torch.txt")
+def listed_pins(lines: list[str]) -> dict[tuple[str, str], str]:
+    """Version by name and marker, of lines that are nothing but pins."""
     found: dict[tuple[str, str], str] = {}
-    for line in listed:
+    for line in lines:
         pin = PIN.fullmatch(line)
         assert pin, line
         found[canonicalize_name(pin["name"]), (pin["marker"] or "").strip()] = pin["version"]
-    assert found == expected
-    assert text == make_conda().conda(), "envs/cpu.yaml is not what make_conda.py writes; say make lock"
+    return found
+
+
+def test_conda_and_apptainer_have_the_pins_of_the_locks() -> None:
+    expected = pins(ENVS / "cpu.txt") | pins(ENVS / "torch.txt")
+    conda, apptainer = ((ENVS / name).read_text(encoding="utf-8") for name in ("cpu.yaml", "cpu.def"))
+    python, _, packages = yaml.safe_load(conda)["dependencies"]
+    assert listed_pins(packages["pip"]) == expected
+    assert listed_pins(apptainer.partition("<<'END'\n")[2].partition("\nEND\n")[0].splitlines()) == expected
+    assert f"From: {python.replace('=', ':')}-slim" in apptainer.splitlines()
+    written = make_environments()
+    assert (conda, apptainer) == (written.conda(), written.apptainer()), "say make lock"
+
+
+def test_the_image_that_apptainer_builds_is_the_one_that_jobs_run_in() -> None:
+    snakefile = (REPOSITORY / "Snakefile").read_text(encoding="utf-8")
+    assert 'container: str(Path(workflow.basedir, "envs", "cpu.sif"))' in snakefile
+    assert "apptainer build envs/cpu.sif envs/cpu.def" in (ENVS / "cpu.def").read_text(encoding="utf-8")
 
 
 def test_no_tracked_file_names_a_machine_or_an_index() -> None:
