@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 
 import pytest
 
 from maxact.stages import STAGES, Stage
-from maxact.store.dropping import drop
+from maxact.store.dropping import are_current, drop
 from maxact.store.garbage import DAY, delete, garbage
 from maxact.store.objects import Manifest, Store, write_atomically
 from maxact.store.run import run_job
@@ -92,6 +93,20 @@ def test_what_two_studies_do_not_keep_goes_when_the_last_has_read_it(store: Stor
     run(store, "second", "a", {"first": first}, "z", study="another")
     drop(first, "out.*", output(store, "second", "a", "another"), store)
     assert not store.path(first.objects["out.txt"]).exists()
+
+
+def test_the_last_of_several_jobs_that_read_weights_knows_it(tmp_path: Path) -> None:
+    """One that was made from an earlier measurement will be made again."""
+    measured, other = tmp_path / "measured.json", tmp_path / "other.json"
+    measured.touch()
+    assert are_current([], measured)
+    assert not are_current([other], measured)
+    other.touch()
+    os.utime(measured, (100, 100))
+    os.utime(other, (99, 99))
+    assert not are_current([other], measured)
+    os.utime(other, (100, 100))
+    assert are_current([other], measured)
 
 
 def test_weights_that_are_no_longer_kept_are_garbage_once_they_are_measured(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from fnmatch import fnmatch
 from pathlib import Path
 
@@ -37,3 +38,12 @@ def keeps_weights(study: Path) -> bool:
     """Whether the study with that folder of manifests says, by its `study.yaml`, that it keeps weights."""
     file = study / "study.yaml"
     return not file.exists() or bool(yaml.safe_load(file.read_text(encoding="utf-8")).get("keep_weights", True))
+
+
+def are_current(others: Sequence[Path], measured: Path) -> bool:
+    """Whether all these manifests are there and none is older than that of the measurement, after which it would be made again.
+
+    Of several jobs that read the weights of a checkpoint, those that end before the last find that they are not, and leave
+    the weights to it.
+    """
+    return all(path.exists() and path.stat().st_mtime >= measured.stat().st_mtime for path in others)

@@ -28,7 +28,7 @@ from maxact.errors import UnavailableError, UserError
 from maxact.stages import is_part, uses_of
 from maxact.store.compute import compute
 from maxact.store.disk import mend
-from maxact.store.dropping import drop
+from maxact.store.dropping import are_current, drop
 from maxact.store.job import used_objects
 from maxact.store.objects import Manifest, Store, StoredObject, canonical, digest_text, write_atomically
 from maxact.store.sharing import WEIGHTS, Shared
@@ -192,10 +192,8 @@ def run_rule(rule: Any) -> None:
         manifest, computed = run_job(stage, output.stem, recipe, inputs, store, gpus, part_of=part_of)
         publish(manifest, {Path(path).name: Path(path) for path in rule.output if Path(path) != output}, store)
         write_atomically(output, manifest.to_json())
-        # A job that reads the weights after the measurement and ends before others leaves them to those.
         measured = output.parents[1] / "measure" / output.name
-        others = [Path(path) for path in rule.params.get("after", [])]
-        if all(path.exists() and path.stat().st_mtime >= measured.stat().st_mtime for path in others):
+        if are_current([Path(path) for path in rule.params.get("after", [])], measured):
             for source in rule.params.get("drop", []):
                 drop(inputs[source], WEIGHTS, measured, store)
         verb = "computed" if computed else "taken from the store"
