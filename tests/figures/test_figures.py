@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import itertools
+import math
 import re
 import subprocess
 import sys
@@ -22,7 +23,10 @@ from maxact.figures import comparisons, registry
 from maxact.figures.scatter import spread
 from maxact.figures.stage import compute, read_frame
 from maxact.figures.style import decades, styled
+from maxact.quantize.tensors import TENSORS
+from maxact.quantize.ways import GRANULARITIES
 from maxact.results import stage, tables
+from maxact.results.granularities import granularities
 from maxact.results.registry import MEASURED, made_of
 from maxact.results.tables import Member
 from maxact.results.text import to_csv
@@ -188,6 +192,29 @@ def test_as_many_checkpoints_as_the_paper_has_can_be_read(
     assert all(any(member.name in text.replace("\n", "") for text in texts) for member in members)
     inside(figure)
     apart(figure, members)
+
+
+def test_every_kind_of_tensor_of_as_many_checkpoints_as_the_paper_has_can_be_read() -> None:
+    """Formats of a study with all granularities; one checkpoint lacks a kind, one has exact sites, one nothing finite."""
+    columns = [(format, name) for format in ("int8", "int4", "fp8_e4m3") for name in ("tensor", *GRANULARITIES)]
+    columns += [(format, "block") for format in ("mxfp8_e4m3", "mxfp6_e2m3", "mxfp4", "nvfp4")]
+    members, rows = many(), []
+    for number, member in enumerate(members):
+        for kind in TENSORS:
+            for at, (format, name) in enumerate(columns if (number, kind) != (1, "KV cache") else []):
+                value = {2: math.inf, 3: math.nan}.get(number, 5.0 + at)
+                named = {"tensors": kind, "format": format, "granularity": name, "median_sqnr_db": value}
+                rows.append({**tables.marks(member), **named})
+    figure, texts = laid_out("granularity_heatmap", {"granularities.parquet": pd.DataFrame(rows)})
+    assert figure.get_figheight() < 18
+    assert {"not measured", "no finite value", "∞", *TENSORS} <= set(texts)
+    inside(figure)
+    apart(figure, members)
+
+
+def test_a_study_that_evaluates_nothing_says_so() -> None:
+    _, texts = laid_out("granularity_heatmap", {"granularities.parquet": granularities([])})
+    assert texts == ["no checkpoint is evaluated in this study"]
 
 
 def test_an_absent_member_and_a_question_without_groups_are_said_in_words(tmp_path: Path) -> None:
