@@ -11,7 +11,7 @@ from results.members import POLICIES, headline_of, moe, nothing_finite, planted,
 from maxact.results import tables
 from maxact.results.tables import Member, short_ancestry
 
-ALL = [tables.checkpoints, tables.global_maxima, tables.int8, tables.instrument_check, tables.layers, tables.errors]
+ALL = [tables.checkpoints, tables.global_maxima, tables.int8, tables.instrument_check, tables.layers]
 
 
 @pytest.mark.parametrize("table", ALL)
@@ -25,7 +25,7 @@ def test_real_checkpoints_come_first_and_each_row_says_its_kind(table: object) -
     assert marked.to_dict() == {name: 12345 * (name == "broken") for name in marked.index}
 
 
-@pytest.mark.parametrize("table", [tables.global_maxima, tables.int8, tables.layers, tables.errors])
+@pytest.mark.parametrize("table", [tables.global_maxima, tables.int8, tables.layers])
 def test_the_ancestry_stands_beside_the_numbers(table: object) -> None:
     assert callable(table)
     weights = table([real(), planted()]).groupby("checkpoint")["weights"].first()

@@ -84,8 +84,19 @@ FIGURES: dict[str, Figure] = {
         "maxact.figures.massive_coverage",
         ("massive_coverage.parquet",),
     ),
-    "int8_error": Figure(
-        "INT-8 error by layer and policy", "6 INT-8", "maxact.figures.int8_error", ("errors.parquet",), "measured"
+    "error_by_site": Figure(
+        "SQNR of every format along the layers",
+        "7 Number formats",
+        "maxact.figures.error_by_site",
+        ("error_by_site.parquet",),
+        "measured",
+    ),
+    "clipping_curve": Figure(
+        "SQNR against the clipping threshold",
+        "7 Number formats",
+        "maxact.figures.clipping_curve",
+        ("clipping_curves.parquet",),
+        "measured",
     ),
     "int8_vs_M": Figure("INT-8 error against M", "6 INT-8", "maxact.figures.int8_vs_m", ("int8_vs_M.parquet",)),
     "perplexity_cost": Figure(

@@ -18,6 +18,7 @@ from maxact.results import (
     comparisons,
     components,
     decisions,
+    drawn_formats,
     emergence,
     error_link,
     experts,
@@ -128,7 +129,8 @@ def drawn(
     """Every frame that a figure of the study draws, by name."""
     every: dict[str, Callable[[], pd.DataFrame]] = {
         "layers": lambda: tables.layers(members),
-        "errors": lambda: tables.errors(members),
+        "error_by_site": lambda: drawn_formats.error_by_site(members),
+        "clipping_curves": lambda: drawn_formats.clipping_curves(members),
         "component_maxima": lambda: components.component_maxima(members),
         "how_sure": lambda: how_sure.how_sure(members),
         "saturation": lambda: how_sure.saturation(members),

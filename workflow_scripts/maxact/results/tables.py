@@ -282,12 +282,6 @@ def layers(members: Sequence[Member]) -> pd.DataFrame:
     )
 
 
-def errors(members: Sequence[Member]) -> pd.DataFrame:
-    """For figures: the paper's check at each site of each checkpoint, a row for each policy."""
-    columns = ["component", "layer", "format", "policy", "relative_rmse", "sqnr_db", "clip_rate"]
-    return _joined([(member, integer_errors(member)[columns]) for member in in_order(members)])
-
-
 def _joined(parts: Sequence[tuple[Member, pd.DataFrame]]) -> pd.DataFrame:
     frames = [part.assign(**marks(member), layer=part.layer.astype("Int64")) for member, part in parts]
     return pd.concat(frames, ignore_index=True)

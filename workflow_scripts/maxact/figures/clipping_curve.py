@@ -1,0 +1,84 @@
+"""SQNR against the clipping threshold, with the thresholds of the policies: a panel for each checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import NullFormatter
+
+from maxact.figures.style import (
+    PLANTED_NOTE,
+    columns_for,
+    mark_planted,
+    message,
+    nothing,
+    panel_title,
+    panels,
+)
+
+COLOURS = ("#0072B2", "#D55E00")
+STYLES: tuple[Any, ...] = ("-", "--")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+
+
+def draw(frames: Mapping[str, pd.DataFrame], style: Mapping[str, float]) -> Figure:
+    """A curve for each format (colour) and site (line); a mark where each policy puts its threshold."""
+    data = frames["clipping_curves.parquet"]
+    entries = data.drop_duplicates("checkpoint").to_dict("records")
+    columns = columns_for(len(entries))
+    rows = -(-len(entries) // columns)
+    figure = Figure(figsize=(style["width_inches"], 1.2 + 1.75 * style["font_size"] / 8 * rows), layout="constrained")
+    finite = data[np.isfinite(data["sqnr_db"])]
+    if finite.empty:
+        message(figure, "no finite activation")
+        return figure
+    formats, reasons, policies = (list(data[name].dropna().unique()) for name in ("format", "reason", "policy"))
+    width = int(1.35 * style["width_inches"] * 72 / style["font_size"] / columns)
+    for entry, axes in zip(entries, panels(figure, len(entries), columns, sharex=True, sharey=True), strict=True):
+        axes.set_title(panel_title(entry, width), loc="left")
+        mark_planted(axes, entry["kind"])
+        axes.set_xscale("log")
+        axes.set_xlim(5e-4, 3)
+        axes.set_xticks([0.001, 0.01, 0.1, 1], ["0.001", "0.01", "0.1", "1"], minor=False)
+        axes.xaxis.set_minor_formatter(NullFormatter())
+        axes.set_ylim(min(0.0, finite["sqnr_db"].min()), finite["sqnr_db"].max() * 1.05)
+        own = finite[finite["checkpoint"] == entry["checkpoint"]]
+        if own.empty:
+            nothing(axes, "no finite activation")
+            continue
+        _curves(axes, own, formats, reasons, policies)
+        sites = own.drop_duplicates("reason")["site"]
+        axes.text(0.03, 0.96, "\n".join(sites), transform=axes.transAxes, va="top", fontsize=style["font_size"] - 2)
+    handles = [Line2D([], [], color=colour, label=name) for name, colour in zip(formats, COLOURS, strict=False)]
+    handles += [
+        Line2D([], [], color="black", linestyle=line, label=why) for why, line in zip(reasons, STYLES, strict=False)
+    ]
+    handles += [
+        Line2D([], [], color="black", marker=marker, linestyle="none", markersize=4, label=policy.replace("_", " "))
+        for policy, marker in zip(policies, MARKERS, strict=False)
+    ]
+    figure.legend(handles=handles, loc="outside upper center", ncols=4)
+    planted = f"\ngrey panels are {PLANTED_NOTE}" if (data["kind"] == "planted").any() else ""
+    figure.supxlabel(
+        f"threshold, share of the largest |x| of the evaluation split{planted}", fontsize=style["font_size"]
+    )
+    figure.supylabel("SQNR in dB, evaluation split", fontsize=style["font_size"])
+    return figure
+
+
+def _curves(axes: Axes, data: pd.DataFrame, formats: list[str], reasons: list[str], policies: list[str]) -> None:
+    for (format, reason), part in data.groupby(["format", "reason"], sort=False):
+        colour, line = COLOURS[formats.index(format)], STYLES[reasons.index(reason)]
+        curve = part[part["kind_of_row"] == "curve"].sort_values("share")
+        axes.plot(curve["share"], curve["sqnr_db"], color=colour, linestyle=line, linewidth=1.0)
+        for chosen in part[part["kind_of_row"] == "policy"].to_dict("records"):
+            axes.plot(
+                [chosen["share"]], [chosen["sqnr_db"]], marker=MARKERS[policies.index(chosen["policy"]) % len(MARKERS)],
+                color=colour, markersize=3.5, markeredgecolor="black", markeredgewidth=0.4, linestyle="none",
+            )  # fmt: skip

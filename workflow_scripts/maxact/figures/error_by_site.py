@@ -1,0 +1,74 @@
+"""SQNR of every format along the layers: a block for each kind of tensor, a panel for each format, a row for each checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import matplotlib
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+
+from maxact.figures.style import GREY, PLANTED_NOTE, label_rows, message, row_height
+
+HIGHEST = 50.0
+"""dB at which the colours end: more is as good as exact for a reader."""
+
+
+def draw(frames: Mapping[str, pd.DataFrame], style: Mapping[str, float]) -> Figure:
+    """The figure. Formats that are exact wherever they are known are named below and not drawn."""
+    data = frames["error_by_site.parquet"]
+    entries = data.drop_duplicates("checkpoint").to_dict("records")
+    kinds = list(data.loc[data["format"].notna(), "tensors"].unique())
+    known = data[data["sqnr_db"].notna()].groupby("format", sort=False)["sqnr_db"].min()
+    formats = [name for name, least in known.items() if least < np.inf]
+    margin = style["font_size"] / 8
+    height = 0.42 * margin + row_height(entries, style["font_size"] - 1, 28) * len(entries)
+    figure = Figure(figsize=(style["width_inches"], 1.2 * margin + height * max(1, len(kinds))), layout="constrained")
+    if not formats:
+        message(figure, "no finite activation")
+        return figure
+    norm = Normalize(0, HIGHEST)
+    colours = matplotlib.colormaps["viridis"].with_extremes(under="#D55E00")
+    grid = figure.subplots(len(kinds), len(formats), squeeze=False, sharex=True, sharey=True)
+    for kind, line in zip(kinds, grid, strict=True):
+        for format, axes in zip(formats, line, strict=True):
+            part = data[data["tensors"] == kind]
+            for row, entry in enumerate(entries):
+                own = part[part["checkpoint"] == entry["checkpoint"]]
+                _cells(own[own["format"] == format], int(entry["layers"]), row, norm, colours, axes)
+            axes.set_xlim(0, 1)
+            axes.set_xticks([0, 1], ["0", "1"])
+            axes.spines[["left", "bottom"]].set_visible(False)
+            axes.tick_params(axis="y", length=0)
+            axes.set_title(
+                str(format).replace("_asymmetric", "\nasymmetric").replace("fp8_", "FP8\n"), fontsize="small"
+            )
+        label_rows(line[0], entries, 28)
+        line[0].set_ylabel(kind)
+    exact = [name for name in known.index if name not in formats]
+    notes = ["relative depth"] + ([f"exact at every site: {', '.join(exact)}"] if exact else [])
+    notes += [f"in italics, {PLANTED_NOTE}"] if (data["kind"] == "planted").any() else []
+    figure.supxlabel("\n".join(notes), fontsize=style["font_size"] - 1)
+    bar = figure.colorbar(
+        ScalarMappable(norm, colours), ax=grid, location="top", aspect=60, shrink=0.6, pad=0.01, extend="both"
+    )
+    bar.set_label("SQNR in dB, best static policy, worst site of the layer; orange: below 0, or overflow")
+    return figure
+
+
+def _cells(data: pd.DataFrame, layers: int, row: int, norm: Normalize, colours: Any, axes: Axes) -> None:
+    """One row of cells over relative depth; what is not known leaves a gap, and says so where nothing is."""
+    known = data[data["sqnr_db"].notna()]
+    if known.empty:
+        text = "no sites" if data.empty else "not finite"
+        axes.text(0.5, row, text, ha="center", va="center", color=GREY, fontsize="x-small")
+        return
+    values = known.set_index(known["layer"].astype(int))["sqnr_db"].clip(-1, HIGHEST).reindex(range(layers))
+    edges = np.linspace(0, 1, layers + 1)
+    shown = np.ma.masked_invalid(values.to_numpy(dtype=float))[None, :]
+    axes.pcolormesh(edges, [row - 0.42, row + 0.42], shown, norm=norm, cmap=colours)
