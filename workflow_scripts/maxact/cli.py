@@ -393,9 +393,8 @@ def _scales(options: argparse.Namespace) -> int:
 
 def _export(options: argparse.Namespace) -> int:
     from maxact.archive.export import export
-    from maxact.store.objects import Store
 
-    store = Store(_store(options.store))
+    store = _shared_store(options.store)
     made = export(options.study, store, options.out, options.figure, options.table, options.with_measurements)
     print(made.to_text())
     if not made.record.clean:

@@ -22,6 +22,7 @@ from maxact.remeasure import hold_study
 from maxact.results.registry import TABLES, made_of
 from maxact.stages import STAGES
 from maxact.store.environment import CHECKOUT
+from maxact.store.exchange import reached
 from maxact.store.objects import Manifest, Store, StoredObject, canonical, digest_file, digest_text
 from maxact.store.show import current
 from maxact.study import PublishedStudy, load_any_study
@@ -98,7 +99,7 @@ def export(
     contents = dict(_small_files(study_file, study.study, stamps, manifests, store))
     for item in _objects(manifests.values(), shown, everything, bool(everything or tables), measurements):
         path = store.path(item)
-        if not store.is_whole(item):
+        if not (store.is_whole(item) or store.fetch(item)):
             raise UserError(
                 f"{path}: missing or damaged; run snakemake --configfile {study_file} again, which makes it"
             )
@@ -141,15 +142,8 @@ def _small_files(
         yield f"{study}/keys/{name}.json", (text + "\n").encode()
     for path in manifests:
         yield path.relative_to(store.root).as_posix(), path
-    waiting = [manifest.key for manifest in manifests.values()]
-    seen: set[str] = set()
-    while waiting:
-        key = waiting.pop()
-        record = store.action(key) if key not in seen else None
-        seen.add(key)
-        if record is not None:
-            yield f"actions/{key}.json", store.root / "actions" / f"{key}.json"
-            waiting += record["inputs"].values()
+    for key in reached((manifest.key for manifest in manifests.values()), store):
+        yield f"actions/{key}.json", store.root / "actions" / f"{key}.json"
     yield f"{study}/{STUDY_FILE}{study_file.name}", study_file
     if lock_file(study_file).exists():
         yield f"{study}/{STUDY_FILE}{lock_file(study_file).name}", lock_file(study_file)

@@ -15,6 +15,7 @@ from maxact.errors import UserError
 from maxact.stages import STAGES, uses_of
 from maxact.store.job import used_objects
 from maxact.store.objects import Manifest, Store, digest_text
+from maxact.store.run import STAMPS
 
 
 @dataclass(frozen=True)
@@ -106,7 +107,7 @@ def _wanted(path: Path, inputs: Mapping[str, Path | list[Path]], outputs: Sequen
     above: dict[str, Manifest | None] = {}
     for source, files in inputs.items():
         for file in [files] if isinstance(files, Path) else files:
-            if source != "key" and file.suffix == ".json":
+            if source not in STAMPS and file.suffix == ".json":
                 above[f"{source}/{file.stem}"] = Manifest.read(file) if file.exists() else None
     manifest = Manifest.read(path) if path.exists() else None
     published = [file.name for file in outputs if file != path]

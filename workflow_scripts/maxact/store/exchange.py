@@ -6,6 +6,7 @@ of reach, and for work without a network afterwards.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from fnmatch import fnmatch
 
 from maxact.errors import UserError
@@ -26,7 +27,7 @@ def push(store: Store) -> str:
         raise UserError("MAXACT_REMOTE is not set; name the place to give to, such as s3://BUCKET/PREFIX or a folder")
     warnings = store.shared.check()
     given, other = 0, []
-    for key in sorted(actions(store)):
+    for key in sorted(reached((manifest.key for _, manifest in store.manifests()), store)):
         record = store.action_here(key)
         if record is not None:
             stands = store.shared.give(key, record, store)
@@ -65,14 +66,14 @@ def pull(store: Store) -> str:
     )
 
 
-def actions(store: Store) -> set[str]:
-    """Keys of the actions that made what manifests name, and of all these were made from, as far as recorded here."""
-    reached: set[str] = set()
-    waiting = [manifest.key for _, manifest in store.manifests()]
+def reached(keys: Iterable[str], store: Store) -> set[str]:
+    """Keys of actions, and of all that these were made from, as far as they are recorded here."""
+    found: set[str] = set()
+    waiting = list(keys)
     while waiting:
         key = waiting.pop()
-        record = None if key in reached else store.action_here(key)
+        record = None if key in found else store.action_here(key)
         if record is not None:
-            reached.add(key)
+            found.add(key)
             waiting += record["inputs"].values()
-    return reached
+    return found

@@ -33,6 +33,9 @@ from maxact.store.job import used_objects
 from maxact.store.objects import Manifest, Store, StoredObject, canonical, digest_text, write_atomically
 from maxact.store.sharing import WEIGHTS, Shared
 
+STAMPS = ("key", "whole")
+"""Inputs of rules that are key stamps: of the job, and of what it does a part of."""
+
 
 def action_key(stage: str, name: str, recipe: Mapping[str, Any], inputs: Mapping[str, Manifest]) -> str:
     """SHA-256 that decides a result: recipe, and digests of the input objects (and summaries) that it may depend on."""
@@ -222,7 +225,7 @@ def _part_of(rule: Any) -> tuple[str, Mapping[str, Any]] | None:
 def _read_inputs(inputs: Any) -> list[tuple[str, Manifest]]:
     read = []
     for source, paths in inputs.items():
-        if source in ("key", "whole"):
+        if source in STAMPS:
             continue
         if isinstance(paths, str):
             read.append((source, Manifest.read(Path(paths))))
