@@ -6,15 +6,17 @@ import errno
 import fcntl
 import multiprocessing
 import os
+import shutil
 import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from maxact.errors import UserError
 from maxact.stages import STAGES, Stage
-from maxact.store.garbage import garbage
+from maxact.store.garbage import delete, garbage
 from maxact.store.locks import of_one_machine
 from maxact.store.objects import Store
 from maxact.store.run import run_job, run_rule
@@ -63,6 +65,22 @@ def test_a_disk_that_fills_up_while_the_result_is_stored(small_disk: Path) -> No
     assert "cannot be written (No space left on device)" in str(caught.value.code)
     assert not (small_disk / "artifacts" / "study" / "first").exists()
     assert [path.name for path in (small_disk / "reports").glob("*")] == []
+
+
+def test_garbage_is_collected_on_a_disk_without_room(small_disk: Path) -> None:
+    store = Store(small_disk)
+    run_job("first", "a", recipe(text="x", times=100_000), {}, store)
+    (small_disk / ".lock").touch()  # as every run has left it
+    with suppress(OSError), (small_disk / "filler").open("wb") as filler:
+        while filler.write(b"x" * 4096):
+            filler.flush()
+    assert shutil.disk_usage(small_disk).free == 0
+    for path in small_disk.glob("objects/*/*"):
+        os.utime(path, (0, 0))
+    found = garbage(store, 14)
+    delete(store, found)
+    assert sorted(item.kind for item in found) == ["object", "object"]
+    assert shutil.disk_usage(small_disk).free > 100_000
 
 
 def test_a_read_only_disk_is_one_line(small_disk: Path) -> None:
