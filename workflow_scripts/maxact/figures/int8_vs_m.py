@@ -48,6 +48,9 @@ def draw(frames: Mapping[str, pd.DataFrame], style: Mapping[str, float]) -> Figu
         if out
         else []
     )
+    other = shown[~shown["site"].str.startswith("residual")].drop_duplicates("checkpoint").to_dict("records")
+    told = ", ".join(f"{entry['checkpoint']} at {entry['site']}" for entry in other)
+    notes += [textwrap.fill(f"at another site: {told}", width, break_on_hyphens=False)] if other else []
     notes += [f"grey and in italics, {PLANTED_NOTE}"] if (data["kind"] == "planted").any() else []
     figure.supxlabel("\n".join(["M, the largest |x|", *notes]), fontsize=style["font_size"] - 1)
     bits = shown["format"].iloc[0].upper()
