@@ -72,6 +72,15 @@ def test_perplexity_is_asked_of_every_real_checkpoint_or_of_those_named_or_of_no
     assert asked(lambda s: s.pop("perplexity")) == []
 
 
+def test_quantizers_are_in_the_recipe_of_perplexity_and_in_no_other(tmp_path: Path) -> None:
+    one = list(jobs(load_study(POCKET)))
+    other = list(
+        jobs(load_study(changed(tmp_path, lambda s: s["perplexity"].update(quantizers=[{"format": "mxfp4"}]))))
+    )
+    different = [(a.stage, a.name) for a, b in zip(one, other, strict=True) if a != b]
+    assert different == [("perplexity", "SmolLM2-135M-Instruct")]
+
+
 def checkpoint(study: dict[str, Any], planted: bool) -> dict[str, Any]:
     return next(item for item in study["checkpoints"] if (item["source"]["kind"] == "planted") == planted)
 
