@@ -109,6 +109,15 @@ def test_what_a_manifest_or_a_recipe_as_configured_names_is_kept(store: Store) -
     assert garbage(store, 14, LONG_AFTER) == []
 
 
+def test_jobs_of_one_name_in_two_studies_are_both_kept(store: Store) -> None:
+    """Each has been made by its stamp and has no manifest yet."""
+    for study, text in (("one", "x"), ("two", "y")):
+        recipe = {"parameters": {"text": text}, "code": "c", "packages": {}}
+        write_atomically(store.root / study / "keys" / "first" / "a.json", canonical(recipe) + "\n")
+        run_job("first", "a", recipe, {}, store)
+    assert garbage(store, grace_days=0) == []
+
+
 def test_what_nothing_names_is_garbage_after_the_grace_period(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
     old = run(store, "first", "a", text="old", extra="o")
     run(store, "first", "a", text="new", extra="n")
