@@ -73,7 +73,7 @@ def test_perplexity_is_asked_of_every_real_checkpoint_or_of_those_named_or_of_no
 
 
 def test_quantizers_are_in_the_recipe_of_perplexity_and_in_no_other(tmp_path: Path) -> None:
-    one = list(jobs(load_study(POCKET)))
+    one = list(jobs(load_study(changed(tmp_path, lambda s: None))))
     other = list(
         jobs(load_study(changed(tmp_path, lambda s: s["perplexity"].update(quantizers=[{"format": "mxfp4"}]))))
     )
