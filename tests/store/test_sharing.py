@@ -89,6 +89,8 @@ def test_what_one_machine_has_made_another_does_not_compute(machine: Callable[[s
     assert (tmp_path / "out.txt").read_text() == "yx"
     assert [path.name for path in two.root.glob("objects/*/*")] == [taken.objects["out.txt"].sha256 + ".txt"]
     assert list(faults(two)) == []
+    assert two.have(taken.objects["extra.txt"])
+    assert two.is_whole(taken.objects["extra.txt"])
 
 
 def test_a_job_takes_the_objects_that_it_reads_and_no_others(machine: Callable[[str], Store]) -> None:

@@ -99,7 +99,7 @@ def export(
     contents = dict(_small_files(study_file, study.study, stamps, manifests, store))
     for item in _objects(manifests.values(), shown, everything, bool(everything or tables), measurements):
         path = store.path(item)
-        if not (store.is_whole(item) or store.fetch(item)):
+        if not store.have(item):
             raise UserError(
                 f"{path}: missing or damaged; run snakemake --configfile {study_file} again, which makes it"
             )

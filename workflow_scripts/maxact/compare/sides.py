@@ -16,6 +16,7 @@ import pandas as pd
 from maxact.errors import UserError
 from maxact.measurement import SCHEMAS, read_table
 from maxact.store.objects import Manifest, Store, StoredObject
+from maxact.store.sharing import Shared
 from maxact.study import PublishedStudy, load_any_study
 from maxact.study.mistakes import meant
 
@@ -124,11 +125,16 @@ def _of_published(name: str, checkpoint: str, found_as: str, path: Path) -> Side
     item = manifest.objects.get(f"{found_as}.sites.parquet")
     if item is None:
         raise UserError(f"{name}: the published files have no {found_as!r} that could be read; see published_problems")
-    return Side(name, checkpoint, False, {"sites": _whole(name, "sites", item, Store(path.resolve().parents[2]))})
+    return Side(
+        name,
+        checkpoint,
+        False,
+        {"sites": _whole(name, "sites", item, Store(path.resolve().parents[2], Shared.of_environment()))},
+    )
 
 
 def _whole(name: str, table: str, item: StoredObject, store: Store) -> Path:
-    if not store.is_whole(item):
+    if not store.have(item):
         raise UserError(
             f"{store.path(item)}: {table}.parquet of {name} is missing or damaged; run the study again, or import an archive "
             "that was exported --with-measurements"
@@ -149,7 +155,7 @@ def _of_manifest(name: str, path: Path) -> Side:
         raise UserError(
             f"{path}: not of a measurement but of the stage {manifest.stage!r}; give artifacts/STUDY/measure/CHECKPOINT.json"
         )
-    store = Store(path.resolve().parents[2])
+    store = Store(path.resolve().parents[2], Shared.of_environment())
     files = {}
     for table in TABLES:
         item = manifest.objects.get(f"{table}.parquet")
@@ -180,7 +186,7 @@ def _above(manifest: Manifest, store: Store) -> dict[str, Manifest]:
 
 def _tokens(above: Mapping[str, Manifest], store: Store) -> Path | None:
     item = above["tokens"].objects.get("tokens.parquet") if "tokens" in above else None
-    return store.path(item) if item is not None and store.is_whole(item) else None
+    return store.path(item) if item is not None and store.have(item) else None
 
 
 def _settings(manifest: Manifest, above: Mapping[str, Manifest]) -> dict[str, Any]:

@@ -157,6 +157,10 @@ class Store:
         """
         return self.shared is not None and self.shared.fetch(item, self)
 
+    def have(self, item: StoredObject) -> bool:
+        """Whether an object is here whole, after taking it from another machine if need be."""
+        return self.is_whole(item) or self.fetch(item)
+
     def materialize(self, objects: Mapping[str, StoredObject], folder: Path) -> Path:
         """Lay links to `objects`, under their names, into `folder`; for libraries that open folders."""
         folder.mkdir(parents=True, exist_ok=True)

@@ -131,7 +131,7 @@ def restore(manifest: Manifest, store: Store, needed: Iterable[StoredObject] | N
     """
     wanted = list(manifest.objects.values() if needed is None else needed)
     with store.lock(manifest.key):
-        if all(store.is_whole(item) or store.fetch(item) for item in wanted):
+        if all(store.have(item) for item in wanted):
             return
         record = store.action(manifest.key)
         if record is None:
@@ -254,7 +254,7 @@ def upstream(key: str, store: Store) -> Manifest:
 
 def _had(part: Manifest, store: Store) -> bool:
     """Whether the objects of a part are here, or can be taken from another machine; what is not is computed with the rest."""
-    return all(store.is_whole(item) or store.fetch(item) for item in part.objects.values())
+    return all(store.have(item) for item in part.objects.values())
 
 
 def _compute(
