@@ -14,7 +14,7 @@ from published.tree import made, study, written
 from workflow.harness import Workspace, checkout, copy_of
 
 from maxact.figures.registry import FIGURES
-from maxact.results.registry import PUBLISHED, TABLES, made_of
+from maxact.results.registry import PAGE_SUFFIXES, PAGES, PUBLISHED, TABLES, made_of
 
 pytestmark = pytest.mark.xdist_group("published")
 GIVEN = ("--config", "published_results=results")
@@ -53,6 +53,8 @@ def test_every_table_and_figure_that_published_files_allow_is_made(whole: tuple[
     assert {file.stem for file in (reports / "tables").iterdir()} == set(made_of(TABLES, PUBLISHED))
     assert {file.stem for file in (reports / "figures").iterdir()} == set(figures)
     assert (reports / "report.html").stat().st_size > 100_000
+    pages = {f"{name}.{suffix}" for name in PAGES for suffix in PAGE_SUFFIXES}
+    assert {file.name for file in reports.iterdir() if file.is_file()} == {*pages, "report.html"}
     maxima = pd.read_csv(reports / "tables" / "global_maxima.csv").set_index("checkpoint")
     assert maxima.M.to_dict() == {
         "small-1b": 512,

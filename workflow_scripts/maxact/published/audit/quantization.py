@@ -114,7 +114,7 @@ def beyond_calibration(published: Published) -> Finding | None:
         f"times as large, and of {len(clipping)} checkpoints ({names(clipping) or 'none'}) some evaluation samples are "
         "clipped by it too. The error with that threshold is not the error at M.",
         f"thresholds.{MAX} against max and min of the site; clip_rate; "
-        f"{code('quant_sanity_check.py', 'lines 277 to 317 and 400 to 420')}",
+        f"{code('quant_sanity_check.py', 'lines 281 to 317 and 398 to 424')}",
         table(rows),
     )
 

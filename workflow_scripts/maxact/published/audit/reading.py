@@ -38,7 +38,7 @@ def consecutive_lines(published: Published) -> Finding | None:
         f"first {calibration} lines calibrate and the next {evaluation} are evaluated: {domains}. M, with which the errors are "
         "compared, is of all domains. The rows have the mean length of the evaluated samples beside that of all.",
         f"{code(BUILDER[0], 'lines 35 to 43 and 232 to 241', BUILDER[1])}; "
-        f"{code('quant_sanity_check.py', 'lines 101 to 111 and 400 to 403')}",
+        f"{code('quant_sanity_check.py', 'lines 101 to 111 and 398 to 399')}",
         table(longer_evaluation(published)),
     )
 
