@@ -15,6 +15,7 @@ from maxact.devices import check_run
 from maxact.errors import UserError
 from maxact.results.closing import print_closing_table, print_errors
 from maxact.store.sharing import check_shared
+from maxact.slurm import check_cluster, ended_by_slurm
 from maxact.store.workspace import hold_workspace
 from maxact.study.pins import refuse_unpinned
 from maxact.study.sensitivity import refuse_without_sensitivity
@@ -64,6 +65,7 @@ onstart:
             refuse_without_sensitivity(STUDY, CONFIGURATION)
         refuse_beyond_archive(ARTIFACTS, jobs_of_run())
         check_run(gpus_of_run(), gpus_provided(), sys.argv)
+        check_cluster(asked_of_cluster())
         hold_workspace(ARTIFACTS)
         check_shared()
     except UserError as error:
@@ -82,3 +84,6 @@ onsuccess:
 
 onerror:
     print_errors(ARTIFACTS / "logs", STARTED)
+    if on_cluster():
+        for told in ended_by_slurm(slurm_logs(), STARTED):
+            print(f"error: {told}")

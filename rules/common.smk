@@ -11,6 +11,7 @@ from maxact.needs.jobs import TOKENS
 from maxact.needs.lookup import Lookup, LookupOfPublished
 from maxact.recipes import write_stamps
 from maxact.results.registry import PAGE_SUFFIXES, PAGES
+from maxact.slurm import LOGS, Asked
 from maxact.store.objects import write_if_changed
 from maxact.study import PublishedStudy, validate_study
 from maxact.study.evaluating import evaluated
@@ -138,9 +139,9 @@ def resources_of(stage, name=None):
     """What a job of that stage asks for (`maxact plan` shows it); more when it is tried again. Nothing is recomputed for it."""
 
     def asked(resource):
-        return lambda wildcards, attempt: NEEDS.of(
-            stage, name or wildcards.name
-        ).resources(attempt)[resource]
+        return lambda wildcards, attempt: NEEDS.asked(
+            stage, name or wildcards.name, attempt
+        )[resource]
 
     return {
         resource: asked(resource)
@@ -207,6 +208,35 @@ def gpus_of_run():
         if job.rule.name in TOKENS
     }
     return {name: number for name, number in needs.items() if number}
+
+
+def on_cluster():
+    """Whether jobs go to SLURM."""
+    plugin = workflow.executor_plugin
+    return plugin is not None and plugin.cli_prefix == "slurm"
+
+
+def asked_of_cluster():
+    """What each job of this run asks of SLURM; nothing where another executor runs them."""
+    if not on_cluster():
+        return []
+    return [
+        Asked(
+            job.rule.name,
+            getattr(job.wildcards, "name", ""),
+            job.resources.get("slurm_partition"),
+            job.resources.get("gpu", 0),
+            job.resources.get("mem_mb", 0),
+            job.resources.get("runtime", 0),
+        )
+        for job in workflow.dag.needrun_jobs()
+        if not job.is_local
+    ]
+
+
+def slurm_logs():
+    """Where SLURM writes what its jobs print."""
+    return Path(workflow.executor_settings.logdir or LOGS)
 
 
 def gpus_provided():

@@ -101,8 +101,8 @@ def test_each_process_gets_a_device_of_its_own_and_sees_no_other(start: Start) -
 
 def test_more_jobs_than_devices_never_overlap(tmp_path: Path, start: Start) -> None:
     (tmp_path / "busy").mkdir()
-    names = "fake0,fake1,fake2"
-    wanted = [1, 2, 1, 3, 1, 2, 2, 1]
+    names = "fake0,fake1,fake2,fake3"
+    wanted = [1, 2, 1, 3, 1, 2, 2, 1, 4, 1, 2, 4]
     jobs = [start(number, MARK, str(tmp_path / "busy"), CUDA_VISIBLE_DEVICES=names) for number in wanted]
     for job, number in zip(jobs, wanted, strict=True):
         output, errors = job.communicate(timeout=60)
@@ -130,6 +130,21 @@ def test_a_killed_process_leaves_its_devices_free(start: Start) -> None:
     assert told(start(2)) == "fake0,fake1 fake0,fake1"
 
 
+def test_devices_of_several_holders_are_free_when_the_holders_are_killed(start: Start) -> None:
+    names = {"CUDA_VISIBLE_DEVICES": "fake0,fake1,fake2,fake3"}
+    holders = [start(2, **names), start(2, **names)]
+    assert {told(holder).split()[0] for holder in holders} == {"fake0,fake1", "fake2,fake3"}
+    all_four = start(4, **names)
+    assert all_four.stderr
+    all_four.stderr.readline()
+    holders[0].send_signal(signal.SIGKILL)
+    holders[0].wait()
+    assert told(start(2, **names)).split()[0] == "fake0,fake1"  # who waits for four keeps none meanwhile
+    holders[1].send_signal(signal.SIGKILL)
+    holders[1].wait()
+    assert told(start(2, **names)).split()[0] == "fake2,fake3"
+
+
 def test_who_wants_two_keeps_none_while_one_is_held(start: Start) -> None:
     assert told(start(1)) == "fake0 fake0"
     both = start(2)
@@ -138,9 +153,39 @@ def test_who_wants_two_keeps_none_while_one_is_held(start: Start) -> None:
     assert told(start(1)) == "fake1 fake1"
 
 
-def test_a_scheduler_has_given_the_devices_already(start: Start) -> None:
-    assert told(start(1, SLURM_JOB_ID="7", CUDA_VISIBLE_DEVICES="3")) == "3"
-    assert told(start(1, SLURM_JOB_ID="8", CUDA_VISIBLE_DEVICES="3")) == "3"
+def test_a_scheduler_has_given_each_job_its_devices(start: Start) -> None:
+    """Two jobs may call theirs by one name, where each sees no other's."""
+    assert told(start(1, SLURM_JOB_ID="7", CUDA_VISIBLE_DEVICES="0")) == "0 0"
+    assert told(start(1, SLURM_JOB_ID="8", CUDA_VISIBLE_DEVICES="0")) == "0 0"
+    assert told(start(1, SLURM_JOB_ID="8", SLURM_STEP_ID="1", CUDA_VISIBLE_DEVICES="0")) == "0 0"
+
+
+def test_in_an_allocation_of_several_devices_each_process_has_its_own(start: Start) -> None:
+    here = {"SLURM_JOB_ID": "7", "CUDA_VISIBLE_DEVICES": "2,3"}
+    first = start(1, **here)
+    assert told(first) == "2 2"
+    assert told(start(1, **here)) == "3 3"
+    third = start(1, **here)
+    assert third.stderr
+    assert third.stderr.readline().startswith("waiting for 1 of the GPUs 2, 3")
+    first.kill()
+    first.wait()
+    assert told(third) == "2 2"
+
+
+def test_where_a_scheduler_names_no_devices_none_is_taken(monkeypatch: pytest.MonkeyPatch, start: Start) -> None:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+    assert told(start(1, SLURM_JOB_ID="7")) == "None"
+
+
+@pytest.mark.parametrize(
+    ("given", "wanted", "said"), [("", 1, "gave this job 0 (none)"), ("5", 2, "gave this job 1 (5)")]
+)
+def test_a_scheduler_that_gave_too_few_is_an_error(given: str, wanted: int, said: str, start: Start) -> None:
+    _, errors = start(wanted, SLURM_JOB_ID="7", CUDA_VISIBLE_DEVICES=given).communicate()
+    assert errors.startswith(f"error: {wanted} GPU")
+    assert said in errors
+    assert len(errors.splitlines()) == 1
 
 
 @pytest.mark.parametrize("setting", ["", "-1", "-1,0"])

@@ -176,3 +176,11 @@ def test_headers_of_large_repositories_are_parameters() -> None:
         parameters=124_439_808, layers=12, hidden_size=768, heads=12, key_value_heads=12, head_size=64,
         intermediate_size=3072, experts=0, experts_per_token=0, expert_size=0, vocabulary=50257,
     )  # fmt: skip
+
+
+def test_no_attempt_asks_for_more_than_the_machines_have() -> None:
+    lookup = Lookup(paper(resources={"most_minutes": 100, "most_memory_gb": 70.0}), Path("none"))
+    for attempt in (1, 2, 5):
+        asked = lookup.asked("measure", "Qwen2.5-32B", attempt)
+        assert asked["runtime"] == 100
+        assert asked["mem_mb"] == (64_000 if attempt == 1 else 70_000)

@@ -6,8 +6,8 @@ for each and names them in CUDA_VISIBLE_DEVICES, so that to torch they are all t
 the process ends, however it ends.
 
 The files lie in one folder for all studies and users of the machine, `LOCKS`. Containers that share devices share the locks
-if one folder is mounted into each and named in MAXACT_GPU_LOCKS. Under SLURM, whose scheduler has given each job its devices,
-nothing is taken and nothing is set.
+if one folder is mounted into each and named in MAXACT_GPU_LOCKS. SLURM gives each job its devices: only processes of one job
+share locks, as those of a local run in an interactive allocation do, and only the devices that it was given are lent among them.
 """
 
 from __future__ import annotations
@@ -58,13 +58,13 @@ def take(number: int) -> list[str]:
     is started.
 
     Returns:
-        Their names, as CUDA_VISIBLE_DEVICES has them from now on; none under SLURM.
+        Their names, as CUDA_VISIBLE_DEVICES has them from now on; none in a job of a SLURM that sets no such variable.
 
     Raises:
         UserError: this machine shows no device, or fewer than `number`.
     """
     os.environ["CUBLAS_WORKSPACE_CONFIG"] = WORKSPACE
-    if os.environ.get("SLURM_JOB_ID"):
+    if _slurm_job() and "CUDA_VISIBLE_DEVICES" not in os.environ:
         return []
     if not _HELD:
         _HELD.extend(_wait_for(number, visible()))
@@ -142,9 +142,20 @@ def _lock_name(name: str, gpus: Sequence[Sequence[str]]) -> str:
     return known[0] if len(known) == 1 else name
 
 
+def _slurm_job() -> str | None:
+    """Job and step that this process belongs to."""
+    job = os.environ.get("SLURM_JOB_ID")
+    return f"slurm-{job}.{os.environ.get('SLURM_STEP_ID', '')}" if job else None
+
+
 def _wait_for(number: int, devices: Sequence[Device]) -> list[tuple[Device, int]]:
     names = ", ".join(device.name for device in devices)
     setting = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if _slurm_job() and number > len(devices):
+        raise UserError(
+            f"{number} GPU{'s are' if number > 1 else ' is'} needed, and SLURM gave this job {len(devices)} ({names or 'none'}): does "
+            "it ask for gpu or gres, and are the generic resources of its node right (sinfo -o '%n %G')?"
+        )
     if not devices and setting is not None:
         raise UserError(f"CUDA_VISIBLE_DEVICES is {setting!r}, which hides every GPU; unset it or name devices in it")
     if not devices:
@@ -168,6 +179,9 @@ def _folder() -> Path:
     before = os.umask(0)
     try:
         folder.mkdir(mode=0o1777, parents=True, exist_ok=True)
+        if job := _slurm_job():
+            folder /= job
+            folder.mkdir(exist_ok=True)
     except OSError as error:
         raise UserError(
             f"{folder}: cannot hold locks ({error.strerror}); name another folder in MAXACT_GPU_LOCKS"

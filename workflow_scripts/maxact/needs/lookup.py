@@ -49,6 +49,15 @@ class Lookup:
         checkpoint, change = self._named(stage, name)
         return needs_of(self._study, stage, self._study.checkpoint(checkpoint), self.shape(checkpoint), change)
 
+    def asked(self, stage: str, name: str, attempt: int = 1) -> dict[str, int]:
+        """The same as Snakemake has it, of the first attempt or a later one; never more than the study's machines have."""
+        found, most = self.of(stage, name).resources(attempt), self._study.resources
+        if most.most_minutes is not None:
+            found["runtime"] = min(found["runtime"], most.most_minutes)
+        if most.most_memory_gb is not None:
+            found["mem_mb"] = min(found["mem_mb"], int(most.most_memory_gb * 1000))
+        return found
+
     def shape(self, checkpoint: str) -> Shape | None:
         """The shape of a checkpoint, or None where nothing tells it yet."""
         if checkpoint not in self._shapes:

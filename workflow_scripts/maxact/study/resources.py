@@ -40,4 +40,8 @@ class Resources(Section):
 
     gpu_memory_gb: Gigabytes = 80.0
     """Of one device."""
+    most_minutes: Positive | None = None
+    """No job asks for more, as often as it is tried: the limit of a partition. A measurement that is ended goes on."""
+    most_memory_gb: Gigabytes | None = None
+    """No job asks for more, as often as it is tried: what a node has."""
     unknown: Unknown = Unknown()

@@ -1,0 +1,174 @@
+"""A run whose jobs go to SLURM: what the cluster cannot give is told before the first is submitted, and why one was ended.
+
+SLURM refuses what it cannot give in words of its own, a job at a time, and one that it ends for memory or time ends without a
+word from the stage. Here `sinfo` is asked first, and afterwards the logs that SLURM itself wrote are read, for the key to mend.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from maxact.errors import UserError
+from maxact.needs.jobs import TOKENS
+
+LOGS = Path(".snakemake", "slurm_logs")
+"""Where the executor has them, if nothing else is said."""
+
+ENDINGS = (
+    ("time", r"DUE TO TIME LIMIT"),
+    ("memory", r"(?i)exceeded (?:job|step)? ?memory limit|oom[-_ ]?kill|out[ -]of[ -]memory"),
+    ("node", r"DUE TO NODE FAILURE|NODE_FAIL"),
+    ("cancelled", r"CANCELLED AT"),
+)
+"""What SLURM writes into the log of a job that it ends, the first that is there counts."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What one job asks of the cluster; no partition is the cluster's default one, no GPUs may be asked for by `gres`."""
+
+    rule: str
+    name: str
+    partition: str | None
+    gpus: int
+    mem_mb: int
+    minutes: int
+
+
+@dataclass(frozen=True)
+class _Partition:
+    """Attributes: gpus, mem_mb: the most that a node has; minutes: of a job, None without a limit."""
+
+    gpus: int
+    mem_mb: int
+    minutes: float | None
+    default: bool
+
+
+def check_cluster(jobs: Sequence[Asked]) -> None:
+    """Refuse a run of which the cluster could not start a job.
+
+    Raises:
+        UserError: SLURM does not answer, has no such partition, or no node there with so many GPUs, so much memory, for so long.
+    """
+    if not jobs:
+        return
+    partitions = _partitions()
+    for job in jobs:
+        named = job.partition or next((name for name, found in partitions.items() if found.default), None)
+        if named is None:
+            raise UserError(
+                f"this cluster has no default partition; say slurm_partition in the profile ({_listed(partitions)})"
+            )
+        if named not in partitions:
+            raise UserError(
+                f"partition {named!r} is not in this cluster; mend slurm_partition in the profile ({_listed(partitions)})"
+            )
+        found = partitions[named]
+        what, key = f"{job.rule} {job.name}".strip(), _Key(job.rule, job.name)
+        if job.gpus > found.gpus:
+            has = f"have {found.gpus} at most" if found.gpus else "have none (Gres of slurm.conf, `sinfo -o '%R %G'`)"
+            raise UserError(
+                f"{what} needs {job.gpus} GPUs on one node, and the nodes of partition {named} {has}; "
+                f"choose another partition, or mend {key('gpus')}"
+            )
+        if job.mem_mb > found.mem_mb:
+            raise UserError(
+                f"{what} asks for {job.mem_mb} MB, and the nodes of partition {named} have {found.mem_mb} at most; "
+                f"choose another partition, or lower {key('memory_gb')}"
+            )
+        if found.minutes is not None and job.minutes > found.minutes:
+            raise UserError(
+                f"{what} asks for {job.minutes} minutes, and partition {named} allows {found.minutes:g}; choose another, "
+                f"lower {key('minutes')}, or say resources.most_minutes (a measurement that is ended goes on)"
+            )
+
+
+def ended_by_slurm(logs: Path, since: float) -> Iterator[str]:
+    """A line for each job that SLURM has ended, from the newest log of each, with the key to mend.
+
+    Args:
+        logs: the executor's folder of logs: rule_<rule>/<wildcards>/<SLURM's number>.log.
+        since: the time at which the run began, in seconds since the epoch.
+    """
+    newest: dict[Path, Path] = {}
+    for log in sorted(logs.rglob("*.log"), key=lambda file: file.stat().st_mtime):
+        if log.stat().st_mtime >= since:
+            newest[log.parent] = log
+    for folder, log in newest.items():
+        rule, *wildcards = folder.relative_to(logs).parts
+        rule, name = rule.removeprefix("rule_"), "/".join(wildcards)
+        text, key = log.read_text(encoding="utf-8", errors="replace"), _Key(rule, name)
+        ending = next((kind for kind, pattern in ENDINGS if re.search(pattern, text)), None)
+        mend = {
+            "time": f"ran out of time; raise {key('minutes')}",
+            "memory": f"ran out of memory; raise {key('memory_gb')}",
+            "node": "lost its node; run again, and say --slurm-requeue where that happens often",
+            "cancelled": "was cancelled; run again",
+        }
+        if ending is not None:
+            yield f"{rule} {name}: SLURM job {log.stem} {mend[ending]}".replace(" :", ":")
+
+
+@dataclass(frozen=True)
+class _Key:
+    """Where a user says what a job asks for."""
+
+    rule: str
+    name: str
+
+    def __call__(self, field: str) -> str:
+        if self.rule in TOKENS:
+            owner = self.name.rpartition(".")[0] if self.rule == "variant" else self.name
+            return f"resources.{field} of checkpoint {owner} in the study"
+        resource = {"gpus": "gpu", "memory_gb": "mem_mb", "minutes": "runtime"}[field]
+        return f"set-resources: {self.rule}: {resource} in the profile"
+
+
+def _partitions() -> dict[str, _Partition]:
+    try:
+        done = subprocess.run(
+            ["sinfo", "--noheader", "--format=%P|%G|%m|%l"], capture_output=True, text=True, timeout=60, check=True
+        )
+    except FileNotFoundError:
+        raise UserError(
+            "no SLURM here: there is no sinfo; run where jobs are submitted, or without this profile"
+        ) from None
+    except subprocess.CalledProcessError as error:
+        raise UserError(f"SLURM does not answer ({' '.join(error.stderr.split())[:200]}); see `sinfo`") from None
+    except subprocess.TimeoutExpired:
+        raise UserError("SLURM does not answer within a minute; see `sinfo`") from None
+    found: dict[str, _Partition] = {}
+    for line in done.stdout.splitlines():
+        name, gres, memory, limit = line.strip().split("|")
+        default, name = name.endswith("*"), name.removesuffix("*")
+        known = found.get(name, _Partition(0, 0, _minutes(limit), default))
+        # Memory ends with a plus where nodes differ.
+        memory_mb = int(memory.rstrip("+"))
+        found[name] = _Partition(max(known.gpus, _gpus(gres)), max(known.mem_mb, memory_mb), known.minutes, default)
+    return found
+
+
+def _gpus(gres: str) -> int:
+    """Devices in a list of generic resources such as `gpu:a100:4(S:0-1),shard:8`."""
+    plain = re.sub(r"\([^)]*\)", "", gres)
+    parts = [entry.split(":") for entry in plain.split(",")]
+    return sum(int(part[-1]) if part[-1].isdigit() else 1 for part in parts if part[0] == "gpu")
+
+
+def _minutes(limit: str) -> float | None:
+    """Of `days-hours:minutes:seconds` and what is shorter; None of `infinite`."""
+    if not re.fullmatch(r"(\d+-)?\d+(:\d+)*", limit):
+        return None
+    days, _, clock = limit.rpartition("-")
+    parts = [int(part) for part in clock.split(":")]
+    seconds: int = sum(part * 60**place for place, part in enumerate(reversed(parts)))
+    return int(days or 0) * 24 * 60 + seconds / 60
+
+
+def _listed(partitions: dict[str, _Partition]) -> str:
+    return f"there are: {', '.join(partitions) or 'none'}"
