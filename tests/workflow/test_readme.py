@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from slurm.submitted import plugin
 from workflow.harness import REPOSITORY, checkout
 
 DOCUMENTS = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
@@ -29,11 +30,18 @@ def test_a_documented_command_plans_jobs(command: str, tmp_path: Path) -> None:
     folder = checkout(tmp_path)
     shutil.copy2(REPOSITORY / "config.yaml", folder)
     shutil.copy2(folder / "studies/pocket.yaml", folder / "my_study.yaml")
+    shutil.copytree(folder / "profiles/slurm", folder / "profiles/mine")
+    paths = [str(folder / "workflow_scripts")]
+    if "--profile" in command:
+        executor = plugin()
+        if executor is None:
+            pytest.skip("the executor for SLURM is not installed: make test installs it")
+        paths.append(str(executor))
     program, *arguments = shlex.split(command)
     done = subprocess.run(
         [str(Path(sys.executable).parent / Path(program).name), *arguments, *([] if "-n" in arguments else ["-n"])],
         cwd=folder,
-        env=os.environ | {"PYTHONPATH": str(folder / "workflow_scripts"), "HF_HUB_OFFLINE": "1"},
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(paths), "HF_HUB_OFFLINE": "1"},
         capture_output=True,
         text=True,
         check=False,

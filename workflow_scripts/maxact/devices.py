@@ -153,8 +153,8 @@ def _wait_for(number: int, devices: Sequence[Device]) -> list[tuple[Device, int]
     setting = os.environ.get("CUDA_VISIBLE_DEVICES")
     if _slurm_job() and number > len(devices):
         raise UserError(
-            f"{number} GPU{'s are' if number > 1 else ' is'} needed, and SLURM gave this job {len(devices)} ({names or 'none'}): does "
-            "it ask for gpu or gres, and are the generic resources of its node right (sinfo -o '%n %G')?"
+            f"{number} GPU{'s are' if number > 1 else ' is'} needed, and SLURM gave this job {len(devices)} ({names or 'none'}): "
+            "does it ask for gpu or gres, and are the generic resources of its node right (sinfo -o '%n %G')?"
         )
     if not devices and setting is not None:
         raise UserError(f"CUDA_VISIBLE_DEVICES is {setting!r}, which hides every GPU; unset it or name devices in it")

@@ -1,0 +1,98 @@
+"""A study through a real SLURM: GPUs are counted and never shared, and a bad day costs one run more."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+import pytest
+
+from slurm.cluster import GPUS
+from slurm.submitted import Submitted, overlapping, wait_for
+
+MEASURED = "artifacts/small/measure/{}.json"
+
+
+def test_a_measurement_is_submitted_and_gets_a_gpu_of_its_own(submitted: Submitted) -> None:
+    submitted.planted("a")
+    output = submitted.run(MEASURED.format("a"), "--slurm-keep-successful-logs")
+    assert re.findall(r"^rule (\w+):", output, re.MULTILINE) == ["weights", "measure"]
+    (job,) = submitted.held()
+    assert job["devices"] in [str(number) for number in range(GPUS)]
+    folder = submitted.workspace.folder
+    assert (folder / f".snakemake/slurm_logs/rule_measure/a/{job['job']}.log").exists()
+    assert "computed" in (folder / "artifacts/small/logs/measure/a.log").read_text()
+    # What a job reads again, it reads as a job: it writes no key stamp and holds no folder, which is held by the run.
+    assert submitted.parsed() == {(True, False), (False, True)}
+    again = submitted.run(MEASURED.format("a"))
+    assert "Nothing to be done" in again
+
+
+UNFIT = {
+    "partition": (
+        ["--default-resources", "slurm_partition=gold"],
+        {},
+        "partition 'gold' is not in this cluster; mend slurm_partition in the profile (there are: main)",
+    ),
+    "GPUs": ([], {"gpus": 9}, "measure a needs 9 GPUs on one node, and the nodes of partition main have 4 at most"),
+    "memory": ([], {"memory_gb": 900.0}, "lower resources.memory_gb of checkpoint a in the study"),
+    "time": ([], {"minutes": 61}, "measure a asks for 61 minutes, and partition main allows 60"),
+}
+
+
+def test_what_the_cluster_cannot_give_is_told_before_the_first_job(submitted: Submitted) -> None:
+    for arguments, resources, told in UNFIT.values():
+        submitted.planted("a", resources=resources)
+        output = submitted.run(MEASURED.format("a"), *arguments, check=False)
+        (error,) = [line for line in output.splitlines() if line.startswith("error: ")]
+        assert told in error
+        assert "Traceback" not in output
+    assert submitted.cluster.run("squeue", "--states=all", "-h", "-o", "%k").count("rule_measure") <= 1
+    assert submitted.begun() == []
+
+
+@pytest.mark.slow
+def test_a_cancelled_job_and_a_drained_node_cost_one_run_more(submitted: Submitted) -> None:
+    names = [f"p{number}" for number in range(7)]
+    submitted.planted(*names)
+    submitted.workspace.study["checkpoints"][-1]["resources"] = {"gpus": 2}
+    cluster, results = submitted.cluster, "artifacts/small/results/results.json"
+    with submitted.start("--retries", "0", results, HOLD="15") as process:
+        try:
+            first = wait_for(submitted.begun, 300)[0]
+            cluster.run("scontrol", "update", f"nodename={cluster.host}", "state=drain", "reason=test")
+            cluster.run("scancel", first["job"])
+            wait_for(lambda: "draining" not in cluster.run("sinfo", "-h", "-o", "%T"))
+        finally:
+            cluster.run("scontrol", "update", f"nodename={cluster.host}", "state=resume")
+        output, _ = process.communicate()
+    assert process.returncode == 1
+    assert f"{first['name']}: SLURM job {first['job']} was cancelled; run again" in output
+
+    submitted.run(results, HOLD="3")
+    jobs = submitted.held()
+    assert {job["name"] for job in jobs} >= set(names)
+    assert overlapping(jobs) == []
+    assert {len(job["devices"].split(",")) for job in jobs if job["name"] == names[-1]} == {2}
+    assert len({job["devices"] for job in jobs if "," not in job["devices"]}) > 1
+    found: dict[str, Any] = json.loads((submitted.workspace.folder / results).read_text())["summary"]
+    assert found["instrument_check"].startswith(f"{len(names)} of {len(names)}")
+    actions = [line["key"] for line in submitted.workspace.journal()]
+    assert len(actions) == len(set(actions))
+
+
+@pytest.mark.slow
+def test_a_job_out_of_memory_is_told_which_key_and_its_next_attempt_has_more(submitted: Submitted) -> None:
+    submitted.planted("a", resources={"memory_gb": 1.6})
+    output = submitted.run("--retries", "0", MEASURED.format("a"), check=False, GROW="1500", HOLD="20")
+    assert "measure a: SLURM job" in output
+    assert "ran out of memory; raise resources.memory_gb of checkpoint a in the study" in output
+    submitted.run("--retries", "2", MEASURED.format("a"), GROW="1500", HOLD="5")
+
+
+@pytest.mark.slow
+def test_a_job_out_of_time_is_told_which_key(submitted: Submitted) -> None:
+    submitted.planted("a", resources={"minutes": 1})
+    output = submitted.run("--retries", "0", MEASURED.format("a"), check=False, HOLD="150")
+    assert "ran out of time; raise resources.minutes of checkpoint a in the study" in output
