@@ -78,6 +78,7 @@ class Submitted:
         folder = self.workspace.folder
         self.marks = folder.parent / "marks"
         self.marks.mkdir()
+        self.like = next(item for item in self.workspace.study["checkpoints"] if item["name"] == "planted-qwen2")
         self.workspace.study["measure"] |= {"device": "cuda", "threads": 1}
         file = folder / "workflow_scripts/maxact/measure/prepare.py"
         text = file.read_text(encoding="utf-8")
@@ -89,10 +90,9 @@ class Submitted:
     def planted(self, *names: str, **fields: Any) -> None:
         """Checkpoints like planted-qwen2, each with a seed of its own, in its place."""
         study = self.workspace.study
-        like = next(item for item in study["checkpoints"] if item["name"] == "planted-qwen2")
-        others = [item for item in study["checkpoints"] if item["name"] not in ("planted-qwen2", "planted-qwen3-moe")]
+        others = [item for item in study["checkpoints"] if item["source"]["kind"] != "planted"]
         new = [
-            {**like, **fields, "name": name, "source": {**like["source"], "seed": 100 + n}}
+            {**self.like, **fields, "name": name, "source": {**self.like["source"], "seed": 100 + n}}
             for n, name in enumerate(names)
         ]
         study["checkpoints"] = [*others, *new]

@@ -86,3 +86,7 @@ class LookupOfPublished:
     def of(self, stage: str, name: str) -> Needs:
         """What any of its jobs needs."""
         return OF_PUBLISHED
+
+    def asked(self, stage: str, name: str, attempt: int = 1) -> dict[str, int]:
+        """The same as Snakemake has it."""
+        return self.of(stage, name).resources(attempt)
