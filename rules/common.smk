@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import yaml
 from snakemake.exceptions import WorkflowError
 
+from maxact.devices import gpus_in
 from maxact.errors import UserError
 from maxact.needs.jobs import TOKENS
 from maxact.needs.lookup import Lookup, LookupOfPublished
@@ -225,7 +226,7 @@ def asked_of_cluster():
             job.rule.name,
             getattr(job.wildcards, "name", ""),
             job.resources.get("slurm_partition"),
-            job.resources.get("gpu", 0),
+            job.resources.get("gpu", 0) or gpus_in(job.resources.get("gres", "")),
             job.resources.get("mem_mb", 0),
             job.resources.get("runtime", 0),
         )

@@ -96,3 +96,17 @@ def test_a_job_out_of_time_is_told_which_key(submitted: Submitted) -> None:
     submitted.planted("a", resources={"minutes": 1})
     output = submitted.run("--retries", "0", MEASURED.format("a"), check=False, HOLD="150")
     assert "ran out of time; raise resources.minutes of checkpoint a in the study" in output
+
+
+@pytest.mark.slow
+def test_generic_resources_serve_where_a_cluster_counts_no_gpus(submitted: Submitted) -> None:
+    submitted.planted("a")
+    asked = ["--set-resources", "measure:gpu=0", "measure:gres=gpu:2", "--retries", "0", MEASURED.format("a")]
+    submitted.run(*asked)
+    (job,) = submitted.held()
+    assert len(job["devices"].split(",")) == 2
+
+    submitted.planted("b")
+    wrong = [word.replace("gpu:2", "gold:1").replace("/a.", "/b.") for word in asked]
+    output = submitted.run(*wrong, check=False)
+    assert "Invalid generic resource (gres) specification" in output

@@ -114,6 +114,13 @@ def check_run(needs: Mapping[str, int], provided: int | None, command: Sequence[
     raise UserError(f"{jobs}, and --resources gives gpu={provided}; type: {right}")
 
 
+def gpus_in(gres: str) -> int:
+    """GPUs in a list of SLURM's generic resources such as `gpu:a100:4(S:0-1),shard:8`."""
+    plain = re.sub(r"\([^)]*\)", "", gres)
+    parts = [entry.split(":") for entry in plain.split(",")]
+    return sum(int(part[-1]) if part[-1].isdigit() else 1 for part in parts if part[0] == "gpu")
+
+
 def _gpus() -> list[list[str]]:
     """UUIDs of each GPU in the driver's order: its own, or those of its parts where it is split (MIG)."""
     try:

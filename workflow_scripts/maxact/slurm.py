@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from maxact.devices import gpus_in
 from maxact.errors import UserError
 from maxact.needs.jobs import TOKENS
 
@@ -71,9 +72,10 @@ def check_cluster(jobs: Sequence[Asked]) -> None:
         found = partitions[named]
         what, key = f"{job.rule} {job.name}".strip(), _Key(job.rule, job.name)
         if job.gpus > found.gpus:
+            plural = "" if job.gpus == 1 else "s"
             has = f"have {found.gpus} at most" if found.gpus else "have none (Gres of slurm.conf, `sinfo -o '%R %G'`)"
             raise UserError(
-                f"{what} needs {job.gpus} GPUs on one node, and the nodes of partition {named} {has}; "
+                f"{what} needs {job.gpus} GPU{plural} on one node, and the nodes of partition {named} {has}; "
                 f"choose another partition, or mend {key('gpus')}"
             )
         if job.mem_mb > found.mem_mb:
@@ -146,21 +148,14 @@ def _partitions() -> dict[str, _Partition]:
     for line in done.stdout.splitlines():
         name, gres, memory, limit = line.strip().split("|")
         default, name = name.endswith("*"), name.removesuffix("*")
-        known = found.get(name, _Partition(0, 0, _minutes(limit), default))
+        known = found.get(name, _Partition(0, 0, minutes_of(limit), default))
         # Memory ends with a plus where nodes differ.
         memory_mb = int(memory.rstrip("+"))
-        found[name] = _Partition(max(known.gpus, _gpus(gres)), max(known.mem_mb, memory_mb), known.minutes, default)
+        found[name] = _Partition(max(known.gpus, gpus_in(gres)), max(known.mem_mb, memory_mb), known.minutes, default)
     return found
 
 
-def _gpus(gres: str) -> int:
-    """Devices in a list of generic resources such as `gpu:a100:4(S:0-1),shard:8`."""
-    plain = re.sub(r"\([^)]*\)", "", gres)
-    parts = [entry.split(":") for entry in plain.split(",")]
-    return sum(int(part[-1]) if part[-1].isdigit() else 1 for part in parts if part[0] == "gpu")
-
-
-def _minutes(limit: str) -> float | None:
+def minutes_of(limit: str) -> float | None:
     """Of `days-hours:minutes:seconds` and what is shorter; None of `infinite`."""
     if not re.fullmatch(r"(\d+-)?\d+(:\d+)*", limit):
         return None

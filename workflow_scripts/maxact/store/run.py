@@ -191,7 +191,7 @@ def run_rule(rule: Any) -> None:
         # Before torch is imported, which reads it then. Snakemake's own number is less where --cores is.
         os.environ["OMP_NUM_THREADS"] = str(recipe["parameters"].get("threads", rule.threads))
         part_of = _part_of(rule)
-        gpus = rule.resources.get("gpu", 0)
+        gpus = rule.resources.get("gpu", 0) or devices.gpus_in(str(rule.resources.get("gres", "")))
         manifest, computed = run_job(stage, output.stem, recipe, inputs, store, gpus, part_of=part_of)
         publish(manifest, {Path(path).name: Path(path) for path in rule.output if Path(path) != output}, store)
         write_atomically(output, manifest.to_json())

@@ -1,0 +1,110 @@
+"""What SLURM says, read: lists of resources, limits, and why a job was ended. `tests/slurm` asks a real one."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from maxact.devices import gpus_in
+from maxact.errors import UserError
+from maxact.slurm import Asked, check_cluster, ended_by_slurm, minutes_of
+
+TIME_LIMIT = "slurmstepd: error: *** JOB 12 ON n1 CANCELLED AT 2026-11-27T22:00:00 DUE TO TIME LIMIT ***\n"
+CANCELLED = "slurmstepd: error: *** JOB 12 ON n1 CANCELLED AT 2026-11-27T22:00:00 ***\n"
+NODE = (
+    "slurmstepd: error: *** JOB 12 ON n1 CANCELLED AT 2026-11-27T22:00:00 DUE TO NODE FAILURE, SEE SLURMCTLD LOG ***\n"
+)
+OVER = "slurmstepd: error: Job 12 exceeded memory limit (9000 > 8000), being killed\n" + CANCELLED
+CGROUP = "slurmstepd: error: Detected 1 oom_kill event in StepId=12.0. Some of the step tasks have been OOM Killed.\n"
+
+
+@pytest.mark.parametrize(
+    ("listed", "number"),
+    [
+        ("(null)", 0),
+        ("gpu:4", 4),
+        ("gpu:a100:8(S:0-1)", 8),
+        ("gpu:a100:2,gpu:h100:3,shard:16", 5),
+        ("gpu", 1),
+        ("mps:400", 0),
+        ("gpu:a100:4(S:0,2),lustre:1", 4),
+    ],
+)
+def test_devices_of_a_node_are_counted(listed: str, number: int) -> None:
+    assert gpus_in(listed) == number
+
+
+@pytest.mark.parametrize(
+    ("limit", "minutes"),
+    [("infinite", None), ("1:00:00", 60), ("2-00:00:00", 2880), ("30:00", 30), ("1-12:30:30", 2190.5), ("n/a", None)],
+)
+def test_limits_of_time_are_minutes(limit: str, minutes: float | None) -> None:
+    assert minutes_of(limit) == minutes
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (TIME_LIMIT, "ran out of time; raise resources.minutes of checkpoint A-1B in the study"),
+        (OVER, "ran out of memory; raise resources.memory_gb of checkpoint A-1B in the study"),
+        (CGROUP, "ran out of memory; raise resources.memory_gb of checkpoint A-1B in the study"),
+        (NODE, "lost its node; run again, and say --slurm-requeue where that happens often"),
+        (CANCELLED, "was cancelled; run again"),
+    ],
+)
+def test_a_job_that_was_ended_is_told_with_its_key(text: str, told: str, tmp_path: Path) -> None:
+    write(tmp_path / "rule_measure" / "A-1B" / "12.log", text)
+    write(tmp_path / "rule_measure" / "B" / "13.log", "error: a mistake of its own\n")
+    assert list(ended_by_slurm(tmp_path, 0)) == [f"measure A-1B: SLURM job 12 {told}"]
+    assert list(ended_by_slurm(tmp_path, 1e12)) == []
+
+
+def test_the_last_attempt_counts(tmp_path: Path) -> None:
+    write(tmp_path / "rule_measure" / "A" / "12.log", OVER, time=100)
+    write(tmp_path / "rule_measure" / "A" / "13.log", TIME_LIMIT, time=200)
+    (told,) = ended_by_slurm(tmp_path, 50)
+    assert "SLURM job 13 ran out of time" in told
+
+
+def test_jobs_of_no_checkpoint_and_variants_have_keys_of_their_own(tmp_path: Path) -> None:
+    write(tmp_path / "rule_variant" / "A-1.5B.dtype" / "1.log", OVER)
+    write(tmp_path / "rule_results" / "2.log", OVER)
+    assert sorted(ended_by_slurm(tmp_path, 0)) == [
+        "results: SLURM job 2 ran out of memory; raise set-resources: results: mem_mb in the profile",
+        "variant A-1.5B.dtype: SLURM job 1 ran out of memory; raise resources.memory_gb of checkpoint A-1.5B in the study",
+    ]
+
+
+def write(file: Path, text: str, time: float | None = None) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(text, encoding="utf-8")
+    if time is not None:
+        os.utime(file, (time, time))
+
+
+def test_a_machine_without_slurm_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(UserError, match="no SLURM here: there is no sinfo"):
+        check_cluster([Asked("measure", "A", None, 1, 1000, 10)])
+    check_cluster([])
+    program = tmp_path / "sinfo"
+    program.write_text("#!/bin/sh\necho 'slurm_load_partitions: Unable to contact slurm controller' >&2\nexit 1\n")
+    program.chmod(0o755)
+    with pytest.raises(UserError, match=r"does not answer \(slurm_load_partitions: Unable to contact"):
+        check_cluster([Asked("measure", "A", None, 1, 1000, 10)])
+
+
+def test_nodes_of_a_partition_are_taken_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As sinfo prints them: a line for each kind of node, the default partition with a star."""
+    program = tmp_path / "sinfo"
+    lines = ["cpu*|(null)|256000|7-00:00:00", "gpu|gpu:a100:4|512000+|2-00:00:00", "gpu|gpu:a100:8|1024000|2-00:00:00"]
+    program.write_text("#!/bin/sh\n" + "".join(f"echo '{line}'\n" for line in lines))
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    check_cluster([Asked("measure", "A", "gpu", 8, 1_000_000, 2880), Asked("results", "", None, 0, 8000, 10_000)])
+    with pytest.raises(UserError, match="measure A needs 1 GPU on one node, and the nodes of partition cpu have none"):
+        check_cluster([Asked("measure", "A", None, 1, 1000, 10)])
+    with pytest.raises(UserError, match="partition gpu allows 2880; choose another"):
+        check_cluster([Asked("measure", "A", "gpu", 1, 1000, 2881)])
