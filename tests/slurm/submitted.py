@@ -84,6 +84,10 @@ class Submitted:
         text = file.read_text(encoding="utf-8")
         assert 'parameters.get("device", "cpu")' in text
         file.write_text(text.replace('parameters.get("device", "cpu")', "_stand_in(job.name)") + ON_STAND_IN)
+        opening = folder / "workflow_scripts/maxact/checkpoints/load.py"
+        text = opening.read_text(encoding="utf-8")
+        assert "devices = _devices(device)" in text
+        opening.write_text(text.replace("devices = _devices(device)", 'device, devices = "cpu", ["cpu"]'))
         common = folder / "rules/common.smk"
         common.write_text("import os\n" + common.read_text(encoding="utf-8") + PARSED, encoding="utf-8")
 
