@@ -69,7 +69,7 @@ def lacking() -> str | None:
     path = f"{os.environ['PATH']}:/usr/sbin:/sbin"
     missing = [name for name in (*DAEMONS, "sbatch") if shutil.which(name, path=path) is None]
     if missing:
-        return f"SLURM is not installed (no {', '.join(missing)}): make slurm-tests installs it as root on Debian"
+        return f"SLURM is not installed (no {', '.join(missing)}): make slurm-daemons installs it as root on Debian"
     return None if os.geteuid() == 0 else "SLURM's daemons are started as root here"
 
 

@@ -59,7 +59,7 @@ with open("parsed.txt", "a", encoding="utf-8") as stream:
 
 
 def plugin() -> Path | None:
-    """The folder that the executor is imported from: `make slurm-tests` puts it apart from the packages of the study."""
+    """The folder that the executor is imported from: `make test` puts it apart from the packages of the study."""
     apart = REPOSITORY / ".venv" / "slurm"
     if apart.exists():
         return apart

@@ -3,15 +3,41 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
-
-from slurm.cluster import GPUS
-from slurm.submitted import Submitted, overlapping, wait_for
+from slurm.cluster import GPUS, Cluster, lacking
+from slurm.submitted import Submitted, overlapping, plugin, wait_for
+from workflow.harness import Run, Workspace, copy_of
 
 MEASURED = "artifacts/small/measure/{}.json"
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    reason = lacking()
+    if reason:
+        pytest.skip(reason)
+    if plugin() is None:
+        pytest.skip("the executor for SLURM is not installed: make test installs it")
+    with Cluster() as started:
+        yield started
+
+
+@pytest.fixture
+def submitted(
+    cluster: Cluster, finished: tuple[Workspace, Run], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Submitted:
+    """The small study on GPUs, with nothing of it measured on them yet."""
+    for name in list(os.environ):
+        if name.startswith(("SLURM_", "SBATCH_")) or name == "CUDA_VISIBLE_DEVICES":
+            monkeypatch.delenv(name)
+    workspace = copy_of(finished[0], tmp_path / "checkout")
+    return Submitted(cluster, workspace)
 
 
 def test_a_measurement_is_submitted_and_gets_a_gpu_of_its_own(submitted: Submitted) -> None:
