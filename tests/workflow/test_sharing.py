@@ -1,0 +1,37 @@
+"""One study on two machines that share nothing but object storage."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from store.object_storage import PUBLIC
+from workflow.harness import Workspace, checkout
+
+FIGURE = "reports/small/figures/global_maxima.pdf"
+
+
+def test_a_fresh_checkout_has_a_figure_from_object_storage_alone(
+    workspace: Workspace, storage: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One machine pushes its results, then makes one more; a reviewer without credentials computes nothing."""
+    url = f"s3://{PUBLIC}/study"
+    monkeypatch.setenv("MAXACT_REMOTE", url)
+    assert "results of this store" in workspace.maxact("push")
+    workspace.study["figures"]["overrides"] = {"global_maxima": {"font_size": 9.5}}
+    assert workspace.snakemake(FIGURE).computed == ["figures/global_maxima"]
+
+    for name in ("MAXACT_REMOTE", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    (tmp_path / "reviewer").mkdir()
+    reviewer = Workspace(checkout(tmp_path / "reviewer"), workspace.study)
+    monkeypatch.setenv("MAXACT_MIRROR", f"s3://{PUBLIC}/nothing-here")
+    refused = reviewer.snakemake(FIGURE, check=False)
+    assert refused.returncode != 0
+    assert "so it is no store of artifacts; mend it" in refused.output
+    assert refused.started == []
+    monkeypatch.setenv("MAXACT_MIRROR", url)
+    run = reviewer.snakemake(FIGURE)
+    assert (run.computed, run.forward_passes) == ([], 0)
+    assert (reviewer.folder / FIGURE).read_bytes() == (workspace.folder / FIGURE).read_bytes()
+    assert list((reviewer.folder / "artifacts" / "objects").glob("*/*.safetensors")) == []
