@@ -40,12 +40,12 @@ def checkpoint(
         named = dict(zip(("format", "granularity", "policy"), values, strict=True))
         rows.append({"site": 4, **named, "relative_rmse": 0.5, "rmse": 0.5, "scale": 0.5})
         rows.append({"site": 9, **named, "relative_rmse": error, "rmse": rmse, "scale": scale})
-    headline = {"M": None if M is None else {"value": M}}
+    headline = {"M": None if M is None else {"value": M}, "nonfinite": 0}
     none = pd.DataFrame()
     return Member(
         name,
         family,
-        {"planted": is_planted},
+        {"planted": is_planted, "ancestry": "as released"},
         headline,
         sites,
         none,

@@ -92,7 +92,8 @@ def test_bits_recompute_quantization_and_what_shows_it(workspace: Workspace) -> 
         f"quantize/{checkpoint['name']}"
         for checkpoint in sorted(workspace.study["checkpoints"], key=lambda c: c["name"])
     ]
-    shown = ["clipping_curve", "error_by_site", "granularity_heatmap", "int8_vs_M", "perplexity_cost"]
+    shown = ["clipping_curve", "error_by_site", "error_vs_M", "granularity_heatmap", "int8_vs_M"]
+    shown += ["perplexity_cost"]
     assert [line for line in run.computed if line.startswith("figures/")] == [f"figures/{name}" for name in shown]
     assert run.forward_passes == 0
 

@@ -99,6 +99,9 @@ FIGURES: dict[str, Figure] = {
         "measured",
     ),
     "int8_vs_M": Figure("INT-8 error against M", "6 INT-8", "maxact.figures.int8_vs_m", ("int8_vs_M.parquet",)),
+    "error_vs_M": Figure(
+        "Error of every format against M", "7 Number formats", "maxact.figures.error_vs_m", ("error_vs_M.parquet",)
+    ),
     "perplexity_cost": Figure(
         "Perplexity against error",
         "7 Number formats",

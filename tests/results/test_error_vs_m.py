@@ -1,0 +1,48 @@
+"""The points that are drawn are those that the link is computed from."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+from results.test_error_link import KEY, checkpoint, study
+
+from maxact.results.error_link import error_link
+from maxact.results.error_vs_m import error_vs_M
+
+OTHER = ("fp8_e4m3", "token", "max")
+
+
+def test_each_point_is_one_of_the_link_and_has_its_numbers() -> None:
+    members = study(12, 5)
+    frame, (link,) = error_vs_M(members), error_link(members).to_dict("records")
+    assert frame["checkpoint"].tolist() == [member.name for member in members]
+    assert frame["M"].tolist() == [member.headline["M"]["value"] for member in members]
+    assert frame["relative_rmse"].tolist() == [member.errors["relative_rmse"].iloc[1] for member in members]
+    for name in ("spearman", "p", "verdict"):
+        assert frame[name].unique().tolist() == [link[name]]
+    assert link["verdict"] == "rises with M"
+    assert (len(frame), frame["relative_rmse"].min() > 0) == (link["checkpoints"], True)
+
+
+def test_planted_ones_and_what_is_not_finite_or_zero_have_no_point() -> None:
+    members = [
+        checkpoint("shown", "a", 10.0, 0.1),
+        checkpoint("planted", "b", 20.0, 0.1, is_planted=True),
+        checkpoint("without M", "c", None, 0.1),
+        checkpoint("exact", "d", 30.0, 0.0),
+        checkpoint("overflow", "e", 40.0, math.inf),
+        checkpoint("unknown", "f", 50.0, math.nan),
+    ]
+    frame = error_vs_M(members)
+    assert frame["checkpoint"].tolist() == ["shown", "without M", "exact", "overflow", "unknown"]
+    assert frame.dropna(subset="M")["checkpoint"].tolist() == ["shown"]
+    assert frame["relative_rmse"].notna().tolist() == frame["M"].notna().tolist()
+
+
+def test_a_way_without_a_point_says_so_and_a_cast_is_none() -> None:
+    both = checkpoint("one", "a", 10.0, 0.1, keys=[KEY, OTHER, ("float16", "tensor", "none")])
+    known = both.errors["relative_rmse"].where(both.errors["format"] == "int8")
+    frame = error_vs_M([replace(both, errors=both.errors.assign(relative_rmse=known))]).set_index("format")
+    assert frame["M"].notna().to_dict() == {"int8": True, "fp8_e4m3": False}
+    assert frame.loc["fp8_e4m3", "verdict"] == "cannot be told: 0 of 8 checkpoints"
