@@ -342,3 +342,21 @@ def test_the_comparisons_and_roles_are_in_the_recipe_of_the_results_in_the_order
     assert asked[-1] == ("generations", [[name, members] for name, members in groups.items()])
     plain = {(job.stage, job.name): job.parameters for job in jobs(load_study(POCKET))}
     assert [key for key in plain if plain[key] != found[key]] == [("results", "results")]
+
+
+def changed_jobs(tmp_path: Path, change: Callable[[dict[str, Any]], Any]) -> set[tuple[str, str]]:
+    """The jobs whose recipe another study has otherwise, or has not."""
+    before, after = (
+        {(job.stage, job.name): job for job in jobs(load_study(changed(tmp_path, edit)))}
+        for edit in (lambda s: None, change)
+    )
+    return {key for key in {*before, *after} if before.get(key) != after.get(key)}
+
+
+def test_granularities_decide_evaluation_alone_and_formats_of_whole_tensors_do_not(tmp_path: Path) -> None:
+    real = {("evaluate", "SmolLM2-135M-Instruct"), ("evaluate", "gemma-3-270m")}
+    assert changed_jobs(tmp_path, lambda s: s["evaluate"].update(granularities=["token"])) == real
+    assert changed_jobs(tmp_path, lambda s: s["evaluate"].update(checkpoints=["gemma-3-270m"])) == {min(real)}
+    assert {stage for stage, _ in changed_jobs(tmp_path, lambda s: s.pop("evaluate"))} == {"evaluate"}
+    formats = changed_jobs(tmp_path, lambda s: s["quantize"].update(formats=["int6"]))
+    assert {stage for stage, _ in formats} <= {"quantize", "results"}
