@@ -20,6 +20,7 @@ OF_RULES = set(STAGES) - {
     "variant",
     "sensitivity",
     "published",
+    "audit",
 }  # which other commands and targets run
 
 NOTHING: list[str] = []
