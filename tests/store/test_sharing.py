@@ -18,6 +18,7 @@ from maxact.cli import main
 from maxact.errors import UserError
 from maxact.stages import STAGES, Stage
 from maxact.store import remotes
+from maxact.store.exchange import push
 from maxact.store.objects import Manifest, Store, write_atomically
 from maxact.store.remotes import open_remote
 from maxact.store.run import publish, run_job
@@ -199,6 +200,23 @@ def test_what_was_made_alone_is_pushed_and_pulled(
     assert main(["pull", "--store", str(two.root)]) == 0
     assert capsys.readouterr().out == "2 objects taken\n"
     assert all(two.is_whole(item) for item in first.objects.values())
+
+
+def test_what_was_taken_from_one_place_is_pushed_to_another(
+    machine: Callable[[str], Store], url: str, tmp_path: Path
+) -> None:
+    """Nothing here has read the objects yet."""
+    one = machine("one")
+    assert one.shared is not None
+    one.shared.check()  # as every run does at its start
+    made = run(one, "first", text="x")
+    shared = Shared(open_remote(str(tmp_path / "other"), read_only=False), (open_remote(url, read_only=True),))
+    two = Store(tmp_path / "two", shared)
+    run(two, "first", text="x")
+    assert push(two).endswith("has 1 result of this store")
+    for item in made.objects.values():
+        assert (tmp_path / "other" / object_path(item)).exists()
+    assert toy_stage.CALLS == ["a"]
 
 
 def test_weights_stay_where_they_were_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -34,7 +34,10 @@ def push(store: Store) -> str:
             given += 1
             if canonical(stands["objects"]) != canonical(record["objects"]):
                 other.append(f"{record['stage']}/{record['name']}")
-    told = [*(f"warning: {line}" for line in warnings), f"{store.shared.remote.url}: has {given} results of this store"]
+    told = [
+        *(f"warning: {line}" for line in warnings),
+        f"{store.shared.remote.url}: has {given} result{'' if given == 1 else 's'} of this store",
+    ]
     if other:
         told.append(f"of {len(other)} it has other bytes, which were there first: {', '.join(other[:5])}")
     return "\n".join(told)

@@ -100,9 +100,8 @@ class Shared:
         from maxact.store.objects import StoredObject, record_text
 
         for name, fields in record["objects"].items():
-            item = StoredObject(**fields)
-            if not fnmatch(name, WEIGHTS) and store.is_whole(item):
-                _give_object(self.remote, item, store)
+            if not fnmatch(name, WEIGHTS):
+                _give_object(self.remote, StoredObject(**fields), store)
         with store.scratch() as scratch:
             file = scratch / "record.json"
             file.write_text(record_text(record), encoding="utf-8")
@@ -197,9 +196,9 @@ def _record_at(place: Remote, key: str, store: Store) -> dict[str, Any] | None:
 
 def _give_object(remote: Remote, item: StoredObject, store: Store) -> None:
     there = remote.size(object_path(item))
-    if there is None:
+    if there is None and store.have(item):  # from a mirror, where the store lacks it
         remote.create(object_path(item), store.path(item))
-    elif there != item.size:
+    elif there is not None and there != item.size:
         _warn(
             f"{remote.url}: {object_path(item)} has {there:,} bytes, not {item.size:,}; delete it, then `maxact push`"
         )
