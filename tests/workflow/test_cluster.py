@@ -86,12 +86,14 @@ def test_a_cancelled_job_and_a_drained_node_cost_one_run_more(submitted: Submitt
     cluster, results = submitted.cluster, "artifacts/small/results/results.json"
     with submitted.start("--retries", "0", results, HOLD="15") as process:
         try:
-            first = wait_for(submitted.begun, 300)[0]
+            wait_for(lambda: submitted.begun() or process.poll() is not None, 300)
+            assert process.poll() is None, process.communicate()[0]
+            first = submitted.begun()[0]
             cluster.run("scontrol", "update", f"nodename={cluster.host}", "state=drain", "reason=test")
             cluster.run("scancel", first["job"])
             wait_for(lambda: "draining" not in cluster.run("sinfo", "-h", "-o", "%T"))
         finally:
-            cluster.run("scontrol", "update", f"nodename={cluster.host}", "state=resume")
+            cluster.told("scontrol", "update", f"nodename={cluster.host}", "state=resume")
         output, _ = process.communicate()
     assert process.returncode == 1
     assert f"{first['name']}: SLURM job {first['job']} was cancelled; run again" in output
