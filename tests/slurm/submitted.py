@@ -100,7 +100,8 @@ class Submitted:
             for n, name in enumerate(names)
         ]
         study["checkpoints"] = [*others, *new]
-        study["comparisons"] = {}
+        for section in ("comparisons", "evaluate", "perplexity", "paper_check", "sensitivity"):
+            study.pop(section, None)  # name checkpoints that are gone
 
     def start(self, *arguments: str, **environment: str) -> subprocess.Popen[str]:
         """Start Snakemake with the profile of the documentation, on this cluster's partition."""
