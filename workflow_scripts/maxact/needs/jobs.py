@@ -57,6 +57,8 @@ FLOPS = {"cuda": 1e14, "cpu": 1e11}
 pocket study."""
 SCANNED = {"cuda": 1e9, "cpu": 5e8}
 """Elements a second of all statistics. GPU: guess, for what sorting takes. CPU: of a thread, half of what two cores had."""
+EVALUATING = 50.0
+"""Times the scan of a measurement is what errors at every granularity take: SmolLM2 of the pocket study had 50 on busy cores."""
 TIME_MARGIN = 2.0
 LEAST_MINUTES = 10
 DOWNLOAD = 0.05 * GB
@@ -168,6 +170,7 @@ class _Pass:
     batch: float
     eager: bool
     watched: Collection[str]
+    scans: float
 
     @staticmethod
     def of(study: Study, stage: str, checkpoint: Checkpoint, change: Change | None) -> _Pass:
@@ -185,6 +188,7 @@ class _Pass:
             batch=max(longest, settings["batch_tokens"] or 0),
             eager=settings["attention"] == "eager" or model_type in EAGER,
             watched=study.measure.components if stage in WATCHING else (),
+            scans=EVALUATING if stage == "evaluate" else 1.0,
         )
 
 
@@ -227,7 +231,8 @@ def _running(study: Study, checkpoint: Checkpoint, shape: Shape, run: _Pass) -> 
     once = _pass_bytes(shape, run) / GB
     seconds = START[run.device] + weights * GB / READ
     seconds += run.tokens * 2 * _active(shape) / (FLOPS[run.device] * run.threads)
-    seconds += run.tokens * sum(_widths(shape, run.watched)) * shape.layers / (SCANNED[run.device] * run.threads)
+    scanned = run.tokens * run.scans * sum(_widths(shape, run.watched)) * shape.layers
+    seconds += scanned / (SCANNED[run.device] * run.threads)
     sites = _sites(study, shape) if run.watched else 0
     disk = sites * (SITE_DISK + SAMPLE_DISK * study.corpus.samples) / GB
     held = BASE[run.device] + weights + counters + (once if run.device == "cpu" else 0.0)
