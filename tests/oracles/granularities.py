@@ -26,7 +26,7 @@ def errors(x_RC: Values, way: Way, channel_C: Values) -> tuple[float, float, int
         channel_C: the largest |x| of each channel on the calibration split; 0 where there is none.
     """
     absolute, squared, clipped = [], [], 0
-    for row in x_RC:
+    for row in [x_RC.reshape(-1)] if way.granularity == "sample" else x_RC:
         for x, made, beyond in _row(row, way, channel_C):
             absolute.append(abs(made - x))
             squared.append((made - x) ** 2)
@@ -41,7 +41,7 @@ def _sum(values: Sequence[float]) -> float:
 def _row(row: Values, way: Way, channel_C: Values) -> Iterator[tuple[float, float, bool]]:
     """Each finite element, what becomes of it, and whether it is clipped."""
     format = way.format
-    size = {"channel": 1, "token": len(row)}.get(way.granularity) or way.group
+    size = {"channel": 1, "token": len(row), "sample": len(row)}.get(way.granularity) or way.group
     assert size is not None
     for start in range(0, len(row), size):
         finite = [F(x) for x in row[start : start + size] if np.isfinite(x)]

@@ -107,5 +107,5 @@ def test_ways_are_those_that_a_format_can_have() -> None:
     found = [(way.format.name, way.granularity) for way in ways(["nvfp4", "int8_asymmetric"], ["channel", "token"])]
     assert found == [("nvfp4", "block"), ("int8_asymmetric", "token")]
     assert len(EVERY) == len({(way.format.name, way.granularity) for way in EVERY})
-    assert [way.group for way in ways(["int8"], GRANULARITIES)] == [None, None, 16, 32, 128]
+    assert [way.group for way in ways(["int8"], GRANULARITIES)] == [None, None, None, 16, 32, 128]
     assert list(itertools.chain(ways([], GRANULARITIES))) == []

@@ -89,7 +89,7 @@ def _panel(part: pd.DataFrame, limits: tuple[float, float], axes: Axes, width: i
 def _order(granularity: str, policy: str) -> tuple[int, int, int]:
     """From the widest group to the narrowest; policies as they are documented."""
     size = re.search(r"\d+", granularity)
-    kind = ["tensor", "channel", "token", "group", "block"].index(granularity.split("_")[0])
+    kind = ["tensor", "sample", "channel", "token", "group", "block"].index(granularity.split("_")[0])
     return kind, -int(size[0]) if size else 0, ["max", "quantile", "mse", "entropy"].index(policy.split("_")[0])
 
 

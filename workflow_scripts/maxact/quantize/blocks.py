@@ -38,6 +38,8 @@ def fake_quantize(x: Tensor, format: Format, granularity: str | None = None, lar
     if format.scaling == "none":
         raise ValueError(f"{format.name} is a cast, which has no scale")
     known = x.float()
+    if not x.numel():
+        return known
     finite = torch.isfinite(known)
     finite_x = torch.where(finite, known, 0.0)
     if granularity == "sample":
@@ -52,9 +54,8 @@ def fake_quantize(x: Tensor, format: Format, granularity: str | None = None, lar
         made = _shifted(grouped, format.elements)
     else:
         made = _scaled(grouped, format)
-    if granularity == "sample":
-        made = made.reshape(x.shape)
-    return torch.where(finite, made.flatten(-2)[..., : x.shape[-1]] if granularity != "sample" else made, known)
+    made = made.reshape(x.shape) if granularity == "sample" else made.flatten(-2)[..., : x.shape[-1]]
+    return torch.where(finite, made, known)
 
 
 def by_channel(x: Tensor, format: Format, largest_C: Tensor) -> Tensor:

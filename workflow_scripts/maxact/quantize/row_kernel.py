@@ -15,13 +15,16 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from maxact.histogram import INFINITY_KEY, code_values
+from maxact.histogram import INFINITY_KEY, code_values, finite_codes
 from maxact.measure.reference import DTYPES, histogram_codes
+from maxact.quantize import compiled
 from maxact.quantize import compiled_rows as loops
 from maxact.quantize.blocks import by_channel, clipped, fake_quantize
 from maxact.quantize.compiled import Float32
+from maxact.quantize.errors import Distribution
 from maxact.quantize.formats import Floats
-from maxact.quantize.ways import Way
+from maxact.quantize.quantizers import quantizer
+from maxact.quantize.ways import SAMPLE, Way
 
 Counts = npt.NDArray[np.int64]
 
@@ -88,7 +91,9 @@ class CompiledKernel:
         self._threads = min(threads or torch.get_num_threads(), settings.NUMBA_NUM_THREADS)
         self._counts_P = np.zeros((self._threads, 65536), np.uint32)
         self._ways = ways
-        self._described = described(ways)
+        self._whole = [at for at, way in enumerate(ways) if way.granularity == SAMPLE]
+        self._finer = [at for at, way in enumerate(ways) if way.granularity != SAMPLE]
+        self._described = described([ways[at] for at in self._finer])
         with np.errstate(invalid="ignore"):  # signalling NaNs become quiet ones
             self._values = {name: code_values(name).astype(np.float32) for name in ("bfloat16", "float16")}
 
@@ -96,7 +101,8 @@ class CompiledKernel:
         dtype = DTYPES[x_RC.dtype]
         bits_RC = x_RC.detach().contiguous().view(torch.int16).numpy().view(np.uint16)
         chunks = -(-len(bits_RC) // loops.CHUNK)
-        errors_KW, clipped_KW = np.empty((chunks, len(self._ways), 2)), np.empty((chunks, len(self._ways)), np.int64)
+        errors_KW = np.empty((chunks, len(self._finer), 2))
+        clipped_KW = np.empty((chunks, len(self._finer)), np.int64)
         numba.set_num_threads(self._threads)
         loops.add_rows(
             bits_RC,
@@ -110,10 +116,26 @@ class CompiledKernel:
             errors_KW,
             clipped_KW,
         )
-        loops.gather(self._counts_P, sums.counts)
+        counts = np.zeros(65536, np.int64)
+        loops.gather(self._counts_P, counts)
+        sums.counts += counts
         for errors_W2, clipped_W in zip(errors_KW, clipped_KW, strict=True):
-            sums.errors_W2 += errors_W2
-            sums.clipped_W += clipped_W
+            sums.errors_W2[self._finer] += errors_W2
+            sums.clipped_W[self._finer] += clipped_W
+        self._add_whole(sums, counts, dtype)
+
+    def _add_whole(self, sums: Sums, counts: Counts, dtype: str) -> None:
+        """One scale for all elements of the sample: its histogram tells all, and nothing is clipped."""
+        if not self._whole:
+            return
+        codes = np.flatnonzero((counts > 0) & finite_codes(dtype)).astype(np.uint16)
+        if not len(codes):
+            return
+        tensor = Distribution.of(codes, counts[codes], dtype)
+        low, high = tensor.extremes
+        for at in self._whole:
+            how = quantizer(self._ways[at].format, max(-low, high), low, high)
+            sums.errors_W2[at] += compiled.sums(tensor.values, tensor.counts, how.rule, -np.inf, np.inf)[:2]
 
     def flush(self) -> None:
         pass

@@ -8,9 +8,12 @@ from dataclasses import dataclass
 
 from maxact.quantize.formats import FORMATS, Format
 
-GRANULARITIES = ("channel", "token", "group_16", "group_32", "group_128")
+SAMPLE = "sample"
+"""The granularity of a whole tensor whose scale follows from the tensor itself: beside `quantize`, dynamic beside static."""
+
+GRANULARITIES = (SAMPLE, "channel", "token", "group_16", "group_32", "group_128")
 """What shares a scale. `channel`: static, from the channel's largest |x| on the calibration split; the others: dynamic,
-from the very elements that share it: a row, or so many channels of a row."""
+from the very elements that share it: all of a sample, a row, or so many channels of a row."""
 
 BLOCK = "block"
 """The granularity of a format with blocks of its own."""
@@ -54,13 +57,14 @@ def bits_of_scale(format: Format, granularity: str, channels: int | None) -> flo
     """Bits that scales (and zero points) add to an element.
 
     A free scale is counted as 16 bits, as deployment stores it, the zero point with the bits of an element; a power of two as
-    8; in two levels 8 a block. Scales that are known beforehand, of a tensor or its channels, add nothing to what is stored.
+    8; in two levels 8 a block. Scales that are known beforehand, of a tensor or its channels, add nothing to what is stored;
+    the one of a sample is taken for nothing, as a sample has many elements.
 
     Args:
         channels: of the tensor; needed where a token shares a scale.
     """
     way = Way(format, granularity)
-    if granularity in ("tensor", "channel") or format.scaling == "none":
+    if granularity in ("tensor", "channel", SAMPLE) or format.scaling == "none":
         return 0.0
     shared = way.group or channels
     assert shared is not None

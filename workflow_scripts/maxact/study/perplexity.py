@@ -15,7 +15,7 @@ from maxact.study.sections import Name, Positive, Section
 if TYPE_CHECKING:
     from maxact.study import Study
 
-DYNAMIC = ("token", "group_16", "group_32", "group_128")
+DYNAMIC = ("sample", "token", "group_16", "group_32", "group_128")
 """Granularities whose scales follow from the tensor itself."""
 
 Tensors = Annotated[list[str], Field(min_length=1)]
