@@ -200,6 +200,37 @@ def test_what_is_missing_is_told_and_never_compared(
     assert told(capsys, original, copy)[0] == 1
 
 
+@pytest.mark.parametrize("missing", ["histograms", "rms", "peak", "nan", "massive_tokens_passed"])
+def test_a_gate_takes_a_statistic_that_one_side_lacks_for_a_difference(
+    missing: str, original: Path, copy: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if missing == "histograms":
+        (copy / "histograms.parquet").unlink()
+    else:
+        gone = {missing: pd.NA}
+        edited(copy, "sites", lambda frame: frame.assign(**gone))
+    for sides in ((original, copy), (copy, original)):
+        code, text = told(capsys, *sides)
+        assert code == 0
+        assert "of those compared one side lacks a statistic; with --all-sites that is a difference" in text
+        code, text = told(capsys, *sides, "--all-sites")
+        assert code == 1
+        assert "one side lacks a statistic; by --all-sites that is a difference" in text
+    # What neither side has is no difference.
+    code, text = told(capsys, copy, copy, "--all-sites")
+    assert code == 0
+    assert "COMPARED" not in text
+
+
+def test_how_many_sites_were_compared_is_told(original: Path, copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    edited(copy, "sites", lambda frame: frame[frame["component"] == "embedding"])
+    code, text = told(capsys, original, copy)
+    assert code == 0
+    total = int((pd.read_parquet(original / "sites.parquet")["status"] == "measured").sum())
+    assert f"\nCOMPARED 1 OF {total} SITES; {total - 1} are in A only, 0 in B only; with --all-sites" in text
+    assert told(capsys, original, copy, "--all-sites")[0] == 1
+
+
 def test_a_site_that_one_side_lacks_is_listed(original: Path, copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
     edited(copy, "sites", lambda frame: frame[frame["component"] != "router_logits"])
     code, text = told(capsys, original, copy)

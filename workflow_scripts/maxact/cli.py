@@ -168,7 +168,9 @@ def _parser() -> argparse.ArgumentParser:
         "five); distribution (0.02, Kolmogorov-Smirnov); nonfinite (0, relative)",
     )
     compare.add_argument(
-        "--all-sites", action="store_true", help="a site that one side did not measure is a difference"
+        "--all-sites",
+        action="store_true",
+        help="for gates: a site or a statistic that one side has and the other has not is a difference",
     )
     compare.add_argument("--json", action="store_true", help="print one JSON object with every site")
     compare.set_defaults(run=_compare)

@@ -34,7 +34,7 @@ class Comparison:
         only_a, only_b: those that one side alone measured, and why the other has none.
         pairing: which samples are paired, in words.
         samples: of paired samples: M first, then each site.
-        strict: whether sites that one side lacks make them differ.
+        strict: whether sites and statistics that one side alone has make them differ.
     """
 
     a: Side
@@ -50,10 +50,10 @@ class Comparison:
 
     @property
     def differs(self) -> bool:
-        """Whether a statistic of a site is apart beyond its tolerance, a site has gone, or by `strict` was not measured."""
+        """Whether a statistic of a site is apart beyond its tolerance, a site has gone, or by `strict` one side lacks one."""
         # A site that the other architecture has not is a difference; one that was not asked for is told.
         gone = any(why.startswith("not applicable") for _, why in (*self.only_a, *self.only_b))
-        lacks = self.strict and bool(self.only_a or self.only_b)
+        lacks = self.strict and (bool(self.only_a or self.only_b) or any(site.one_sided for site in self.sites))
         return gone or lacks or any(site.differs for site in self.sites)
 
 
@@ -205,11 +205,15 @@ def _name(site: SitePair) -> str:
 
 def _summary(found: Comparison) -> Iterator[str]:
     differing = sum(site.differs for site in found.sites)
-    yield f"{differing} of {len(found.sites)} sites differ beyond the tolerance" + (
-        ""
-        if not (found.only_a or found.only_b)
-        else f"; {len(found.only_a)} are in A only, {len(found.only_b)} in B only"
-    )
+    yield f"{differing} of {len(found.sites)} sites differ beyond the tolerance"
+    alone, partly = (len(found.only_a), len(found.only_b)), sum(site.one_sided for site in found.sites)
+    if any(alone) or partly:
+        told = f"COMPARED {len(found.sites)} OF {len(found.sites) + sum(alone)} SITES"
+        told += f"; {alone[0]} are in A only, {alone[1]} in B only" if any(alone) else ""
+        told += f"; at {partly} of those compared one side lacks a statistic" if partly else ""
+        yield told + (
+            "; by --all-sites that is a difference" if found.strict else "; with --all-sites that is a difference"
+        )
     for statistic in TOLERANCES:
         rows = [(item, site) for site in found.sites for item in site.statistics if item.statistic == statistic]
         known = [(item, site) for item, site in rows if item.difference is not None]

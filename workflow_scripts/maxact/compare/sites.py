@@ -2,7 +2,7 @@
 
 A site is a component at a layer, whatever its number in either measurement. Two numbers a and b are apart by
 |a - b| / max(|a|, |b|), 0 where they are equal: the same whichever comes first, and at most 1 where neither is negative.
-A value that is missing on one side is not compared, and that is told.
+A value that is missing on one side is not compared, and that is told; a gate takes it for a difference (`Comparison.strict`).
 """
 
 from __future__ import annotations
@@ -60,6 +60,7 @@ class Compared:
         a, b: the values; both missing for a distance.
         difference: how far they are apart; None where a value is missing.
         beyond: whether that is more than the tolerance.
+        one_sided: whether one side has it and the other has not.
     """
 
     statistic: str
@@ -68,6 +69,7 @@ class Compared:
     b: float | None
     difference: float | None
     beyond: bool
+    one_sided: bool
 
 
 @dataclass(frozen=True)
@@ -83,6 +85,11 @@ class SitePair:
     @property
     def differs(self) -> bool:
         return any(item.beyond for item in self.statistics)
+
+    @property
+    def one_sided(self) -> bool:
+        """Whether one side lacks a statistic that the other has."""
+        return any(item.one_sided for item in self.statistics)
 
 
 def parse_tolerances(given: Sequence[str]) -> dict[str, float]:
@@ -142,9 +149,7 @@ def compare_sites(
         if row["status"] != "measured" or other is None or other["status"] != "measured":
             continue
         compared = [*_numbers(row, other, tolerances)]
-        distance = _distance(row, other, *histograms)
-        beyond = distance is not None and distance > tolerances["distribution"]
-        compared.append(Compared("distribution", "distribution", None, None, distance, beyond))
+        compared.append(_distance(row, other, histograms, tolerances["distribution"]))
         numbers = (int(row["site"]), int(other["site"]))
         pairs.append(SitePair(*site, numbers, (_place(row), _place(other)), tuple(compared)))
     return pairs
@@ -163,7 +168,8 @@ def _numbers(a: Mapping[Any, Any], b: Mapping[Any, Any], tolerances: Mapping[str
     for statistic, what, mine, theirs in found:
         difference = None if mine is None or theirs is None else apart(mine, theirs)
         beyond = difference is not None and difference > tolerances[statistic]
-        compared.append(Compared(statistic, what, mine, theirs, difference, beyond))
+        one_sided = (mine is None) != (theirs is None)
+        compared.append(Compared(statistic, what, mine, theirs, difference, beyond, one_sided))
     return compared
 
 
@@ -205,12 +211,18 @@ class _Histograms:
 
 
 def _distance(
-    a: Mapping[Any, Any], b: Mapping[Any, Any], mine: _Histograms | None, theirs: _Histograms | None
-) -> float | None:
-    if mine is None or theirs is None:
-        return None
-    first, second = mine.of(int(a["site"]), a["dtype"]), theirs.of(int(b["site"]), b["dtype"])
-    return None if first is None or second is None else kolmogorov_smirnov(*first, *second)
+    a: Mapping[Any, Any],
+    b: Mapping[Any, Any],
+    histograms: Sequence[_Histograms | None],
+    tolerance: float,
+) -> Compared:
+    mine, theirs = histograms
+    first = None if mine is None else mine.of(int(a["site"]), a["dtype"])
+    second = None if theirs is None else theirs.of(int(b["site"]), b["dtype"])
+    distance = None if first is None or second is None else kolmogorov_smirnov(*first, *second)
+    beyond = distance is not None and distance > tolerance
+    one_sided = (first is None) != (second is None)
+    return Compared("distribution", "distribution", None, None, distance, beyond, one_sided)
 
 
 def kolmogorov_smirnov(
