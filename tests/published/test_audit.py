@@ -373,6 +373,112 @@ def test_readings_are_told_where_the_files_have_what_they_are_about(read: Callab
     assert {finding.name for finding in readings(without)} == names - apart
 
 
+def what(finding: Finding | None) -> str:
+    assert finding is not None
+    return finding.what
+
+
+def test_the_sentence_on_missing_gates_is_that_of_their_rows(read: Callable[..., Published]) -> None:
+    def routed(files: Files) -> None:
+        put_router(files, B)
+        for layer in range(3):
+            del statistics(files, B)["per_layer_stats"][f"layer_{layer}_mlp_gate"]
+
+    dense = coverage.gates_missing(read(lambda f: put_no_gate(f, A)))
+    assert "experts" not in what(dense)
+    assert f"Of {A} layers have neither a gate nor a router" in what(dense)
+    mixture = coverage.gates_missing(read(routed))
+    assert f"Of {B} those layers have a router" in what(mixture)
+    assert "neither a gate nor" not in what(mixture)
+    both = coverage.gates_missing(read(routed, lambda f: put_no_gate(f, A)))
+    assert both is not None
+    assert {row["checkpoint"]: (row["router_instead"], row["neither"]) for row in of(both)} == {A: (0, 1), B: (3, 0)}
+    assert [found.severity for found in (dense, mixture, both) if found] == [
+        Severity.NUMBER,
+        Severity.CONCLUSION,
+        Severity.CONCLUSION,
+    ]
+
+
+def test_a_layer_beyond_the_decoder_is_told_of_the_checkpoint_that_has_it(read: Callable[..., Published]) -> None:
+    assert "beyond" not in what(coverage.counted_twice(read(lambda f: put_twice(f, A), lambda f: put_layer(f, B))))
+    both = what(coverage.counted_twice(read(lambda f: put_twice(f, A), lambda f: put_layer(f, A))))
+    assert f"Of {A} there is also a layer beyond the decoder; the files do not tell whether it is why" in both
+    assert (
+        "1 are of layers beyond the decoder, which the tables leave out; 1 were kept"
+        in what(  # its largest values are missing
+            faults_of_files(read(lambda f: put_layer(f, A)))
+        )
+    )
+    assert "left out; 1 were kept" in what(faults_of_files(read(lambda f: put_twice(f, A))))
+
+
+def test_only_routers_that_are_faulty_are_described(read: Callable[..., Published]) -> None:
+    indices = what(routers.router_outputs(read(lambda f: put_indices(f, A))))
+    assert "router_logits" not in indices
+    assert "each other" not in indices
+    both = what(routers.router_outputs(read(lambda f: put_indices(f, A), lambda f: put_probabilities(f, B))))
+    assert f"indices of experts in moe_gate of {A}; probabilities in router_logits of {B}" in both
+    assert "router_logits: the second thing that the block of experts returns" in both
+    assert "nor with each other" in both
+
+
+def test_no_cause_of_limits_and_excess_is_told_that_the_files_have_not(read: Callable[..., Published]) -> None:
+    assert what(coverage.limit_unreached(read(lambda f: put_limit(f, A)))).endswith("(at most 8 tokens).")
+    assert not any(
+        digit in what(subsets.above_whole(read(lambda f: put_above(f, A)))) for digit in ("16", " 8", " 1 or")
+    )
+
+
+def test_the_lower_median_is_of_even_sizes(read: Callable[..., Published]) -> None:
+    def odd(*names: str) -> Finding | None:
+        published = read(lambda f: [statistics(f, name).update(hidden_size=15) for name in names])
+        return next((found for found in readings(published) if found.name == "lower_median"), None)
+
+    assert "even in 4 of 4 checkpoints" in what(odd())
+    assert "even in 3 of 4 checkpoints" in what(odd(A))
+    assert odd(*(model.name for model in MODELS)) is None
+
+
+def test_subsets_with_M_and_above_it_are_counted_apart(read: Callable[..., Published]) -> None:
+    def change(files: Files, *sizes: float) -> None:
+        for run, size in zip(runs(files, B), sizes, strict=True):
+            run["per_layer_stats"]["layer_1_hidden"].update(max=size, sun_peak_abs=size)
+
+    finding = subsets.rarely_reached(read(lambda f: change(f, 4096.0, 1024.0)))
+    assert (
+        f"reached in {len(read().bootstrap) - 2} of 4 subsets and exceeded in 1; the others are up to 50.0% lower"
+        in what(finding)
+    )
+    assert finding is not None
+    assert finding.severity == Severity.NUMBER
+    assert of(finding)[0]["reach_M"] == 0
+    assert subsets.rarely_reached(read(lambda f: change(f, 4096.0, 2048.0))) is None  # none is below
+
+
+def test_whether_a_subset_is_larger_than_the_whole_is_computed(read: Callable[..., Published]) -> None:
+    def told_of(*changes: Callable[[Files], Any]) -> str:
+        return what(next(found for found in readings(read(*changes)) if found.name == "without_replacement"))
+
+    assert "No subset is larger than the whole" in told_of()
+    assert "2 subsets are larger than the whole" in told_of(lambda f: statistics(f, B).update(num_samples=1))
+
+
+def test_the_step_from_the_embedding_is_counted_apart(read: Callable[..., Published]) -> None:
+    def first_layer(files: Files) -> None:
+        peak = max(abs(site(files, A, "embedding_output")[end]) for end in ("max", "min"))
+        x = site(files, A, "layer_0_hidden")
+        x.update(max=16 * peak, sun_peak_abs=16 * peak)
+        site(files, A, "layer_1_hidden").update(max=32 * peak, min=-2.0)
+
+    plain = what(maxima.emergence_by_sign(read(lambda f: put_sign(f, B))))
+    assert "by |x| 4 checkpoints have one, by the largest x 3." in plain
+    assert "by |x| 4 of these checkpoints have one with it" in plain
+    further = what(maxima.emergence_by_sign(read(lambda f: put_sign(f, B), first_layer)))
+    assert "by |x| 3 checkpoints have one" in further
+    assert "by |x| 4 of these checkpoints have one with it" in further
+
+
 def test_a_range_is_no_deviation(read: Callable[..., Published]) -> None:
     def scatter(files: Files) -> None:
         for at, run in enumerate(runs(files, B)):
@@ -482,3 +588,6 @@ def test_further_faults_of_the_authors_files_are_found(real: dict[str, Finding])
     assert [row["checkpoint"] for row in of(real["elsewhere"])] == ["Qwen3.5-0.8B"]
     assert {row["checkpoint"][:7] for row in of(real["common_massive"])} == {"gemma-2", "gemma-3"}
     assert not {"copies", "other_tokens", "gates_above"} & real.keys()
+    assert "reached in 10 of 40 subsets and exceeded in 2" in real["rarely_reached"].what
+    assert "by |x| 18 checkpoints" in real["emergence_by_sign"].what
+    assert "by |x| 23 of these checkpoints" in real["emergence_by_sign"].what

@@ -138,6 +138,8 @@ def test_the_span_is_that_of_one_size_with_mixtures_by_all_their_parameters() ->
     assert verdict_of(claim, "all checkpoints") == HOLDS  # gemma is in no group of matched sizes
     assert judged("span", study(a2=400_000.0)).verdict == HOLDS
     assert judged("span", study(a2=1500.0, c2=1200.0, a1=900.0)).verdict == FAILS
+    assert judged("span", study(a2=71.5 * 10**4.6)).verdict == IN_PART  # rounds to five
+    assert judged("span", study(a2=71.5 * 10**8)).verdict == FAILS
 
 
 def test_where_parameters_are_known_they_say_what_is_comparable() -> None:
@@ -148,6 +150,18 @@ def test_where_parameters_are_known_they_say_what_is_comparable() -> None:
     claim = judged("span", members)
     reading = next(reading for reading in claim.others if reading.choice.startswith("parameters within"))
     assert reading.value.startswith("2.69 orders of magnitude in 9 to 18 billion")
+    assert reading.value.endswith("35,328 in a2")
+
+
+def test_checkpoints_without_a_known_size_are_named_beside_what_is_by_size() -> None:
+    sizes = {"a1": 1e9, "a2": 9e9, "b1": 1.5e9, "b2": 8e9, "c1": 2e9, "c2": 9e9, "a-moe": 9e9}
+    members = [replace(member, summary={**member.summary, "parameters": sizes.get(member.name)}) for member in study()]
+    span, scaling = judged("span", members), judged("scaling", members)
+    reading = next(reading for reading in span.others if reading.choice.startswith("parameters within"))
+    assert reading.value.endswith("; 2 without a known size: b-moe, gemma-3-27b-it")
+    assert scaling.read.value.endswith("; 2 without a known size: b-moe, gemma-3-27b-it")
+    dense = next(reading for reading in scaling.others if reading.choice.startswith("dense"))
+    assert dense.value.endswith("; 1 without a known size: gemma-3-27b-it")
 
 
 def test_small_ones_are_inside_the_range_or_named() -> None:
@@ -276,6 +290,8 @@ def test_subsets_are_near_M_or_not() -> None:
     assert near.evidence[["runs", "same", "above", "smallest"]].to_numpy().tolist() == [[2, 1, 0, 13000.0]]
     assert judged("stability", with_subsets(study(), a1=[14000.0, 12000.0])).verdict == FAILS
     assert judged("stability", with_subsets(study(), a1=[14000.0], a2=[20000.0])).verdict == IN_PART
+    for values, verdict in (([7000.0, 28000.0], HOLDS), ([6999.0], FAILS), ([28001.0], FAILS), ([0.0], FAILS)):
+        assert verdict_of(judged("stability", with_subsets(study(), a1=values)), "within a factor of 2") == verdict
     above = judged("stability", with_subsets(study(), a1=[14100.0, 14000.0]))
     reached = next(reading for reading in above.others if reading.choice == "M itself is reached")
     assert reached.value == "in 1 of 2 subsets, and exceeded in 1"

@@ -12,7 +12,7 @@ from maxact.published.names import carries_M
 from maxact.published.records import Published
 
 UNREACHED = 4
-"""A limit of length that is so many times the mean length is said not to bind."""
+"""A limit of length that is so many times the mean length, or more, is told."""
 
 
 def counted_twice(published: Published) -> Finding | None:
@@ -32,15 +32,16 @@ def counted_twice(published: Published) -> Finding | None:
     )
     both = [name for name in sorted({row["checkpoint"] for row in rows}) if name in beyond]
     why = (
-        f" Of {names(both)} there is also a layer beyond the decoder, which runs the same module again." if both else ""
+        f" Of {names(both)} there is also a layer beyond the decoder; the files do not tell whether it is why."
+        if both
+        else ""
     )
     return Finding(
         "counted_twice",
         "A component counted twice",
         Severity.NUMBER,
-        f"{len(rows)} sites have a multiple of the tokens of the other sites of their checkpoint: the hook adds up every "
-        "run of a module, and theirs ran more than once. Means, quantiles and counts of tokens are of the runs "
-        f"together.{why}",
+        f"{len(rows)} sites have a multiple of the tokens of the other sites of their checkpoint. The hook adds up every run "
+        f"of a module, so that means, quantiles and counts of tokens are of all runs together.{why}",
         f"sun_n_tokens by site; {code('analyze_model.py', 'lines 477 to 481')}",
         table(rows),
     )
@@ -58,14 +59,13 @@ def layers_beyond(published: Published) -> Finding | None:
     if not rows:
         return None
     decides = sorted({row["checkpoint"] for row in rows if row["in_M"] == "yes" and row["largest"] == row["M"]})
-    effect = f"it is M of {names(decides)}" if decides else "none of them is M here"
+    effect = f"one of them is M of {names(decides)}" if decides else "none of them is M here"
     return Finding(
         "layers_beyond",
         "A layer beyond the decoder",
         Severity.CONCLUSION if decides else Severity.NUMBER,
-        f"{names(sorted({row['checkpoint'] for row in rows}))} have sites of a layer that num_hidden_layers does not count, "
-        "as where a head that predicts a further token lies in the same list of modules. M ranges over them as over the "
-        f"decoder; {effect}. Relative depth is by the number of layers without it.",
+        f"{names(sorted({row['checkpoint'] for row in rows}))} have sites of a layer that num_hidden_layers does not count. "
+        f"The authors' M ranges over them as over the decoder; {effect}. Our tables, and so our M, leave them out.",
         f"num_hidden_layers against names of sites; {code('analyze_model.py', 'lines 484 to 493')}",
         table(rows),
     )
@@ -85,17 +85,28 @@ def gates_missing(published: Published) -> Finding | None:
         without = kinds["hidden"] - kinds["mlp_gate"]
         if without:
             row = {"checkpoint": checkpoint.name, "model_type": checkpoint.model_type, "layers": len(kinds["hidden"])}
-            routed = "yes" if kinds["moe_gate"] else "no"
-            rows.append({**row, "layers_with_a_gate": len(kinds["mlp_gate"]), "has_a_router": routed})
+            row |= {"layers_with_a_gate": len(kinds["mlp_gate"])}
+            with_router = without & (kinds["moe_gate"] | kinds["router_logits"])
+            rows.append({**row, "router_instead": len(with_router), "neither": len(without - with_router)})
     if not rows:
         return None
+    routed = [row["checkpoint"] for row in rows if row["router_instead"]]
+    lacking = [row["checkpoint"] for row in rows if row["neither"]]
+    said = [f"Of {len(rows)} of {len(published.checkpoints)} checkpoints layers have no mlp_gate."]
+    if routed:
+        said.append(
+            f"Of {names(routed)} those layers have a router: of a block of experts the hook takes the output and the router, "
+            "and neither the routed experts nor a shared one, so that gates of these cannot be compared with those of "
+            "dense layers."
+        )
+    if lacking:
+        said.append(f"Of {names(lacking)} layers have neither a gate nor a router; the files do not tell why.")
+    said.append("The paper counts gates among what is measured in all.")
     return Finding(
         "gates_missing",
         "Gates that were not measured",
-        Severity.CONCLUSION,
-        f"Of {len(rows)} of {len(published.checkpoints)} checkpoints layers have no mlp_gate: where a layer has experts, "
-        "the hook takes the output of the block and its router, and neither the routed experts nor a shared one. The paper "
-        "counts gates among what is measured in all; gates of mixtures and of dense checkpoints cannot be compared.",
+        Severity.CONCLUSION if routed else Severity.NUMBER,
+        " ".join(said),
         f"names of sites; {code('analyze_model.py', 'lines 507 to 552')}",
         table(rows),
     )
@@ -178,10 +189,9 @@ def limit_unreached(published: Published) -> Finding | None:
     longest = max(float(str(row["mean_tokens"])) for row in rows)
     return Finding(
         "limit_unreached",
-        "A limit of length that does not bind",
+        "A limit of length far above the mean length",
         Severity.COSMETIC,
-        f"max_seq_len is {UNREACHED} times the mean length of a sample or more (at most {longest:,.0f} tokens), as samples "
-        "were cut to 4,096 tokens of the LLaMA-2 tokenizer before. Nothing was measured on long contexts.",
-        f"max_seq_len against sun_n_tokens; {code('build_eval_diverse.py', 'lines 50 to 56', 'f8db539')}",
+        f"max_seq_len is {UNREACHED} times the mean length of a sample or more (at most {longest:,.0f} tokens).",
+        "max_seq_len against sun_n_tokens",
         table(rows),
     )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from maxact.published.audit.finding import Finding, Severity, table
+import re
+
+from maxact.published.audit.finding import Finding, Severity, all_statistics, table
 from maxact.published.records import Published
 
 
@@ -14,12 +16,25 @@ def faults_of_files(published: Published) -> Finding | None:
         {"file": one.file, "field": one.field, "what": one.what, "severity": one.severity} for one in published.problems
     ]
     errors = sum(one.severity == "error" for one in published.problems)
+    layers = {checkpoint.file: checkpoint.layers for _, checkpoint in all_statistics(published)}
+    unused = sum(one.severity != "warning" for one in published.problems)
+    beyond = sum(
+        one.severity == "warning" and _layer_of(one.field) >= layers.get(one.file, _layer_of(one.field) + 1)
+        for one in published.problems
+    )
+    further = f"; {beyond} are of layers beyond the decoder, which the tables leave out" if beyond else ""
     return Finding(
         "faults_of_files",
         "Faults of files",
         Severity.NUMBER if errors else Severity.COSMETIC,
-        f"{errors} fields or files could not be used and were left out; {len(rows) - errors} were kept as written and "
-        "contradict something.",
+        f"{unused} fields or files could not be used and were left out{further}; {len(rows) - unused - beyond} were kept as "
+        "written and contradict something.",
         "all files, by their schema and by what follows from the definitions of their fields",
         table(rows),
     )
+
+
+def _layer_of(field: str) -> int:
+    """The layer in the key of a field, -1 where it has none."""
+    found = re.match(r"per_layer_stats\.layer_(\d+)", field)
+    return int(found[1]) if found else -1

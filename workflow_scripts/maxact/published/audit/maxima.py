@@ -94,11 +94,13 @@ def emergence_by_sign(published: Published) -> Finding | None:
     """Checkpoints whose largest step along the residual stream is elsewhere, or no emergence, where the sign is kept."""
     rows: list[dict[str, Any]] = []
     counts = [0, 0]
+    with_embedding = 0
     for checkpoint in published.checkpoints:
         by_size, signed = _step(checkpoint, peak), _step(checkpoint, lambda values: values.get("max"))
         if by_size is None or signed is None:
             continue
         counts = [counts[0] + (by_size[0] >= JUMP), counts[1] + (signed[0] >= JUMP)]
+        with_embedding += max(by_size[0], _first_step(checkpoint) or 0.0) >= JUMP
         elsewhere = by_size[1] != signed[1] and max(by_size[0], signed[0]) >= JUMP
         if elsewhere or (by_size[0] >= JUMP) != (signed[0] >= JUMP):
             row = {"checkpoint": checkpoint.name, "step_of_abs": by_size[0], "layer_of_abs": by_size[1]}
@@ -116,7 +118,8 @@ def emergence_by_sign(published: Published) -> Finding | None:
         Severity.CONCLUSION,
         f"Where the largest activation comes up depends on whether the sign is kept: {'; '.join(lines)}. An emergence is a "
         f"step of {JUMP:g} times or more from a layer of the residual stream to the next: by |x| {counts[0]} checkpoints "
-        f"have one, by the largest x {counts[1]}.",
+        f"have one, by the largest x {counts[1]}. The step from the embedding to the first layer is not counted here; in our "
+        f"table and figure of emergence it is, and by |x| {with_embedding} of these checkpoints have one with it.",
         "max and min of the residual stream by layer",
         table(rows),
     )
@@ -125,7 +128,7 @@ def emergence_by_sign(published: Published) -> Finding | None:
 def _step(
     checkpoint: PublishedCheckpoint, of: Callable[[Mapping[str, float]], float | None]
 ) -> tuple[float, int] | None:
-    """The largest ratio of a layer of the residual stream to the one before, and that layer."""
+    """The largest ratio of a layer of the residual stream to the one before, and that layer; nothing is before layer 0."""
     stream = {layer_of(site): values for site, values in checkpoint.sites.items() if kind_of(site) == "hidden"}
     layers = [layer for layer in range(checkpoint.layers) if layer in stream]
     found = [(layer, of(stream[layer])) for layer in layers]
@@ -135,6 +138,12 @@ def _step(
         if earlier is not None and later is not None and earlier > 0
     ]
     return max(steps, key=lambda step: (step[0], -step[1]), default=None)
+
+
+def _first_step(checkpoint: PublishedCheckpoint) -> float | None:
+    """The ratio by |x| of the first layer of the residual stream to the embedding."""
+    ends = [peak(checkpoint.sites.get(site, {})) for site in ("embedding_output", "layer_0_hidden")]
+    return ends[1] / ends[0] if ends[0] and ends[1] is not None else None
 
 
 def elsewhere(published: Published) -> Finding | None:

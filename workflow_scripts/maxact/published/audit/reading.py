@@ -131,14 +131,22 @@ def without_replacement(published: Published) -> Finding | None:
     """Subsets are no bootstrap."""
     if not published.bootstrap:
         return None
+    samples = {checkpoint.name: checkpoint.samples for checkpoint in published.checkpoints}
+    larger = sum(run.size > samples.get(run.name, run.size) for run in published.bootstrap)
+    needs = (
+        f"{larger} subsets are larger than the whole."
+        if larger
+        else "No subset is larger than the whole, so none needs it."
+    )
     return Finding(
         "without_replacement",
         "The bootstrap draws without replacement",
         Severity.NUMBER,
         "A subset is drawn without replacement from each category, so it is a subsample and no bootstrap sample: its "
-        "maximum is M or less, never more but by rounding, and its scatter is not the sampling error of M, which could "
-        "only be larger on new text.",
-        code("make_bootstrap_datasets.py", "lines 44 to 58"),
+        "maximum is M or less, never more but by rounding, and its scatter is not the sampling error of M. A branch draws "
+        "with replacement where a category has fewer samples than are asked of it, and the script then stops, as it writes "
+        f"each line once. {needs}",
+        f"{code('make_bootstrap_datasets.py', 'lines 44 to 58')}; the branch: lines 51 to 54 and 61 to 69",
         pd.DataFrame(),
     )
 
@@ -165,15 +173,31 @@ def range_for_deviation(published: Published) -> Finding | None:
 
 def lower_median(published: Published) -> Finding | None:
     """The median of an even number of values."""
-    return _of_samples(
-        published,
+    even = [checkpoint.name for checkpoint in published.checkpoints if checkpoint.hidden_size % 2 == 0]
+    if not even:
+        return None
+    return Finding(
         "lower_median",
         "The lower of two medians",
         Severity.COSMETIC,
         "The median |x| of a token is torch.median, which of an even number of values is the lower of the two in the "
-        "middle, not their mean. All hidden sizes are even, so every ratio of the massive-activation test is slightly "
-        "larger than with the mean of the two.",
+        f"middle, not their mean. The hidden size is even in {len(even)} of {len(published.checkpoints)} checkpoints: their "
+        "ratios of the massive-activation test are as large as with the mean of the two, or larger.",
         code("analyze_model.py", "lines 184 to 188"),
+        pd.DataFrame(),
+    )
+
+
+def short_samples(published: Published) -> Finding | None:
+    """How long a sample can be."""
+    return _of_samples(
+        published,
+        "short_samples",
+        "No long samples",
+        Severity.COSMETIC,
+        "When the samples were chosen each was cut to one of five lengths, the longest 4,096 tokens of the LLaMA-2 tokenizer. "
+        "No longer text was measured, whatever max_seq_len allows.",
+        code(BUILDER[0], "lines 50 to 56, 126 to 134 and 197", BUILDER[1]),
     )
 
 
@@ -193,4 +217,5 @@ READINGS: tuple[Reading, ...] = (
     without_replacement,
     range_for_deviation,
     lower_median,
+    short_samples,
 )

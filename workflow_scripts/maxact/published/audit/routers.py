@@ -12,6 +12,12 @@ from maxact.published.records import Published, PublishedCheckpoint
 ROUTERS = ("moe_gate", "router_logits")
 """Sites that hold what a router returns."""
 
+TAKEN = {
+    "moe_gate": "moe_gate: what the router's module returns, of a tuple the first",
+    "router_logits": "router_logits: the second thing that the block of experts returns, and of a tuple its first",
+}
+"""Which output the hooks take (analyze_model.py, lines 511 to 537)."""
+
 ONE = 1e-3
 """How near to one the mean by the width must be: probabilities that add up to one."""
 
@@ -38,17 +44,21 @@ def router_outputs(published: Published) -> Finding | None:
             )
     if not rows:
         return None
+    pairs = sorted({(row["holds"], row["field"]) for row in rows})
     what = "; ".join(
-        f"{held} in {names([row['checkpoint'] for row in rows if row['holds'] == held])}"
-        for held in sorted({row["holds"] for row in rows})
+        f"{held} in {field} of "
+        + names([row["checkpoint"] for row in rows if (row["holds"], row["field"]) == (held, field)])
+        for held, field in pairs
     )
+    taken = "; ".join(TAKEN[field] for field in ROUTERS if field in {row["field"] for row in rows})
+    others = ", nor with each other" if len({row["holds"] for row in rows}) > 1 else ""
     return Finding(
         "router_outputs",
         "Router outputs recorded as gates",
         Severity.CONCLUSION,
-        f"What is recorded of a router is the first thing that its module returns, which differs between architectures: {what}. "
-        "Indices are whole numbers from 0, probabilities are between 0 and 1 and add up to one over the width. Maxima of "
-        "these fields cannot be compared between families, nor with scores before the softmax.",
+        f"What is recorded of a router is what the architecture's code returns at one place ({taken}): here {what}. Indices "
+        "are whole numbers from 0, probabilities are between 0 and 1 and add up to one over the width. Their maxima cannot "
+        f"be compared with those of scores before the softmax{others}.",
         f"fields moe_gate and router_logits; {code('analyze_model.py', 'lines 511 to 537')}",
         table(rows),
     )

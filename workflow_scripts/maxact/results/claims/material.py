@@ -79,6 +79,13 @@ def size_of(member: Member) -> float | None:
     return None if size is None or pd.isna(size) or size <= 0 else float(size)
 
 
+def without_size(members: Iterable[Member], sizes: Iterable[str]) -> str:
+    """What a value says of the members that are in no comparison by size; nothing if all have one."""
+    known_of = set(sizes)
+    missing = [member.name for member in members if member.name not in known_of]
+    return f"; {len(missing)} without a known size: {', '.join(missing)}" if missing else ""
+
+
 def _positive(member: Member) -> float | None:
     """The largest x, the sign kept."""
     found = member.sites.loc[member.sites.component.isin(IN_M), "max"].astype("float64").max()

@@ -8,7 +8,17 @@ from itertools import combinations, pairwise
 from typing import Any
 
 from maxact.results.claims.claim import Claim, Reading, Verdict, of_all, unknown
-from maxact.results.claims.material import OTHER_MAGNITUDES, TOLD_M, M_of, Magnitude, Material, known, size_of, told
+from maxact.results.claims.material import (
+    OTHER_MAGNITUDES,
+    TOLD_M,
+    M_of,
+    Magnitude,
+    Material,
+    known,
+    size_of,
+    told,
+    without_size,
+)
 from maxact.results.claims.paper import PAPER
 from maxact.results.frames import typed
 from maxact.results.tables import Member
@@ -31,21 +41,25 @@ def scaling(material: Material) -> Claim:
     Sizes are parameters where some are known, else the study's groups of matched sizes, in its order. A pair is across
     generations if the study sets their families beside each other under that question, else across families. The claim
     holds if there are such pairs of both kinds, and in part if of one. Of a kind with fewer than `PAIRS` it cannot be told that
-    there are none.
+    there are none. Checkpoints without a known size are named beside the numbers.
     """
     pairs = size_pairs(material)
     rows = [_row(kind, smaller, larger) for kind, smaller, larger in pairs]
     columns = {"pair": "str", "smaller": "str", "M_smaller": "float64", "larger": "str", "M_larger": "float64"}
     evidence = typed(rows, {**columns, "ratio": "float64", "kind": "str"})
-    dense = [pair for pair in pairs if not {pair[1].name, pair[2].name} & {found.name for found in material.mixtures()}]
+    mixtures = {found.name for found in material.mixtures()}
+    dense = [pair for pair in pairs if not {pair[1].name, pair[2].name} & mixtures]
+    sizes = _sizes(material)
+    unsized = without_size(material.main, sizes)
+    unsized_dense = without_size([member for member in material.main if member.name not in mixtures], sizes)
     return Claim(
         "scaling",
-        _broken("pairs of checkpoints of different size", pairs, M_of),
+        _broken("pairs of checkpoints of different size", pairs, M_of, unsized),
         evidence.sort_values(["pair", "ratio", "smaller", "larger"], ignore_index=True),
         (
-            _broken("dense checkpoints alone", dense, M_of),
+            _broken("dense checkpoints alone", dense, M_of, unsized_dense),
             _within_families(material),
-            *(_broken(choice, pairs, magnitude) for choice, magnitude in OTHER_MAGNITUDES.items()),
+            *(_broken(choice, pairs, magnitude, unsized) for choice, magnitude in OTHER_MAGNITUDES.items()),
         ),
     )
 
@@ -86,13 +100,14 @@ def _row(kind: str, smaller: Member, larger: Member) -> dict[str, Any]:
     low, high = M_of(smaller), M_of(larger)
     ratio = high / low if high is not None and low else None
     names = {"pair": kind, "smaller": smaller.name, "M_smaller": low, "larger": larger.name, "M_larger": high}
-    return {**names, "ratio": ratio, "kind": "real"}
+    kind_of_both = smaller.kind if smaller.kind == larger.kind else f"{smaller.kind} and {larger.kind}"
+    return {**names, "ratio": ratio, "kind": kind_of_both}
 
 
-def _broken(choice: str, pairs: Sequence[Pair], magnitude: Magnitude) -> Reading:
+def _broken(choice: str, pairs: Sequence[Pair], magnitude: Magnitude, unsized: str) -> Reading:
     values = known(list({member.name: member for _, *both in pairs for member in both}.values()), magnitude)
     if not values:
-        return unknown(choice, "no two checkpoints of different size of which this is known")
+        return unknown(choice, f"no two checkpoints of different size of which this is known{unsized}")
     of = {member.name: value for member, value in values}
     counts = {
         kind: [of[larger.name] < of[smaller.name] for at, smaller, larger in pairs if at == kind] for kind in BETWEEN
@@ -102,8 +117,8 @@ def _broken(choice: str, pairs: Sequence[Pair], magnitude: Magnitude) -> Reading
     )
     broken = sum(any(found) for found in counts.values())
     if not broken and min(map(len, counts.values())) < PAIRS:
-        return unknown(choice, text)
-    return Reading(choice, of_all(broken, len(counts)), text)
+        return unknown(choice, text + unsized)
+    return Reading(choice, of_all(broken, len(counts)), text + unsized)
 
 
 def _within_families(material: Material) -> Reading:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 from maxact.results.claims.claim import Claim, Reading, Verdict, of_all, unknown
 from maxact.results.claims.material import (
@@ -16,6 +17,7 @@ from maxact.results.claims.material import (
     known,
     size_of,
     told,
+    without_size,
 )
 from maxact.results.claims.paper import PAPER
 from maxact.results.frames import typed
@@ -31,19 +33,21 @@ def span(material: Material) -> Claim:
     """The largest ratio of two M within one group of matched sizes, in orders of magnitude.
 
     A mixture of experts counts by all its parameters: it joins the group of the dense checkpoint that the study sets it
-    beside. "Nearly four" is what rounds to four; what rounds to one less holds in part.
+    beside. "Nearly four" is what rounds to four; what rounds to one less or one more holds in part.
     """
     dense = {group: material.named(names) for group, names in material.groups("matched_sizes").items()}
     groups = {group: _with_mixtures(members, material) for group, members in dense.items()}
     rows = [{"group": group, **told(member)} for group, members in groups.items() for member in members]
     everything = {"all": material.main}
+    sized = [member.name for member in material.main if size_of(member) is not None]
+    windows = _span(f"parameters within a factor of {COMPARABLE:g}", _windows(material.main), M_of)
     return Claim(
         "span",
         _span("matched sizes, mixtures of experts by all their parameters", groups, M_of),
         typed(rows, {"group": "str", **TOLD_M}),
         (
             _span("matched sizes, dense checkpoints alone", dense, M_of),
-            _span(f"parameters within a factor of {COMPARABLE:g}", _windows(material.main), M_of),
+            replace(windows, value=windows.value + without_size(material.main, sized)),
             _span("all checkpoints, whatever their size", everything, M_of),
             *(_span(choice, groups, magnitude) for choice, magnitude in OTHER_MAGNITUDES.items()),
         ),
@@ -80,8 +84,8 @@ def _span(choice: str, groups: Groups, magnitude: Magnitude) -> Reading:
         return unknown(choice, "no group with two checkpoints of which this is known")
     stated = PAPER["span"].numbers["orders"]
     orders, text = widest
-    verdict = Verdict.HOLDS if orders >= stated - 0.5 else Verdict.IN_PART if orders >= stated - 1.5 else Verdict.FAILS
-    return Reading(choice, verdict, text)
+    off = abs(math.floor(orders + 0.5) - stated)
+    return Reading(choice, {0: Verdict.HOLDS, 1: Verdict.IN_PART}.get(off, Verdict.FAILS), text)
 
 
 def small(material: Material) -> Claim:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,7 +17,7 @@ from maxact.results.samples import strata
 from maxact.results.sureness import resampled_maximum
 
 ORDER = 2.0
-"""What "of the same magnitude" allows: M within this factor."""
+"""What "of the same magnitude" allows: M by M of all samples up to this factor, in both directions."""
 
 _COLUMNS = {
     **TOLD,
@@ -55,7 +56,7 @@ def stability(material: Material) -> Claim:
         (
             within("the mean of a set", tolerance, "mean_off"),
             within("half of the stated distance", tolerance / 2),
-            within(f"within a factor of {ORDER:g}", 1 - 1 / ORDER),
+            _within_factor(rows),
             _reached(rows),
             _without_largest(material, tolerance),
         ),
@@ -103,6 +104,20 @@ def _resampled(material: Material) -> list[dict[str, Any]]:
             row |= {"largest": found.high, "deviation": found.std / found.mean if found.mean else None}
             rows.append(row | {"farthest": 1 - found.low / M, "mean_off": abs(found.mean - M) / M})
     return rows
+
+
+def _within_factor(rows: Sequence[dict[str, Any]]) -> Reading:
+    """By ratio: M of a subset by M, and M by it."""
+    choice = f"within a factor of {ORDER:g}"
+    known = [row for row in rows if row["M"]]
+    if not known:
+        return unknown(choice, "the study has neither subsets nor the maxima of samples")
+    factors = [
+        max(row["largest"] / row["M"], row["M"] / row["smallest"] if row["smallest"] else math.inf) for row in known
+    ]
+    inside = sum(factor <= ORDER for factor in factors)
+    text = f"{inside} of {len(factors)} sets; at most a factor of {max(factors):.3g}"
+    return Reading(choice, of_all(inside, len(factors)), text)
 
 
 def _reached(rows: Sequence[dict[str, Any]]) -> Reading:
