@@ -22,7 +22,7 @@ from maxact.quantize.evaluate import begun
 from maxact.quantize.evaluation import Evaluation
 from maxact.quantize.ways import GRANULARITIES, ways
 from maxact.sites.components import COMPONENTS, PAPER
-from maxact.sites.find import find_sites
+from maxact.sites.find import decoder_of, find_sites
 
 FORMATS = ("int8", "fp8_e4m3", "mxfp4", "nvfp4")
 
@@ -38,7 +38,7 @@ def main() -> None:
     options = parser.parse_args()
 
     model = load_model(options.folder, dtype="bfloat16", attention="sdpa")
-    decoder, components = model.get_decoder(), list(COMPONENTS if options.every_component else PAPER)
+    decoder, components = decoder_of(model), list(COMPONENTS if options.every_component else PAPER)
     generator = torch.Generator().manual_seed(0)
     size = (options.repeats + 3, options.tokens)
     samples = [

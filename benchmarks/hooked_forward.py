@@ -19,7 +19,7 @@ import torch
 from maxact.checkpoints.load import load_model
 from maxact.measure.run import KERNELS, Sample, Watch
 from maxact.sites.components import COMPONENTS, PAPER
-from maxact.sites.find import find_sites
+from maxact.sites.find import decoder_of, find_sites
 
 
 def main() -> None:
@@ -34,7 +34,7 @@ def main() -> None:
     parser.add_argument("--every-component", action="store_true", help="not the paper's alone")
     options = parser.parse_args()
 
-    decoder = load_model(options.folder, dtype=options.dtype, attention=options.attention).get_decoder()
+    decoder = decoder_of(load_model(options.folder, dtype=options.dtype, attention=options.attention))
     watch = Watch(find_sites(decoder, list(COMPONENTS if options.every_component else PAPER)), options.kernel)
     generator = torch.Generator().manual_seed(0)
 

@@ -13,6 +13,7 @@ import torch
 from measure.captured import assert_agrees, same
 from measure.models import CONTEXT, MODELS, VOCABULARY, tiny
 from oracles.statistics import Sampled
+from sites.architectures import build
 
 from maxact.errors import UserError
 from maxact.measure.headline import headline
@@ -242,3 +243,17 @@ def test_a_float32_site_among_16_bit_ones_is_marked_and_exact() -> None:
     assert list(found.sites.rounded) == [False, False, False, True]
     captured = [(sample.sample, sample.split, x[0]) for sample, x in zip(samples, seen, strict=True)]
     assert_agrees(found, captured, 3, classes(samples))
+
+
+def test_a_model_whose_head_is_named_decoder_is_measured() -> None:
+    """`get_decoder()` of this model is its head."""
+    model, samples = build("modernbert-decoder"), drawn()
+    found = measure(model, samples, ["residual"]).sites
+    largest = torch.zeros(len(found))
+    for sample in samples:
+        with torch.inference_mode():
+            states = model(torch.tensor([sample.token_ids]), output_hidden_states=True, use_cache=False).hidden_states
+        largest = torch.maximum(largest, torch.stack([state.abs().max().float() for state in states[1:]]))
+    # The last of the hidden states is behind the final norm.
+    assert found.status.tolist() == ["measured"] * 4
+    assert found.peak.tolist()[:-1] == largest.tolist()[:-1]

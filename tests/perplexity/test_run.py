@@ -170,8 +170,10 @@ def test_a_site_without_a_measurement_or_with_nothing_finite_has_no_static_scale
     rounded = dict.fromkeys(places, "float32")
     codes = {place: (np.array([16256], np.uint16), np.array([1])) for place in places}
     wide = plan(decoder, asked("int8", policy="max"), Histograms(rounded, codes))
-    assert {why for _, why in wide.left} == {"its histogram is of rounded values, so it has no static scale"}
-    assert [unknown.sites, empty.sites, wide.sites] == [[], [], []]
+    two_level = plan(decoder, asked("nvfp4", "block"), Histograms(rounded, codes))
+    for left in (wide.left, two_level.left):
+        assert {why for _, why in left} == {"its histogram is of rounded values, so it has no static scale"}
+    assert [unknown.sites, empty.sites, wide.sites, two_level.sites] == [[], [], [], []]
 
 
 def test_a_site_that_a_pass_does_not_reach_is_an_error() -> None:

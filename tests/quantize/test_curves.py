@@ -55,10 +55,11 @@ def test_formats_with_curves_are_the_first_of_each_kind() -> None:
     assert curve_formats(["bfloat16"]) == []
 
 
-def test_the_sites_are_the_peak_and_the_hardest_input() -> None:
+@pytest.mark.parametrize("hardest", ["down_input", "expert_down_input"])
+def test_the_sites_are_the_peak_and_the_hardest_input(hardest: str) -> None:
     normal, massive = hostile("normal", "bfloat16"), hostile("one massive value", "bfloat16").clamp(-100, 100)
     made = {
-        ("residual", 0): normal, ("mlp_input", 0): normal, ("down_input", 0): massive,
+        ("residual", 0): normal, ("mlp_input", 0): normal, (hardest, 0): massive,
         ("residual", 1): massive, ("gate", 1): massive, ("down_input", 1): massive,
     }  # fmt: skip
     sites, histograms = tables({at: {"calibration": [x], "evaluation": [x]} for at, x in made.items()})
@@ -69,7 +70,7 @@ def test_the_sites_are_the_peak_and_the_hardest_input() -> None:
     rows = pd.DataFrame(site_curves(sixteen_bits(sites), split, errors, ["float16", "int8", "fp8_e4m3"]))
     told = rows[["site", "component", "layer", "reason", "format"]].drop_duplicates().values.tolist()
     assert told == [
-        [2, "down_input", 0, HARDEST, "int8"], [2, "down_input", 0, HARDEST, "fp8_e4m3"],
+        [2, hardest, 0, HARDEST, "int8"], [2, hardest, 0, HARDEST, "fp8_e4m3"],
         [3, "residual", 1, PEAK, "int8"], [3, "residual", 1, PEAK, "fp8_e4m3"],
     ]  # fmt: skip
 

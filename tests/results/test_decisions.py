@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 import pandas as pd
+import pytest
 from results.members import real
 
 from maxact.results.decisions import decisions
@@ -61,6 +62,7 @@ def test_a_finer_granularity_may_win_and_the_best_static_choice_stays_in_sight()
     assert (found["format"], found["granularity"], found["policy"]) == ("int8", "token", "max")
     assert (found["static_winner"], found["gain_over_static_db"]) == ("fp8_e4m3, max", 14.0)
     assert (found["runner_up"], found["margin_db"]) == ("fp8_e4m3, max", 14.0)
+    assert found["runner_up_bits_per_element"] == 8.0
     assert found["bits_per_element"] == 8 + 16 / 576
     static = residual(with_errors(ROWS))
     assert (static["granularity"], static["static_winner"]) == ("tensor", "fp8_e4m3, max")
@@ -81,10 +83,66 @@ def test_an_exact_site_counts_as_infinite_and_one_without_power_not_at_all() -> 
     assert pd.isna(found["runner_up"])
 
 
-def test_widths_are_apart_and_casts_are_left_out() -> None:
+def test_widths_are_apart() -> None:
     rows = [{"site": 0, "format": name, "sqnr_db": 9.0} for name in ("int4", "int8", "float16")]
     frame = decisions([with_errors(rows)])
-    assert frame[frame.tensors == "residual stream"].bits.tolist() == [4, 8]
+    assert frame[frame.tensors == "residual stream"].bits.tolist() == [4, 8, 16]
+
+
+def test_a_runner_up_with_finer_scales_has_their_share_too() -> None:
+    fp8 = [row | {"sqnr_db": 50.0} for row in ROWS if row["format"] == "fp8_e4m3"]
+    found = residual(with_errors([row for row in ROWS if row["format"] == "int8"] + fp8 + FINER))
+    assert (found["format"], found["runner_up"]) == ("fp8_e4m3", "int8, token, max")
+    assert (found["bits_per_element"], found["runner_up_bits_per_element"]) == (8.0, 8 + 16 / 576)
+
+
+OVERFLOWS = {"sqnr_db": -math.inf, "rmse": math.inf, "relative_rmse": math.inf}
+EXACT = {"sqnr_db": math.nan, "rmse": 0.0, "relative_rmse": 0.0}
+
+
+def casts(*float16: dict[str, Any]) -> Member:
+    """Sites where float16 does as told and bfloat16 has 50 dB."""
+    every: list[dict[str, Any]] = []
+    for site, told in enumerate(float16):
+        place = {"site": site, "layer": site}
+        cast = place | {"policy": "none"}
+        every.append(cast | {"format": "float16"} | told)
+        every.append(cast | {"format": "bfloat16", "sqnr_db": 50.0})
+    return with_errors(every)
+
+
+def test_a_cast_that_becomes_infinite_is_worst_and_counted() -> None:
+    fine = {"sqnr_db": 73.0}
+    found = residual(casts(fine, fine, OVERFLOWS))
+    assert (found["format"], found["policy"], found["bits"]) == ("float16", "none", 16)
+    assert (found["median_sqnr_db"], found["worst_sqnr_db"], found["worst_site"]) == (73.0, -math.inf, "residual@2")
+    assert (found["runner_up"], found["margin_db"], found["float16_overflows"]) == ("bfloat16", 23.0, 1)
+    found = residual(casts(fine, OVERFLOWS, OVERFLOWS))
+    assert (found["format"], found["median_sqnr_db"], found["worst_sqnr_db"]) == ("bfloat16", 50.0, 50.0)
+    assert (found["runner_up"], found["margin_db"], found["float16_overflows"]) == ("float16", math.inf, 2)
+    assert residual(casts(fine, fine))["float16_overflows"] == 0
+
+
+@pytest.mark.parametrize("other", [EXACT, {"sqnr_db": 90.0}, OVERFLOWS])
+def test_a_median_between_an_infinite_error_and_another_is_infinitely_bad(other: dict[str, Any]) -> None:
+    found = residual(casts(OVERFLOWS, other))
+    assert (found["format"], found["runner_up"], found["margin_db"]) == ("bfloat16", "float16", math.inf)
+    assert found["static_winner"] == "bfloat16"
+
+
+def test_without_float16_nothing_is_said_about_it() -> None:
+    assert pd.isna(residual(with_errors(ROWS))["float16_overflows"])
+
+
+def test_inputs_of_linear_layers_are_also_those_of_routed_experts() -> None:
+    member = with_errors(
+        [
+            {"site": site, "component": name, "format": "int8", "sqnr_db": value}
+            for site, (name, value) in enumerate({"mlp_input": 30.0, "expert_down_input": 10.0}.items())
+        ]
+    )
+    found = decisions([member]).set_index("tensors").loc["inputs of linear layers"]
+    assert (found["sites"], found["median_sqnr_db"], found["worst_site"]) == (2, 20.0, "expert_down_input@0")
 
 
 def test_what_was_not_measured_is_said() -> None:

@@ -126,7 +126,8 @@ def test_granularities_recompute_evaluation_and_what_shows_it(workspace: Workspa
     run = workspace.snakemake()
     assert stages(run) == {"evaluate", "results", "figures"}
     assert [line for line in run.computed if line.startswith("evaluate/")] == sorted(f"evaluate/{n}" for n in EVALUATED)
-    assert [line for line in run.computed if line.startswith("figures/")] == ["figures/granularity_heatmap"]
+    drawn = [line for line in run.computed if line.startswith("figures/")]
+    assert drawn == ["figures/error_vs_M", "figures/granularity_heatmap"]
     assert run.forward_passes == len(EVALUATED) * workspace.study["tokens"]["splits"]["evaluation"]
     assert table.read_bytes() != before
     store = Store(workspace.folder / "artifacts")

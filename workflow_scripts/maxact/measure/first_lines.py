@@ -9,8 +9,8 @@ pass, where the authors have batches with a mask over the padding: their last bi
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -23,11 +23,11 @@ from torch import Tensor
 from maxact.checkpoints.load import gpu_names, load_model
 from maxact.histogram import finite_codes
 from maxact.measure.batches import model_inputs
-from maxact.measure.run import KERNELS, check_samples
+from maxact.measure.run import KERNELS, check_samples, deterministic
 from maxact.measure.state import SiteState
 from maxact.measure.watch import Sample, Watch
 from maxact.measurement import SPLITS, read_table
-from maxact.sites.find import Site, find_sites
+from maxact.sites.find import Site, decoder_of, find_sites
 from maxact.sites.taps import Routing
 from maxact.store.job import Job, Product
 
@@ -94,11 +94,11 @@ def peak_layer(sites: pd.DataFrame) -> int | None:
 
 def histograms(model: Any, samples: Sequence[Sample], layer: int) -> SiteState:
     """The exact counts of the residual stream behind a layer, by split; no pass goes further than that layer."""
-    decoder = model.get_decoder()
+    decoder = decoder_of(model)
     check_samples(samples, decoder.config.vocab_size, decoder.config.max_position_embeddings)
     sites = [site for site in find_sites(decoder, ["residual"]) if site.layer == layer]
     watch = WatchOne(sites, KERNELS[2] if decoder.device.type == "cuda" else KERNELS[0])
-    with watch, _deterministic(), torch.inference_mode():
+    with watch, deterministic(), torch.inference_mode():
         for sample in samples:
             watch.begin(sample)
             with suppress(_ReachedError):
@@ -120,17 +120,3 @@ def _domains(rows: Sequence[dict[str, Any]]) -> dict[str, dict[str, int]]:
         split: dict(sorted(Counter(row["domain"] for row in rows if row["split"] == split).items()))
         for split in SPLITS[:2]
     }
-
-
-@contextmanager
-def _deterministic() -> Iterator[None]:
-    """As `measure/run.py`: refuse algorithms whose result depends on chance, and do not fill fresh memory."""
-    memory: Any = torch.utils.deterministic
-    before = torch.are_deterministic_algorithms_enabled(), memory.fill_uninitialized_memory
-    torch.use_deterministic_algorithms(True)
-    memory.fill_uninitialized_memory = False
-    try:
-        yield
-    finally:
-        torch.use_deterministic_algorithms(before[0])
-        memory.fill_uninitialized_memory = before[1]

@@ -28,9 +28,9 @@ from maxact.measure.tables import tables
 from maxact.measure.watch import Sample, Watch
 from maxact.measurement import Measurement
 from maxact.sites.components import INSIDE_EXPERTS
-from maxact.sites.find import Site, find_sites
+from maxact.sites.find import Site, decoder_of, find_sites
 
-__all__ = ["KERNELS", "Sample", "Watch", "check_samples", "measure", "observe"]
+__all__ = ["KERNELS", "Sample", "Watch", "check_samples", "deterministic", "measure", "observe"]
 
 SAVE_SECONDS = 30.0
 """How much of a measurement an interruption can cost, beside one forward pass."""
@@ -94,7 +94,7 @@ def observe(
         UserError: no samples, an empty one, one too long, also for the memory, or a token id that the model has not.
         RuntimeError: a site did not see every token.
     """
-    decoder = model.get_decoder()
+    decoder = decoder_of(model)
     check_samples(samples, decoder.config.vocab_size, decoder.config.max_position_embeddings)
     sites = find_sites(decoder, components)
     told: dict[str, Any] = {
@@ -127,7 +127,7 @@ def _run(
         UserError: the memory ran out for one sample.
         torch.OutOfMemoryError: it ran out for several.
     """
-    done, decoder = set(part.samples), model.get_decoder()
+    done, decoder = set(part.samples), decoder_of(model)
     batches = [batch for batch in plan(samples, part.about["batch_tokens"]) if batch[0].sample not in done]
     bar = tqdm(
         total=sum(len(sample.token_ids) for sample in samples),
@@ -136,7 +136,7 @@ def _run(
     )  # fmt: skip
     watch.states, watch.expert_tokens = part.states, part.expert_tokens
     saved = time.monotonic()
-    with watch, bar, _deterministic(), torch.inference_mode():
+    with watch, bar, deterministic(), torch.inference_mode():
         for batch in batches:
             watch.begin(*batch)
             try:
@@ -226,7 +226,7 @@ def check_samples(samples: Sequence[Sample], vocabulary_size: int, context: int)
 
 
 @contextmanager
-def _deterministic() -> Iterator[None]:
+def deterministic() -> Iterator[None]:
     """Refuse algorithms whose result depends on chance; do not fill fresh memory, which costs time and helps nobody."""
     memory: Any = torch.utils.deterministic
     before = torch.are_deterministic_algorithms_enabled(), memory.fill_uninitialized_memory

@@ -9,6 +9,7 @@ from maxact.measure.prepare import prepare
 from maxact.measure.probe import probe, probe_samples
 from maxact.measure.run import observe
 from maxact.measurement import PROBE
+from maxact.sites.find import decoder_of
 from maxact.store.job import Job, Product
 
 
@@ -30,7 +31,7 @@ def compute(job: Job) -> Product:
     found = observed.tables(prepared.vocabulary)
     nonfinite = found.sites[["nan", "positive_infinity", "negative_infinity"]].sum().sum()
     extent = {
-        "attention": prepared.model.get_decoder().config._attn_implementation,
+        "attention": decoder_of(prepared.model).config._attn_implementation,
         "sites": int((found.sites.status == "measured").sum()),
         "not_applicable": int((found.sites.status != "measured").sum()),
         "batch_tokens": observed.part.about["batch_tokens"],

@@ -97,10 +97,10 @@ def _how(
         return "not measured, so it has no static scale"
     if place not in known.codes:
         return "the calibration split has no finite value here"
+    if dtype == "float32":
+        return "its histogram is of rounded values, so it has no static scale"
     codes, counts = known.codes[place]
     if format.scaling == "two_level":
         return dynamic(format, None, abs_max(codes, dtype))
-    if dtype == "float32":
-        return "its histogram is of rounded values, so it has no static scale"
     threshold = threshold_of(policy, codes, counts, dtype, format)
     return LookedUp(quantizer(format, threshold, *Distribution.of(codes, counts, dtype).extremes), dtype)

@@ -8,8 +8,7 @@ Legend of shapes: T tokens, C channels, V words of the vocabulary.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +17,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from maxact.likelihood import chunks, logits
+from maxact.measure.run import deterministic
 from maxact.perplexity.plan import Plan
 from maxact.sites.find import decoder_of
 from maxact.sites.replace import replaced
@@ -57,7 +57,7 @@ def run(model: Any, samples: Sequence[Sequence[int]], plans: Sequence[Plan], tit
         total=(1 + len(plans)) * sum(map(len, samples)), unit="tok", unit_scale=True, desc=title,
         disable=title is None, file=sys.stderr, mininterval=1,
     )  # fmt: skip
-    with bar, _deterministic(), torch.inference_mode():
+    with bar, deterministic(), torch.inference_mode():
         for token_ids in samples:
             ids_T = torch.tensor(token_ids, device=model.device)
             states = []
@@ -95,17 +95,3 @@ def _compare(model: Any, states: Sequence[Tensor], target_T: Tensor, sums: Seque
             without = log_TV, log_TV.exp()
         else:
             total.divergence += torch.linalg.vecdot(without[1], without[0] - log_TV).double().sum()
-
-
-@contextmanager
-def _deterministic() -> Iterator[None]:
-    """As in a measurement: refuse algorithms whose result depends on chance."""
-    memory: Any = torch.utils.deterministic
-    before = torch.are_deterministic_algorithms_enabled(), memory.fill_uninitialized_memory
-    torch.use_deterministic_algorithms(True)
-    memory.fill_uninitialized_memory = False
-    try:
-        yield
-    finally:
-        torch.use_deterministic_algorithms(before[0])
-        memory.fill_uninitialized_memory = before[1]

@@ -15,7 +15,7 @@ from maxact.histogram import Codes, Counts, abs_max
 from maxact.quantize.errors import Distribution, error
 from maxact.quantize.formats import FORMATS, Floats
 from maxact.quantize.quantizers import quantizer
-from maxact.quantize.tensors import LINEAR_INPUTS
+from maxact.quantize.tensors import ALL_LINEAR_INPUTS
 from maxact.quantize.widths import decibels
 
 STEPS_PER_OCTAVE = 8
@@ -73,7 +73,7 @@ def curve_sites(sites: pd.DataFrame, errors: Sequence[Mapping[str, Any]], format
         chosen[int(residual.site[residual.peak == residual.peak.max()].min())] = PEAK
     best: dict[int, float] = {}
     for row in errors:
-        known = row["sqnr_db"] == row["sqnr_db"] and row["component"] in LINEAR_INPUTS
+        known = row["sqnr_db"] == row["sqnr_db"] and row["component"] in ALL_LINEAR_INPUTS
         if known and row["format"] in curve_formats(formats)[:1]:
             best[row["site"]] = max(best.get(row["site"], row["sqnr_db"]), row["sqnr_db"])
     if best:

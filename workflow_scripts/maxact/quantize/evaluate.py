@@ -22,7 +22,7 @@ from tqdm import tqdm
 from maxact.histogram import finite_codes
 from maxact.measure.batches import model_inputs
 from maxact.measure.prepare import prepare
-from maxact.measure.run import Sample, _deterministic, check_samples
+from maxact.measure.run import Sample, check_samples, deterministic
 from maxact.measurement import read_table
 from maxact.quantize.compiled import UNCHANGED, Rule, sums
 from maxact.quantize.errors import UNDEFINED, Distribution, Error, statistics
@@ -31,7 +31,7 @@ from maxact.quantize.protection import PROTECTION, protections
 from maxact.quantize.row_kernel import RowKernel
 from maxact.quantize.stage import SCHEMA
 from maxact.quantize.ways import Way, ways
-from maxact.sites.find import Site, find_sites
+from maxact.sites.find import Site, decoder_of, find_sites
 from maxact.store.job import Job, Product
 
 
@@ -43,7 +43,7 @@ def compute(job: Job) -> Product:
     prepared = prepare(job)
     samples = [sample for sample in prepared.samples if sample.split == "evaluation"]
     wanted = ways(asked["formats"], asked["granularities"])
-    found = find_sites(prepared.model.get_decoder(), asked["components"])
+    found = find_sites(decoder_of(prepared.model), asked["components"])
     seen = begun(found, sites, channels, wanted, asked["protect_channels"])
     started = time.perf_counter()
     evaluate(prepared.model, samples, seen, wanted, job.name)
@@ -119,14 +119,14 @@ def evaluate(
     """
     if not samples:
         return
-    decoder = model.get_decoder()
+    decoder = decoder_of(model)
     check_samples(samples, decoder.config.vocab_size, decoder.config.max_position_embeddings)
     bar = tqdm(
         total=sum(len(sample.token_ids) for sample in samples),
         unit="tok", unit_scale=True, desc=title, disable=title is None, file=sys.stderr, mininterval=1,
     )  # fmt: skip
     watching = Evaluation(seen, wanted, model.device.type, kernel)
-    with watching, bar, _deterministic(), torch.inference_mode():
+    with watching, bar, deterministic(), torch.inference_mode():
         for sample in sorted(samples, key=lambda item: item.sample):
             watching.begin(sample)
             decoder(**model_inputs([sample], model.device), use_cache=False)

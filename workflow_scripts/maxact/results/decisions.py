@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
-from maxact.quantize.formats import FORMATS
+from maxact.quantize.formats import FORMATS, NO_POLICY
 from maxact.quantize.tensors import TENSORS
 from maxact.results.frames import MARK_TYPES, typed
 from maxact.results.granularities import bits_per_element
@@ -28,20 +28,24 @@ _COLUMNS = {
     "worst_sqnr_db": "float64",
     "worst_site": "str",
     "runner_up": "str",
+    "runner_up_bits_per_element": "float64",
     "margin_db": "float64",
     "static_winner": "str",
     "gain_over_static_db": "float64",
+    "float16_overflows": "Int64",
     "note": "str",
 }
 
 
 def decisions(members: Sequence[Member]) -> pd.DataFrame:
-    """A row for each checkpoint, kind of tensor and width of formats below 16 bits: the winner.
+    """A row for each checkpoint, kind of tensor and width of formats: the winner.
 
     The winner has the largest median SQNR over the sites of the kind; among equals the first in the order of the study.
     Its margin is to the best granularity and policy of another format of that width, its gain to the best whole-tensor one,
     whose scale is static; where no other granularity was evaluated the winner is static itself. A site where all of its
-    reconstruction is exact counts as infinite, one without finite values or without power is left out.
+    reconstruction is exact counts as infinite, one where an element becomes infinite as minus infinity, one without finite
+    values or without power is left out. float16_overflows: at how many sites float16 makes an element infinite; missing where
+    the study has not the format.
     """
     rows: list[dict[str, Any]] = []
     for member in in_order(members):
@@ -53,8 +57,9 @@ def decisions(members: Sequence[Member]) -> pd.DataFrame:
                 rows.append(row | {"note": "not measured; add it to measure.components"})
                 continue
             bits = errors["format"].map(lambda name: FORMATS[name].bits)
-            widths = [width for width in sorted(set(bits)) if width < 16]
-            rows += [row | {"bits": width} | _won(member, errors[bits == width]) for width in widths]
+            for width in sorted(set(bits)):
+                part = errors[bits == width]
+                rows.append(row | {"bits": width} | _won(member, part) | _overflows(part))
     return typed(rows, _COLUMNS)
 
 
@@ -63,7 +68,7 @@ def _won(member: Member, errors: pd.DataFrame) -> dict[str, Any]:
     known = errors.assign(sqnr=exact_as_infinite(errors)).dropna(subset="sqnr")
     if known.empty:
         return {"note": "no finite value"}
-    medians = known.groupby(_KEY, sort=False).sqnr.apply(np.median)
+    medians = known.groupby(_KEY, sort=False).sqnr.apply(_median)
     best = medians.idxmax()
     of_best = known[(known[_KEY] == list(best)).all(axis=1)]
     worst = of_best.loc[of_best.sqnr.idxmin()]
@@ -80,7 +85,12 @@ def _won(member: Member, errors: pd.DataFrame) -> dict[str, Any]:
     others = medians[medians.index.get_level_values(0) != best[0]]
     if len(others):
         second = others.idxmax()
-        found |= {"runner_up": _named(second), "margin_db": _less(medians[best], others[second])}
+        of_second = known[(known[_KEY] == list(second)).all(axis=1)]
+        found |= {
+            "runner_up": _named(second),
+            "runner_up_bits_per_element": bits_per_element(member, of_second, second[0], second[1]),
+            "margin_db": _less(medians[best], others[second]),
+        }
     static = medians[medians.index.get_level_values(1) == "tensor"]
     if len(static):
         whole = static.idxmax()
@@ -88,9 +98,22 @@ def _won(member: Member, errors: pd.DataFrame) -> dict[str, Any]:
     return found
 
 
+def _overflows(errors: pd.DataFrame) -> dict[str, int]:
+    """At how many sites float16 makes an element infinite, where it is among the formats."""
+    cast = errors[errors["format"] == "float16"]
+    return {"float16_overflows": int((cast.sqnr_db == -math.inf).sum())} if len(cast) else {}
+
+
+def _median(values: pd.Series) -> float:
+    """Of an even number the mean of the two in the middle, minus infinity where one of them is."""
+    ordered = sorted(values)
+    low, high = float(ordered[(len(ordered) - 1) // 2]), float(ordered[len(ordered) // 2])
+    return low if low == -math.inf else (low + high) / 2
+
+
 def _named(key: tuple[str, str, str]) -> str:
-    """Format and policy, and the granularity unless it is the whole tensor."""
-    return ", ".join(part for part in key if part != "tensor")
+    """Format and policy, if it has one, and the granularity unless it is the whole tensor."""
+    return ", ".join(part for part in key if part not in ("tensor", NO_POLICY))
 
 
 def _less(one: float, other: float) -> float:

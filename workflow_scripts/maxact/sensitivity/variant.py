@@ -10,6 +10,7 @@ from maxact.checkpoints.load import gpu_names, load_model
 from maxact.errors import PolicyError
 from maxact.measure.headline import headline
 from maxact.measure.run import Sample, observe
+from maxact.sites.find import decoder_of
 from maxact.store.job import Job, Product
 from maxact.tokens import encode, split, token_texts
 
@@ -49,7 +50,7 @@ def compute(job: Job) -> Product:
     )
     found = observed.tables(vocabulary)
     nonfinite = int(found.sites[["nan", "positive_infinity", "negative_infinity"]].sum().sum())
-    told = {"attention": model.get_decoder().config._attn_implementation, "nonfinite": nonfinite}
+    told = {"attention": decoder_of(model).config._attn_implementation, "nonfinite": nonfinite}
     told |= {"samples": len(samples), "tokens": sum(len(sample.token_ids) for sample in samples)}
     return Product(
         files=found.write(job.scratch / "tables"),

@@ -113,7 +113,7 @@ def decoder_of(model: Any) -> Any:
 
 
 def find_sites(decoder: Any, components: Collection[str]) -> list[Site]:
-    """The sites of `components` in `decoder` (`model.get_decoder()`), in forward order.
+    """The sites of `components` in `decoder` (`decoder_of(model)`), in forward order.
 
     Raises:
         UserError: no adapter can tell where they are.
