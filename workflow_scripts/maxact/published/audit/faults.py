@@ -17,9 +17,8 @@ def faults_of_files(published: Published) -> Finding | None:
     ]
     errors = sum(one.severity == "error" for one in published.problems)
     layers = {checkpoint.file: checkpoint.layers for _, checkpoint in all_statistics(published)}
-    unused = sum(one.severity != "warning" for one in published.problems)
     beyond = sum(
-        one.severity == "warning" and _layer_of(one.field) >= layers.get(one.file, _layer_of(one.field) + 1)
+        one.severity != "error" and _layer_of(one.field) >= layers.get(one.file, _layer_of(one.field) + 1)
         for one in published.problems
     )
     further = f"; {beyond} are of layers beyond the decoder, which the tables leave out" if beyond else ""
@@ -27,7 +26,7 @@ def faults_of_files(published: Published) -> Finding | None:
         "faults_of_files",
         "Faults of files",
         Severity.NUMBER if errors else Severity.COSMETIC,
-        f"{unused} fields or files could not be used and were left out{further}; {len(rows) - unused - beyond} were kept as "
+        f"{errors} fields or files could not be used and were left out{further}; {len(rows) - errors - beyond} were kept as "
         "written and contradict something.",
         "all files, by their schema and by what follows from the definitions of their fields",
         table(rows),
@@ -36,5 +35,5 @@ def faults_of_files(published: Published) -> Finding | None:
 
 def _layer_of(field: str) -> int:
     """The layer in the key of a field, -1 where it has none."""
-    found = re.match(r"per_layer_stats\.layer_(\d+)", field)
+    found = re.match(r"per_layer_stats\.layer_([0-9]{1,9})", field)
     return int(found[1]) if found else -1
