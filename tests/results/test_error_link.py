@@ -34,7 +34,7 @@ def checkpoint(
     keys: Sequence[tuple[str, str, str]] = (KEY,),
 ) -> Member:
     """One with two residual sites; the error is at the second, which is larger."""
-    sites = pd.DataFrame({"site": [4, 9], "component": "residual", "peak": [1.0, 2.0]})
+    sites = pd.DataFrame({"site": [4, 9], "component": "residual", "layer": [1, 2], "peak": [1.0, 2.0]})
     rows: list[dict[str, Any]] = []
     for values in keys:
         named = dict(zip(("format", "granularity", "policy"), values, strict=True))

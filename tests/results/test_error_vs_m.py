@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
+import pandas as pd
 from results.test_error_link import KEY, checkpoint, study
 
 from maxact.results.error_link import error_link
@@ -19,6 +20,7 @@ def test_each_point_is_one_of_the_link_and_has_its_numbers() -> None:
     assert frame["checkpoint"].tolist() == [member.name for member in members]
     assert frame["M"].tolist() == [member.headline["M"]["value"] for member in members]
     assert frame["relative_rmse"].tolist() == [member.errors["relative_rmse"].iloc[1] for member in members]
+    assert frame["site"].unique().tolist() == ["residual@2"]
     for name in ("spearman", "p", "verdict"):
         assert frame[name].unique().tolist() == [link[name]]
     assert link["verdict"] == "rises with M"
@@ -38,6 +40,15 @@ def test_planted_ones_and_what_is_not_finite_or_zero_have_no_point() -> None:
     assert frame["checkpoint"].tolist() == ["shown", "without M", "exact", "overflow", "unknown"]
     assert frame.dropna(subset="M")["checkpoint"].tolist() == ["shown"]
     assert frame["relative_rmse"].notna().tolist() == frame["M"].notna().tolist()
+
+
+def test_an_error_that_is_known_of_one_other_site_alone_is_of_that_site() -> None:
+    member = checkpoint("published", "a", 10.0, 0.1)
+    sites = pd.DataFrame({"site": [4, 9, 12], "component": ["residual", "residual", "final_norm"], "layer": [1, 2, None],
+                          "peak": [1.0, 2.0, 10.0]})  # fmt: skip
+    errors = member.errors[member.errors["site"] == 9].assign(site=12)
+    frame = error_vs_M([replace(member, sites=sites, errors=errors)])
+    assert frame[["site", "relative_rmse"]].to_numpy().tolist() == [["final_norm", 0.1]]
 
 
 def test_a_way_without_a_point_says_so_and_a_cast_is_none() -> None:

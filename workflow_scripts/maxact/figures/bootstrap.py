@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import pandas as pd
@@ -38,7 +39,10 @@ def draw(frames: Mapping[str, pd.DataFrame], style: Mapping[str, float]) -> Figu
                 part["share"], [at] * len(part), mark, color=color, markersize=4, markerfacecolor="white", zorder=3
             )
     axes.axvline(1, color=GREY, linewidth=0.7, linestyle=(0, (4, 2)), zorder=0)
-    axes.set_xlim(min(0.0, data["share"].min()), max(1.0, data["share"].max()) * 1.03)
+    low = min(1.0, data["share"].min())
+    low = max(0.0, (math.ceil(low * 20) - 1) / 20)  # the twentieth below
+    high = max(1.0, data["share"].max())
+    axes.set_xlim(low, high + 0.03 * (high - low))
     axes.grid(axis="x", linewidth=0.3, alpha=0.6)
     label_rows(axes, entries)
     handles = [

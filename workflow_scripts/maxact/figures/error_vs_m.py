@@ -11,9 +11,11 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from maxact.figures.style import decades, label, logarithmic, message, nothing, panels
+from maxact.figures.style import decades, elsewhere, label, logarithmic, message, nothing, panels
 
 _LOOKS = (("o", "#0072B2"), ("s", "#D55E00"), ("^", "#009E73"), ("D", "#CC79A7"), ("v", "#E69F00"), ("P", "#000000"))
+
+_Y_LABEL = "relative RMSE at the residual site of largest |x|"
 
 
 def draw(frames: Mapping[str, pd.DataFrame], style: Mapping[str, float]) -> Figure:
@@ -35,20 +37,28 @@ def draw(frames: Mapping[str, pd.DataFrame], style: Mapping[str, float]) -> Figu
     parts = [(title, part) for title, part in parts if len(part)]
     lines = max(len(part[["granularity", "policy"]].drop_duplicates()) for _, part in parts)
     line = (style["font_size"] - 1) * 1.35 / 72
-    rows = -(-len(parts) // 2)
-    figure = Figure(figsize=(style["width_inches"], 0.6 + (1.5 + line * (lines + 1)) * rows), layout="constrained")
+    columns = min(2, len(parts))
+    notes = _notes(data, shown, int(130 * style["width_inches"] / style["font_size"]))
+    height = 0.4 + (1.5 + line * (lines + 1)) * -(-len(parts) // columns) + line * (notes.count("\n") + 1)
+    # A letter is up to 0.6 of the font's size wide; the label runs along the whole figure.
+    height = max(height, 0.6 * style["font_size"] / 72 * len(_Y_LABEL))
+    figure = Figure(figsize=(style["width_inches"], height), layout="constrained")
     limits = decades(shown["M"].min(), shown["M"].max())
-    width = int(52 * style["width_inches"] / style["font_size"])
-    for (title, part), axes in zip(parts, panels(figure, len(parts), 2), strict=True):
+    width = int(104 // columns * style["width_inches"] / style["font_size"])
+    for (title, part), axes in zip(parts, panels(figure, len(parts), columns), strict=True):
         axes.set_title(title, loc="left")
         _panel(part, limits, axes, width, style["font_size"] - 1.5)
-    figure.supylabel("relative RMSE at the residual site of largest |x|", fontsize=style["font_size"])
+    figure.supylabel(_Y_LABEL, fontsize=style["font_size"])
+    figure.supxlabel(notes, fontsize=style["font_size"] - 1)
+    return figure
+
+
+def _notes(data: pd.DataFrame, shown: pd.DataFrame, width: int) -> str:
+    """The label of the horizontal axes, and below it which checkpoints the points are."""
     order = shown.drop_duplicates("checkpoint").sort_values("M", kind="stable").to_dict("records")
     told = f"from left to right: {', '.join(label(entry, 60) for entry in order)}"
-    width = int(130 * style["width_inches"] / style["font_size"])
-    notes = [textwrap.fill(told, width, break_on_hyphens=False), _left_out(data, shown, width)]
-    figure.supxlabel("\n".join(["M, the largest |x|", *filter(None, notes)]), fontsize=style["font_size"] - 1)
-    return figure
+    notes = [textwrap.fill(told, width, break_on_hyphens=False), elsewhere(shown, width), _left_out(data, shown, width)]
+    return "\n".join(["M, the largest |x|", *filter(None, notes)])
 
 
 def _left_out(data: pd.DataFrame, shown: pd.DataFrame, width: int) -> str:

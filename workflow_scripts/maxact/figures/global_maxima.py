@@ -18,7 +18,8 @@ LIMITS = {"e4m3 448": 448.0, "e5m2 57,344": 57344.0, "float16 65,504": 65504.0}
 def draw(frames: Mapping[str, pd.DataFrame], style: Mapping[str, float]) -> Figure:
     """A bar for each checkpoint, coloured by the component that carries M, labelled with the value and its place."""
     data = frames["global_maxima.csv"]
-    figure = Figure(figsize=(style["width_inches"], 1.0 + 0.42 * len(data)), layout="constrained")
+    pitch = 0.01 + 2 * style["font_size"] * 1.25 / 72  # two lines of text
+    figure = Figure(figsize=(style["width_inches"], 1.0 + pitch * len(data)), layout="constrained")
     if "M" not in data or not (data["M"] > 0).any():
         message(figure, "no finite activation above zero")
         return figure
@@ -52,7 +53,9 @@ def bars(data: pd.DataFrame, axes: Axes) -> None:
         )
         layer = "" if pd.isna(entry["layer"]) else f", layer {int(entry['layer'])}"
         label = f"{entry['M']:,.6g}\n{LEGEND[entry['component']].label}{layer}"
-        axes.text(1.02, row, label, va="center", transform=right)  # beside the panel, where no line crosses it
+        axes.text(
+            1.02, row, label, va="center", transform=right, linespacing=1.0
+        )  # beside the panel, where no line crosses it
     for number, (name, limit) in enumerate(LIMITS.items()):
         axes.axvline(limit, color=GREY, linewidth=0.7, linestyle=(0, (4, 2)), zorder=0)
         side = "left" if number == len(LIMITS) - 1 else "right"

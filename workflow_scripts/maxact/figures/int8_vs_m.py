@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from maxact.figures.scatter import named_points
-from maxact.figures.style import PLANTED_NOTE, decades, logarithmic, message, nothing
+from maxact.figures.style import PLANTED_NOTE, decades, elsewhere, logarithmic, message, nothing
 
 
 def draw(frames: Mapping[str, pd.DataFrame], style: Mapping[str, float]) -> Figure:
@@ -24,7 +24,7 @@ def draw(frames: Mapping[str, pd.DataFrame], style: Mapping[str, float]) -> Figu
     if shown.empty:
         message(figure, "no finite activation and error above zero")
         return figure
-    grid = figure.subplots(len(policies), 1, squeeze=False, sharex=True)
+    grid = figure.subplots(len(policies), 1, squeeze=False, sharex=True, sharey=True)
     for policy, axes in zip(policies, grid[:, 0], strict=True):
         part = shown[shown["policy"] == policy]
         axes.set_title(
@@ -36,7 +36,8 @@ def draw(frames: Mapping[str, pd.DataFrame], style: Mapping[str, float]) -> Figu
         if part.empty:
             nothing(axes, "no error above zero")
             continue
-        axes.set_ylim(*decades(part["relative_rmse"].min() / 1.1, part["relative_rmse"].max() * 1.1))
+        # The same for all, as policies are set against each other.
+        axes.set_ylim(*decades(shown["relative_rmse"].min() / 1.1, shown["relative_rmse"].max() * 1.1))
         logarithmic(axes.xaxis)
         logarithmic(axes.yaxis)
         axes.grid(linewidth=0.3, alpha=0.6)
@@ -48,9 +49,7 @@ def draw(frames: Mapping[str, pd.DataFrame], style: Mapping[str, float]) -> Figu
         if out
         else []
     )
-    other = shown[~shown["site"].str.startswith("residual")].drop_duplicates("checkpoint").to_dict("records")
-    told = ", ".join(f"{entry['checkpoint']} at {entry['site']}" for entry in other)
-    notes += [textwrap.fill(f"at another site: {told}", width, break_on_hyphens=False)] if other else []
+    notes += filter(None, [elsewhere(shown, width)])
     notes += [f"grey and in italics, {PLANTED_NOTE}"] if (data["kind"] == "planted").any() else []
     figure.supxlabel("\n".join(["M, the largest |x|", *notes]), fontsize=style["font_size"] - 1)
     bits = shown["format"].iloc[0].upper()

@@ -175,6 +175,17 @@ def mark_planted(axes: Axes, kind: str) -> None:
         axes.title.set_fontstyle("italic")
 
 
+def elsewhere(shown: pd.DataFrame, width: int) -> str:
+    """Checkpoints whose error is of another site than the residual one of largest |x|, in lines of so many characters.
+
+    Args:
+        shown: rows with checkpoint and site; empty text if all are of a residual site.
+    """
+    other = shown[~shown["site"].str.startswith("residual")].drop_duplicates("checkpoint").to_dict("records")
+    told = ", ".join(f"{entry['checkpoint']} at {entry['site']}" for entry in other)
+    return textwrap.fill(f"at another site: {told}", width, break_on_hyphens=False) if other else ""
+
+
 def nothing(axes: Axes, text: str) -> None:
     """In place of the curves of a panel that has none, so that missing data show as missing."""
     axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center", va="center", color=GREY)

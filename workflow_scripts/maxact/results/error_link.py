@@ -1,7 +1,8 @@
 """Does the quantization error follow M? The link between the two over the real checkpoints of a study.
 
-A checkpoint's error is the one at the residual site with the largest |x| (`tables.error_site`), as in `int8_vs_m`. M, errors
-and steps are decimal logarithms throughout: a slope is then a power law, and no unit counts.
+A checkpoint's error is the one at the residual site with the largest |x|; where errors of one other site alone are known, as
+of some published results, the one at that site (`tables.error_site`), as in `int8_vs_m`. M, errors and steps are decimal
+logarithms throughout: a slope is then a power law, and no unit counts.
 
 Checkpoints of one family share data, recipe and often weights, so their number says little about chance. The p-value is
 therefore of families: each is one point, the mean of its checkpoints in either coordinate, and what is exchanged is which

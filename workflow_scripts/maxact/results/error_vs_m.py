@@ -10,12 +10,12 @@ import pandas as pd
 from maxact.quantize.formats import FORMATS
 from maxact.results.error_link import error_link
 from maxact.results.frames import MARK_TYPES, typed
-from maxact.results.tables import Member, error_site, every_error, in_order, marks
+from maxact.results.tables import Member, error_site, every_error, in_order, marks, site_name
 
 KEY = ("format", "granularity", "policy")
 _COLUMNS = {
     **MARK_TYPES,
-    **dict.fromkeys(KEY, "str"),
+    **dict.fromkeys((*KEY, "site"), "str"),
     **dict.fromkeys(("M", "relative_rmse", "spearman", "p"), "float64"),
     "verdict": "str",
 }
@@ -24,9 +24,9 @@ _COLUMNS = {
 def error_vs_M(members: Sequence[Member]) -> pd.DataFrame:
     """A row for each real checkpoint and each format with a scale, granularity and policy: the points of `error_link`.
 
-    The error is that at the same site as there. M and the error are null where either is not finite or not above zero: the
-    link leaves these out. Beside them are the link's Spearman correlation over checkpoints, the p-value of families and
-    the verdict.
+    The error is that at the same site as there, which `site` names. M, error and site are null where M or the error is not
+    finite or not above zero: the link leaves these out. Beside them are the link's Spearman correlation over checkpoints, the
+    p-value of families and the verdict.
     """
     told = [row for row in error_link(members).to_dict("records") if FORMATS[row["format"]].scaling != "none"]
     rows = []
@@ -34,11 +34,16 @@ def error_vs_M(members: Sequence[Member]) -> pd.DataFrame:
         if member.kind != "real":
             continue
         M, errors = (member.headline["M"] or {}).get("value"), every_error(member)
-        at = errors[errors.site == error_site(member)[1]]
+        number = error_site(member)[1]
+        at = errors[errors.site == number]
         known = {tuple(error[name] for name in KEY): error["relative_rmse"] for error in at.to_dict("records")}
+        site = next(
+            (site_name(row.component, row.layer) for row in member.sites[member.sites.site == number].itertuples()),
+            None,
+        )
         for link in told:
             error = known.get(tuple(link[name] for name in KEY))
-            point = {"M": M, "relative_rmse": error} if _usable(M) and _usable(error) else {}
+            point = {"M": M, "relative_rmse": error, "site": site} if _usable(M) and _usable(error) else {}
             named = {name: link[name] for name in (*KEY, "spearman", "p", "verdict")}
             rows.append({**marks(member), **named, **point})
     return typed(rows, _COLUMNS)

@@ -1,0 +1,71 @@
+"""Figures of errors and subsets: what is said of their axes is true of what they show."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+import pytest
+from figures.test_figures import STYLE, inside, laid_out
+from matplotlib.figure import Figure
+from matplotlib.text import Text
+
+from maxact.figures import bootstrap
+from maxact.figures.style import styled
+
+MARKS: dict[str, Any] = {"kind": "real", "weights": "as published", "nonfinite": 0}
+ERROR = {**MARKS, "format": "int8", "granularity": "tensor", "spearman": 0.1, "p": 0.5, "verdict": "no link seen"}
+
+
+def errors(ways: list[str], policies: list[str]) -> pd.DataFrame:
+    """Two checkpoints, the second with its error at the final norm; the policies' errors are decades apart."""
+    rows = [
+        {**ERROR, "checkpoint": name, "format": format, "policy": policy, "M": M, "site": site,
+         "relative_rmse": 0.02 * 100**number}
+        for name, M, site in (("first", 200.0, "residual@3"), ("second", 3000.0, "final_norm"))
+        for format in ways
+        for number, policy in enumerate(policies)
+    ]  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def words(figure: Figure) -> str:
+    return " ".join(" ".join(text.get_text() for text in figure.findobj(Text)).split())
+
+
+@pytest.mark.parametrize("formats", [["int8"], ["int8", "int4"], ["int8", "int4", "nvfp4"]])
+def test_the_errors_of_any_number_of_formats_fill_the_figure(formats: list[str]) -> None:
+    figure, _ = laid_out("error_vs_M", {"error_vs_M.parquet": errors(formats, ["max"])})
+    inside(figure)
+    right = max(axes.get_window_extent().x1 for axes in figure.axes)
+    assert right > 0.9 * figure.bbox.x1
+    assert "at another site: second at final_norm" in words(figure)
+    assert "first at" not in words(figure)
+
+
+def test_policies_have_the_same_axis() -> None:
+    figure, _ = laid_out("int8_vs_M", {"int8_vs_M.parquet": errors(["int8"], ["max", "quantile_0.999"])})
+    assert [axes.get_ylim() for axes in figure.axes] == [(0.01, 10.0)] * 2
+    assert "at another site: second at final_norm" in words(figure)
+
+
+@pytest.mark.parametrize(("shares", "low"), [([0.83, 1.0], 0.8), ([0.8, 1.1], 0.75), ([1.0], 0.95), ([0.0, 1.0], 0.0)])
+def test_the_shares_of_subsets_begin_at_the_twentieth_below_the_smallest(shares: list[float], low: float) -> None:
+    data = pd.DataFrame([{**MARKS, "checkpoint": "a", "size": 10, "share": share} for share in shares])
+    with styled(STYLE):
+        (axes,) = bootstrap.draw({"subsets.parquet": data}, STYLE).axes
+    assert axes.get_xlim()[0] == pytest.approx(low)
+    assert max(shares) < axes.get_xlim()[1]
+
+
+def test_the_maxima_of_27_checkpoints_fit_a_page() -> None:
+    data = pd.DataFrame(
+        [{**MARKS, "checkpoint": f"c{number}", "component": "residual", "layer": 3, "M": 100.0} for number in range(27)]
+    )
+    figure, _ = laid_out("global_maxima", {"global_maxima.csv": data})
+    assert figure.get_figheight() < 9
+    inside(figure)
+    texts = [text for text in figure.axes[0].texts if text.get_text().startswith("100\n")]
+    boxes = [text.get_window_extent() for text in texts]
+    assert len(boxes) == 27
+    assert not any(one.overlaps(other) for at, one in enumerate(boxes) for other in boxes[:at])
