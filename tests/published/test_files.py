@@ -113,7 +113,7 @@ FAULTS: dict[str, tuple[Callable[[dict[str, Any]], Any], str, str]] = {
     ),
     "layer too many": (
         lambda f: f[SMALL].update(num_hidden_layers=2),
-        "warning",
+        "left out",
         "num_hidden_layers is 2, so there is no layer 2",
     ),
     "count": (
@@ -128,7 +128,7 @@ FAULTS: dict[str, tuple[Callable[[dict[str, Any]], Any], str, str]] = {
     ),
     "tokens that pass": (
         lambda f: site(f).update(sun_n_pass=41.0),
-        "warning",
+        "error",
         "layer_1_hidden.sun_n_pass: 41 is no number of 40 tokens",
     ),
     "pass of nothing": (
@@ -182,7 +182,7 @@ FAULTS: dict[str, tuple[Callable[[dict[str, Any]], Any], str, str]] = {
     "layers beyond counting": (
         lambda f: f[SMALL].update(num_hidden_layers=10**12),
         "error",
-        f"{SMALL}: num_hidden_layers: not a whole number from 1 to 10,000",
+        f"{SMALL}: num_hidden_layers: not a whole number from 1 to 5,000",
     ),
     "thresholds that are none": (
         lambda f: f[QUANT]["thresholds"].update(max_abs=1.0),
@@ -191,8 +191,8 @@ FAULTS: dict[str, tuple[Callable[[dict[str, Any]], Any], str, str]] = {
     ),
     "tokens below zero": (
         lambda f: (site(f).pop("sun_n_pass"), site(f).update(sun_n_tokens=-1.0)),
-        "warning",
-        "layer_1_hidden.sun_n_tokens: not a whole number above 0",
+        "error",
+        "layer_1_hidden.sun_n_tokens: not a whole number from 0 to",
     ),
     "ratio below zero": (
         lambda f: (site(f).pop("sun_mean_ratio"), site(f).update(sun_max_ratio=-1.0)),

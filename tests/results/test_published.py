@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 import pytest
 from matplotlib.text import Text
+from published.stages import results_of
 from published.tree import MODELS, made, study, written
 
 from maxact.errors import UserError
@@ -20,35 +21,11 @@ from maxact.figures.style import styled
 from maxact.published.files import file_digests
 from maxact.published.stage import compute as import_results
 from maxact.results.registry import PUBLISHED, SUFFIXES, TABLES, made_of
-from maxact.results.stage import compute
-from maxact.stages import STAGES
 from maxact.store.job import Job, Product
-from maxact.store.objects import Manifest, Store
-from maxact.study import PublishedStudy, validate_study
+from maxact.store.objects import Store
 
 STYLE = {"width_inches": 7.0, "font_size": 8.0, "dots_per_inch": 60}
 Made = Callable[..., Product]
-
-
-def results_of(tree: Path, config: dict[str, Any], folder: Path) -> Product:
-    """The product of the stage `results` on a tree, by way of the store."""
-    found = validate_study(config, [Path("study.yaml")])
-    assert isinstance(found, PublishedStudy)
-    store = Store(folder / "store")
-    scratch = [folder / name for name in ("published", "scratch")]
-    for one in scratch:
-        one.mkdir(parents=True)
-    asked = {"results": str(tree), "files": file_digests(tree)}
-    read = import_results(Job("published", "published", asked, {}, {}, store, scratch[0]))
-    objects = {name: store.put(file) for name, file in read.files.items()}
-    manifest = Manifest("published", "published", "0" * 64, {}, objects, json.loads(json.dumps(read.summary)))
-    comparisons = [
-        {"question": question, "groups": [[name, members] for name, members in groups.items()]}
-        for question, groups in found.comparisons.groups().items()
-    ]
-    parameters = {"checkpoints": found.members(), "comparisons": comparisons}
-    inputs = {"published": manifest}
-    return compute(Job("results", "results", parameters, inputs, STAGES["results"].uses, store, scratch[1]))
 
 
 @pytest.fixture

@@ -119,7 +119,7 @@ def test_bad_files_are_told_and_the_rest_is_built_with_the_gap_shown(workspace: 
     assert again in set(problems.what["model_name"])
     assert "missing: layer 2 of 4" in problems.what["per_layer_stats.layer_2"]
     assert problems.what["per_layer_stats.layer_0_hidden.max"] == "not finite (nan)"
-    assert f"faults of the published files: {(problems.severity == 'error').sum()} errors and" in done.output
+    assert f"faults of the published files: {(problems.severity == 'error').sum()} errors, " in done.output
     maxima = pd.read_csv(tables / "global_maxima.csv").set_index("checkpoint")
     assert list(maxima.index) == ["small-7b", "routed-8b", "deep-4b"]
     assert maxima.weights["deep-4b"] == "as published, without 4 sites"

@@ -13,6 +13,15 @@ from maxact.published.records import Problem, Severity
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
+MOST = 2**31 - 1
+"""No size of a model, of a set of samples or of their tokens at a time is larger."""
+
+ELEMENTS = 2**53
+"""No number of elements is larger, and none up to it is rounded where it is kept as a float."""
+
+LIST = 10_000
+"""Largest values of a site are fewer: ranks have 16 bits."""
+
 
 class Document:
     """A JSON file with the problems that are found in it.
@@ -28,7 +37,8 @@ class Document:
         self.content: Any = self._read(path)
 
     def problem(self, field: str, what: str, severity: Severity = "error") -> None:
-        """Note a fault of a field."""
+        """Note a fault of a field; what of its name is no text that can be written is escaped."""
+        field, what = (text.encode(errors="backslashreplace").decode() for text in (field, what))
         self._problems.append(Problem(self.file, field, what, severity))
 
     def mapping(self, value: Any, field: str) -> Mapping[str, Any]:
@@ -48,8 +58,8 @@ class Document:
     def text(self, key: str, needed: bool = True) -> str | None:
         """A text at the top of the file; None and a problem where there is none."""
         value = self.content.get(key)
-        if isinstance(value, str) and (value or not needed):
-            return value
+        if is_text(value) and (value or not needed):
+            return str(value)
         self.problem(key, "missing" if value is None else f"not a text but {_kind(value)}")
         return None
 
@@ -61,14 +71,17 @@ class Document:
             return None
         return value
 
-    def count(self, key: str, least: int = 1, most: float = math.inf) -> int | None:
+    def count(self, key: str, least: int = 1, most: int = MOST) -> int | None:
         """A whole number at the top of the file; None and a problem where there is none."""
-        value = self.number(self.content, key, key)
+        return self.whole(self.content, key, key, least, most)
+
+    def whole(self, of: Mapping[str, Any], key: str, field: str, least: int = 0, most: int = ELEMENTS) -> int | None:
+        """A whole number under `key`; None and a problem (which names `field`) where there is none."""
+        value = self.number(of, key, field)
         if value is None:
             return None
-        if value != int(value) or not least <= value <= most:
-            wanted = f"of {least} or more" if most == math.inf else f"from {least} to {most:,.0f}"
-            self.problem(key, f"not a whole number {wanted} but {value!r}")
+        if value != int(value) or not least <= int(value) <= most:
+            self.problem(field, f"not a whole number from {least} to {most:,} but {value!r}")
             return None
         return int(value)
 
@@ -81,10 +94,9 @@ class Document:
         if isinstance(value, bool) or not isinstance(value, int | float):
             self.problem(field, f"not a number but {_kind(value)}")
             return None
-        if not math.isfinite(value):
-            self.problem(field, f"not finite ({value})")
-            return None
-        return float(value)
+        if (finite := _finite(value)) is None:
+            self.problem(field, f"not finite ({value})" if isinstance(value, float) else "a number beyond 64 bits")
+        return finite
 
     def numbers(self, of: Mapping[str, Any], key: str, field: str) -> tuple[float, ...] | None:
         """A list of finite numbers under `key`; None and a problem where there is none, or where one of them is not."""
@@ -92,11 +104,17 @@ class Document:
             self.problem(field, "missing")
             return None
         values = self.list(of[key], field)
+        if len(values) > LIST:
+            self.problem(field, f"has {len(values):,} numbers, more than {LIST:,}")
+            return None
+        found = []
         for at, value in enumerate(values):
-            if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-                self.problem(f"{field}[{at}]", f"not a finite number but {value!r}")
+            number = isinstance(value, int | float) and not isinstance(value, bool)
+            if not number or (finite := _finite(value)) is None:
+                self.problem(f"{field}[{at}]", f"not a finite number but {_shown(value)}")
                 return None
-        return tuple(map(float, values)) if isinstance(of[key], list) else None
+            found.append(finite)
+        return tuple(found) if isinstance(of[key], list) else None
 
     def only(self, of: Mapping[str, Any], known: Sequence[str] | set[str] | Mapping[str, Any], field: str = "") -> None:
         """Note keys that are none of `known`."""
@@ -125,6 +143,24 @@ class Document:
                 self.problem(key, "stands twice in one object; the last one is read", "warning")
             return content
         return None
+
+
+def is_text(value: Any) -> bool:
+    """Whether a value is a text that can be written: half of a pair of surrogates cannot."""
+    return isinstance(value, str) and value == value.encode(errors="ignore").decode()
+
+
+def _finite(value: float) -> float | None:
+    """The number as a float; None where it is not finite, or a whole number that no float is near."""
+    try:
+        return float(value) if math.isfinite(value) else None
+    except OverflowError:
+        return None
+
+
+def _shown(value: Any) -> str:
+    shown = repr(value)
+    return shown if len(shown) <= 40 else _kind(value)
 
 
 def _kind(value: Any) -> str:

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from maxact.errors import UserError
-from maxact.published.document import Document
+from maxact.published.document import Document, is_text
 from maxact.published.quant import read_run, read_summary, summary_contradictions
 from maxact.published.records import (
     BootstrapRun,
@@ -55,8 +55,10 @@ STATISTICS, TOP, QUANT, SUMMARY = (
 APART = ("quant", "bootstrap", "supplementary", "supplementary_experiments")
 """Folders that are no series. The last two hold what `quant` and `bootstrap` have, once more."""
 
-_FLAT = re.compile(rf"(?P<name>.+)_s(?P<size>\d+)_r(?P<repetition>\d+){re.escape(STATISTICS)}")
-_NESTED = re.compile(rf"(?P<size>\d+)/r(?P<repetition>\d+)/[^/]+/json/(?P<name>.+){re.escape(STATISTICS)}")
+_FLAT = re.compile(rf"(?P<name>.+)_s(?P<size>[0-9]{{1,9}})_r(?P<repetition>[0-9]{{1,9}}){re.escape(STATISTICS)}")
+_NESTED = re.compile(
+    rf"(?P<size>[0-9]{{1,9}})/r(?P<repetition>[0-9]{{1,9}})/[^/]+/json/(?P<name>.+){re.escape(STATISTICS)}"
+)
 
 
 _T = TypeVar("_T")
@@ -85,11 +87,15 @@ def result_files(folder: Path) -> list[Path]:
     """The files that `read_tree` reads, sorted.
 
     Raises:
-        UserError: no folder, or none of the files in it.
+        UserError: no folder, none of the files in it, or a file whose name is no text.
     """
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder; give the folder of the authors' result files")
-    found = sorted(path for path in folder.rglob("*.json") if is_result_path(path.relative_to(folder).as_posix()))
+    every = list(folder.rglob("*.json"))
+    for path in every:
+        if not is_text(str(path)):
+            raise UserError(f"{str(path)!a}: a name that is not UTF-8; rename the file")
+    found = sorted(path for path in every if is_result_path(path.relative_to(folder).as_posix()))
     if not found:
         raise UserError(f"{folder}: no <series>/json/*{STATISTICS} in it; give the folder of the authors' result files")
     return found
@@ -217,7 +223,7 @@ def _bootstrap(tree: _Tree) -> Iterator[BootstrapRun]:
     for path in sorted(tree.folder.glob(f"bootstrap/**/*{STATISTICS}")):
         subset = _subset(tree.folder, path)
         if subset is None:
-            what = "size and repetition of the subset are not in its path; left out"
+            what = "size and repetition of the subset, of at most 9 digits, are not in its path; left out"
             tree.problems.append(Problem(path.relative_to(tree.folder).as_posix(), "", what, "error"))
             continue
         document = tree.document(path)

@@ -21,7 +21,7 @@ our components: logits, probabilities or indices of experts, as the architecture
 IN_M = {"embedding", "attention_output", "mlp_output", "residual", "final_norm"}
 """What the authors' global maximum ranges over, and what has the massive-activation test, quantiles and largest values."""
 
-_LAYER = re.compile(rf"layer_(0|[1-9]\d*)_({'|'.join(PER_LAYER)})")
+_LAYER = re.compile(rf"layer_(0|[1-9][0-9]{{0,3}})_({'|'.join(PER_LAYER)})")
 
 
 def component_and_layer(site: str) -> tuple[str, int | None] | None:
@@ -30,6 +30,11 @@ def component_and_layer(site: str) -> tuple[str, int | None] | None:
         return ONCE[site], None
     found = _LAYER.fullmatch(site)
     return (PER_LAYER[found[2]], int(found[1])) if found else None
+
+
+def policy(theirs: str) -> str:
+    """Our name of a clipping policy: `max_abs` is `max`, `clip_q0.999` is `quantile_0.999`."""
+    return "max" if theirs == "max_abs" else theirs.replace("clip_q", "quantile_", 1)
 
 
 def carries_M(site: str) -> bool:

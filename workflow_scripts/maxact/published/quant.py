@@ -10,7 +10,8 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from maxact.published.document import Document
+from maxact.published.document import Document, is_text
+from maxact.published.names import policy as policy_name
 from maxact.published.records import PublishedCheckpoint, QuantRun
 
 KEYS = (
@@ -34,14 +35,17 @@ def read_run(document: Document, known: Mapping[str, PublishedCheckpoint]) -> Qu
     if document.content is None or not document.mapping(document.content, ""):
         return None
     document.only(document.content, KEYS)
-    name, bits = document.name("model_name"), document.count("bits", least=2)
+    name, bits = document.name("model_name"), document.count("bits", least=2, most=16)
     quantile = document.number(document.content, "clip_quantile", "clip_quantile")
     calibration, evaluation = document.count("calibration_samples"), document.count("eval_samples")
     if name is None or bits is None or quantile is None or calibration is None or evaluation is None:
         document.problem("", "left out, as a field that it cannot do without is missing")
         return None
     thresholds = _thresholds(document)
-    selected = tuple(map(str, document.list(document.content.get("selected_layers"), "selected_layers")))
+    selected = document.list(document.content.get("selected_layers"), "selected_layers")
+    for at, site in enumerate(selected):
+        if not is_text(site):
+            document.problem(f"selected_layers[{at}]", "not a text")
     reference = document.number(document.content, "reference_global_max_abs", "reference_global_max_abs")
     run = QuantRun(
         name=name,
@@ -53,7 +57,7 @@ def read_run(document: Document, known: Mapping[str, PublishedCheckpoint]) -> Qu
         evaluation_samples=evaluation,
         max_sequence_length=document.count("max_seq_len"),
         layer_policy=document.text("layer_policy") or "",
-        selected_layers=selected,
+        selected_layers=tuple(site for site in selected if is_text(site)),
         reference_maximum=reference,
         reference_location=document.text("reference_global_max_location") or "",
         thresholds=thresholds,
@@ -73,7 +77,7 @@ def read_summary(document: Document) -> tuple[Mapping[str, Any], ...]:
         numbers = {
             key: document.number(found, key, f"[{at}].{key}") for key in (*MEANS, "reference_global_max_abs", "layers")
         }
-        if all(isinstance(found.get(key), str) for key in SUMMARY[:4]) and None not in numbers.values():
+        if all(is_text(found.get(key)) for key in SUMMARY[:4]) and None not in numbers.values():
             rows.append({**{key: found[key] for key in SUMMARY[:4]}, **numbers})
         else:
             document.problem(f"[{at}]", "left out, as fields are missing")
@@ -108,6 +112,9 @@ def _thresholds(document: Document) -> dict[str, dict[str, float]]:
     found: dict[str, dict[str, float]] = {}
     for policy, written in document.mapping(document.content.get("thresholds"), "thresholds").items():
         at = f"thresholds.{policy}"
+        if not is_text(policy):
+            document.problem(at, "a name that is no text; left out")
+            continue
         by_site = document.mapping(written, at)
         read = {site: document.number(by_site, site, f"{at}.{site}") for site in by_site}
         found[policy] = {site: value for site, value in read.items() if value is not None}
@@ -124,31 +131,32 @@ def _metrics(document: Document, thresholds: Mapping[str, Mapping[str, float]]) 
         field = f"metrics[{at}]"
         values = document.mapping(written, field)
         document.only(values, ("layer", "policy", *NUMBERS), field)
-        key = (str(values.get("layer")), str(values.get("policy")))
-        numbers = {name: document.number(values, name, f"{field}.{name}") for name in NUMBERS}
-        if "layer" not in values or "policy" not in values or None in numbers.values():
+        numbers = {name: document.number(values, name, f"{field}.{name}") for name in NUMBERS[1:]}
+        numbers["count"] = document.whole(values, "count", f"{field}.count")
+        if not is_text(values.get("layer")) or not is_text(values.get("policy")) or None in numbers.values():
             document.problem(field, "left out, as fields are missing")
             continue
+        key = (values["layer"], values["policy"])
         if key[0] not in thresholds.get(key[1], {}):
             document.problem(field, f"no threshold for {key[0]} with policy {key[1]}", "warning")
-        if key in seen:
-            document.problem(field, f"a second metric for {key[0]} with policy {key[1]}; left out")
+        if (key[0], policy_name(key[1])) in seen:
+            document.problem(field, f"a second metric for {key[0]} with policy {policy_name(key[1])}; left out")
             continue
-        seen.add(key)
+        seen.add((key[0], policy_name(key[1])))
         row = {name: value for name, value in numbers.items() if value is not None}
         for name, what in _contradictions(row):
             document.problem(f"{field}.{name}", what, "warning")
         yield {"layer": key[0], "policy": key[1], **row, "count": int(row["count"])}
     for policy, by_site in thresholds.items():
         for site in by_site:
-            if (site, policy) not in seen:
+            if (site, policy_name(policy)) not in seen:
                 document.problem("metrics", f"none for {site} with policy {policy}, though there is a threshold")
 
 
 def _contradictions(row: Mapping[str, float]) -> Iterator[tuple[str, str]]:
     """Root mean squares are no less than means, a rate is part of 1, and sqnr_db is -20 log10 of rel_rmse."""
-    if row["count"] < 1 or row["count"] % 1:
-        yield "count", f"not a whole number above 0 ({row['count']:g})"
+    if row["count"] < 1:
+        yield "count", "not a whole number above 0 (0)"
     for name in ("mae", "rmse", "rel_mae", "rel_rmse"):
         if row[name] < 0:
             yield name, f"negative ({row[name]:g})"

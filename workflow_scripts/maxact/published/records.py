@@ -10,8 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-Severity = Literal["error", "warning"]
-"""`error`: what the field would have told is left out. `warning`: it is kept as written, and contradicts something."""
+Severity = Literal["error", "warning", "left out"]
+"""`error`: what the field would have told cannot be used. `warning`: it is kept as written, and contradicts something.
+`left out`: it can be read and enters nothing, as a site beyond the decoder's layers."""
 
 
 @dataclass(frozen=True)

@@ -64,7 +64,7 @@ def _left_out(published: Published, found: dict[str, Imported]) -> Iterator[Prob
     for checkpoint in published.checkpoints:
         for site in found[checkpoint.name].left_out:
             what = f"left out, as it is beyond the {checkpoint.layers} layers of the decoder"
-            yield Problem(checkpoint.file, f"per_layer_stats.{site}", what, "warning")
+            yield Problem(checkpoint.file, f"per_layer_stats.{site}", what, "left out")
 
 
 def _subsets(published: Published) -> Iterator[dict[str, Any]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 
-from maxact.published.checks import contradictions, fields_of, peak
+from maxact.published.checks import COUNTS, contradictions, fields_of, peak
 from maxact.published.document import Document
 from maxact.published.names import ONCE, PER_LAYER, carries_M, component_and_layer
 from maxact.published.records import PublishedCheckpoint
@@ -15,8 +15,8 @@ KEYS = (
     *("max_seq_len", "global_max_activation", "global_max_location", "per_layer_stats"),
 )
 
-LAYERS = 10_000
-"""A file that says more is wrong: each is looked for."""
+LAYERS = 5_000
+"""A file that says more is wrong: each is looked for, and tables number sites in 16 bits."""
 
 
 def read_statistics(document: Document, series: str) -> PublishedCheckpoint | None:
@@ -63,8 +63,16 @@ def _sites(document: Document, hidden_size: int) -> dict[str, dict[str, float]]:
             continue
         known, values = fields_of(site), document.mapping(written, at)
         document.only(values, known, at)
-        read = {field: document.number(values, field, f"{at}.{field}") for field in known}
-        sites[site] = {field: value for field, value in read.items() if value is not None}
+        read = {
+            field: (document.whole if field in COUNTS else document.number)(values, field, f"{at}.{field}")
+            for field in known
+        }
+        sites[site] = {field: float(value) for field, value in read.items() if value is not None}
+        tokens, passed = (sites[site].get(field) for field in ("sun_n_tokens", "sun_n_pass"))
+        if passed is not None and (not tokens or passed > tokens):
+            of = "unknown" if tokens is None else f"{tokens:.0f}"
+            document.problem(f"{at}.sun_n_pass", f"{passed:.0f} is no number of {of} tokens")
+            del sites[site]["sun_n_pass"]
         for field, what in contradictions(sites[site], hidden_size):
             document.problem(f"{at}.{field}", what, "warning")
     return sites
@@ -92,7 +100,7 @@ def _complete(document: Document, sites: Mapping[str, object], layers: int) -> N
             document.problem(f"per_layer_stats.layer_{layer}", "neither mlp_gate nor moe_gate")
     for layer in sorted(layer for layer in present if layer >= layers):
         what = f"num_hidden_layers is {layers}, so there is no layer {layer} in the decoder"
-        document.problem(f"per_layer_stats.layer_{layer}", what, "warning")
+        document.problem(f"per_layer_stats.layer_{layer}", what, "left out")
 
 
 def _same_tokens(document: Document, sites: Mapping[str, Mapping[str, float]]) -> None:

@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 
 from maxact.measurement import SCHEMAS
 from maxact.published.checks import peak
-from maxact.published.names import IN_M, ONCE, PER_LAYER, component_and_layer
+from maxact.published.names import IN_M, ONCE, PER_LAYER, component_and_layer, policy
 from maxact.published.records import PublishedCheckpoint, QuantRun
 from maxact.quantize.stage import SCHEMA as ERRORS
 
@@ -172,7 +172,7 @@ def _top(checkpoint: PublishedCheckpoint, numbers: Mapping[str, int]) -> Iterato
 
 def _errors(run: QuantRun | None, numbers: Mapping[str, int]) -> Iterator[dict[str, Any]]:
     """Rows of `errors.parquet`: whole tensors, thresholds from |x| alone, the largest |x| first."""
-    for metric in sorted(run.metrics, key=lambda one: _policy(one["policy"]) != "max") if run is not None else ():
+    for metric in sorted(run.metrics, key=lambda one: policy(one["policy"]) != "max") if run is not None else ():
         if run is None or metric["layer"] not in numbers:
             continue
         component, layer = component_and_layer(metric["layer"]) or ("", None)
@@ -183,18 +183,13 @@ def _errors(run: QuantRun | None, numbers: Mapping[str, int]) -> Iterator[dict[s
             "layer": layer,
             "format": f"int{run.bits}",
             "granularity": "tensor",
-            "policy": _policy(metric["policy"]),
+            "policy": policy(metric["policy"]),
             "threshold": threshold,
             "scale": threshold and threshold / (2 ** (run.bits - 1) - 1),
             "elements": metric["count"],
             **{ours: metric[theirs] for ours, theirs in _METRICS.items()},
             "clip_rate": metric["clip_rate"],
         }
-
-
-def _policy(theirs: str) -> str:
-    """Our name of a clipping policy: `max_abs` is `max`, `clip_q0.999` is `quantile_0.999`."""
-    return "max" if theirs == "max_abs" else theirs.replace("clip_q", "quantile_", 1)
 
 
 def _largest(sites: pd.DataFrame) -> dict[str, Any] | None:

@@ -58,7 +58,7 @@ def _site(document: Document, values: Mapping[str, Any], at: str) -> TopOfSite |
     if not first:
         return None
     means = {name: document.number(values, name, f"{at}.{name}") for name in MEANS}
-    k = document.number(values, "top_k", f"{at}.top_k")
+    k = document.whole(values, "top_k", f"{at}.top_k")
     _check_mean(document, f"{at}.top5_abs_mean", means["top5_abs_mean"], [abs(value) for value in first])
     _check_mean(document, f"{at}.top5_signed_mean", means["top5_signed_mean"], first)
     everything = first
@@ -68,7 +68,7 @@ def _site(document: Document, values: Mapping[str, Any], at: str) -> TopOfSite |
             document.problem(f"{at}.topk_signed", "does not begin with top5_signed", "warning")
         _check_mean(document, f"{at}.topk_abs_mean", means["topk_abs_mean"], [abs(value) for value in everything])
         _check_mean(document, f"{at}.topk_signed_mean", means["topk_signed_mean"], everything)
-    return TopOfSite(everything, int(k or len(everything)), means["topk_abs_mean"], means["topk_signed_mean"])
+    return TopOfSite(everything, k or len(everything), means["topk_abs_mean"], means["topk_signed_mean"])
 
 
 def _signed(document: Document, values: Mapping[str, Any], name: str, at: str) -> tuple[float, ...] | None:

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+_PLURAL = {"error": "errors", "warning": "warnings"}
+
 FORMATS = ("float16", "e4m3", "e5m2")
 
 
@@ -26,7 +28,7 @@ def print_closing_table(manifest: Path, corpus: Path, report: str) -> None:
         if "instrument_check" in summary:
             print(f"instrument check: {summary['instrument_check']}")
         if any(summary.get("faults", {}).values()):
-            told = " and ".join(f"{count} {word}s" for word, count in summary["faults"].items())
+            told = ", ".join(f"{count} {_PLURAL.get(word, word)}" for word, count in summary["faults"].items())
             print(f"faults of the published files: {told}; see published_problems in the report's tables")
     if corpus.exists():
         told = json.loads(corpus.read_text(encoding="utf-8"))["summary"]

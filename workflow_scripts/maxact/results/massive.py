@@ -42,7 +42,8 @@ def _row(member: Member) -> dict[str, Any]:
     M = member.headline["M"]
     row: dict[str, Any] = {**marks(member), "M": None if M is None else M["value"]}
     in_M = member.sites.component.isin([name for name, component in COMPONENTS.items() if component.in_M])
-    sites = member.sites[in_M & member.sites.massive_tokens.fillna(0).gt(0)].sort_values("site")
+    known = member.sites.massive_tokens.fillna(0).gt(0) & member.sites.massive_tokens_passed.notna()
+    sites = member.sites[in_M & known].sort_values("site")
     if sites.empty:
         return row
     share = (sites.massive_tokens_passed.astype(float) / sites.massive_tokens.astype(float)).tolist()

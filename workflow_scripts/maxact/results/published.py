@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 
+from maxact.errors import UserError
 from maxact.measurement import read_table
 from maxact.results.frames import MARK_TYPES, typed
 from maxact.results.tables import Member, in_order, marks
@@ -32,7 +34,11 @@ _PROBLEMS = ["checkpoint", "severity", "file", "field", "what"]
 
 
 def published_members(job: Job, asked: Sequence[Mapping[str, Any]]) -> tuple[list[Member], dict[str, str]]:
-    """The checkpoints that the files have, and of the others why they are not there."""
+    """The checkpoints that the files have, and of the others why they are not there.
+
+    Raises:
+        UserError: they have none of the study's.
+    """
     told = job.inputs["published"].summary["checkpoints"]
     problems, subsets = _table(job, "problems"), _table(job, "subsets")
     members, absent = [], {}
@@ -47,6 +53,9 @@ def published_members(job: Job, asked: Sequence[Mapping[str, Any]]) -> tuple[lis
             )
         else:
             members.append(_member(job, item, found, subsets[subsets.checkpoint == item["found_as"]]))
+    if not members:
+        name, reason = next(iter(absent.items()))
+        raise UserError(f"the published files have no checkpoint of the study: {name}: {reason}")
     return members, absent
 
 
@@ -74,7 +83,9 @@ def bootstrap(members: Sequence[Member]) -> pd.DataFrame:
     for member in in_order(members):
         M = member.headline["M"]
         for size, part in member.subsets.groupby("size") if M is not None and len(member.subsets) else ():
-            share = part.M / M["value"]
+            share = (
+                part.M / M["value"] if M["value"] else part.M * math.nan
+            )  # a checkpoint of nothing but zeros has none
             same = (part.component == M["component"]) & (
                 part.layer.astype("Int64").fillna(-1) == (-1 if M["layer"] is None else M["layer"])
             )
@@ -96,7 +107,9 @@ def subsets(members: Sequence[Member]) -> pd.DataFrame:
             else ()
         ):
             row = {**marks(member), "size": run["size"], "repetition": run["repetition"]}
-            rows.append(row | {"M": M["value"], "M_of_subset": run["M"], "share": run["M"] / M["value"]})
+            rows.append(
+                row | {"M": M["value"], "M_of_subset": run["M"], "share": run["M"] / M["value"] if M["value"] else None}
+            )
     return typed(rows, _DRAWN)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, get_args
 
 import pandas as pd
 import pyarrow as pa
@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 
 from maxact.figures.registry import FIGURES
 from maxact.measurement import read_table
+from maxact.published.records import Severity
 from maxact.results import (
     bits_needed,
     claims,
@@ -77,7 +78,7 @@ def compute(job: Job) -> Product:
         summary["instrument_check"] = f"{exact} of {len(verdicts)} planted peaks recovered exactly"
     if "published_problems" in made:
         found = made["published_problems"]["severity"].value_counts()
-        summary["faults"] = {severity: int(found.get(severity, 0)) for severity in ("error", "warning")}
+        summary["faults"] = {severity: int(found.get(severity, 0)) for severity in get_args(Severity)}
     return Product(files=files, summary=summary)
 
 

@@ -1,0 +1,36 @@
+"""The stages of a study of published results on a tree of files, by way of the store."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from maxact.published.files import file_digests
+from maxact.published.stage import compute as import_results
+from maxact.results.stage import compute
+from maxact.stages import STAGES
+from maxact.store.job import Job, Product
+from maxact.store.objects import Manifest, Store
+from maxact.study import PublishedStudy, validate_study
+
+
+def results_of(tree: Path, config: dict[str, Any], folder: Path) -> Product:
+    """The product of the stage `results` on a tree, by way of the store."""
+    found = validate_study(config, [Path("study.yaml")])
+    assert isinstance(found, PublishedStudy)
+    store = Store(folder / "store")
+    scratch = [folder / name for name in ("published", "scratch")]
+    for one in scratch:
+        one.mkdir(parents=True)
+    asked = {"results": str(tree), "files": file_digests(tree)}
+    read = import_results(Job("published", "published", asked, {}, {}, store, scratch[0]))
+    objects = {name: store.put(file) for name, file in read.files.items()}
+    manifest = Manifest("published", "published", "0" * 64, {}, objects, json.loads(json.dumps(read.summary)))
+    comparisons = [
+        {"question": question, "groups": [[name, members] for name, members in groups.items()]}
+        for question, groups in found.comparisons.groups().items()
+    ]
+    parameters = {"checkpoints": found.members(), "comparisons": comparisons}
+    inputs = {"published": manifest}
+    return compute(Job("results", "results", parameters, inputs, STAGES["results"].uses, store, scratch[1]))
