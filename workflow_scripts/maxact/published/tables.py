@@ -193,7 +193,8 @@ def _errors(run: QuantRun | None, numbers: Mapping[str, int]) -> Iterator[dict[s
 
 
 def _largest(sites: pd.DataFrame) -> dict[str, Any] | None:
-    best = sites[sites.peak == sites.peak.max()].sort_values("site").to_dict("records")
+    named = ["site", "component", "layer", "peak", "peak_signed"]  # rows of all columns take long
+    best = sites.loc[sites.peak == sites.peak.max(), named].sort_values("site").to_dict("records")
     if not best:
         return None
     places = [
