@@ -22,6 +22,8 @@ Values = npt.NDArray[np.float32]
 def errors(x_RC: Values, way: Way, channel_C: Values) -> tuple[float, float, int]:
     """Sums of |error| and error^2 over the finite elements of x, and how many its scales cannot hold.
 
+    The sums are NaN where an element that is not 0 has no scale.
+
     Args:
         channel_C: the largest |x| of each channel on the calibration split; 0 where there is none.
     """
@@ -35,6 +37,8 @@ def errors(x_RC: Values, way: Way, channel_C: Values) -> tuple[float, float, int
 
 
 def _sum(values: Sequence[float]) -> float:
+    if any(math.isnan(value) for value in values):
+        return math.nan
     return math.inf if math.inf in values else math.fsum(values)
 
 
@@ -53,7 +57,7 @@ def _row(row: Values, way: Way, channel_C: Values) -> Iterator[tuple[float, floa
         else:
             threshold, scale = None, _scale(finite, format, channel_C)
         for x in finite:
-            made = float(x) if scale is None else _made(x, scale, format, finite)
+            made = (math.nan if x else 0.0) if scale is None else _made(x, scale, format, finite)
             beyond = threshold is not None and threshold > 0 and abs(x) > threshold
             if format.block is not None and scale is not None:
                 beyond = abs(float(x)) > format.elements.largest * float(scale)
@@ -61,7 +65,7 @@ def _row(row: Values, way: Way, channel_C: Values) -> Iterator[tuple[float, floa
 
 
 def _scale(finite: Sequence[Any], format: Format, channel_C: Values) -> Any:
-    """None leaves the group as it is."""
+    """None where there is none."""
     largest = max(abs(x) for x in finite)
     if format.asymmetric:
         low, high = min(0.0, *map(float, finite)), max(0.0, *map(float, finite))

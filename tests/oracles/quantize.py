@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from fractions import Fraction
 
@@ -57,28 +58,26 @@ def _least_squares(x: Tensor, largest: float, format: str) -> float:
 def _least_divergence(ordered: list[float], format: str) -> float:
     wanted = thresholds_tried(ordered[-1], range(0, 24 * 32, 8))
     occurring = [max((value for value in ordered if value <= limit), default=0.0) for limit in wanted]
-    tried = [value for value in dict.fromkeys(occurring) if value > 0]
-    return min(tried, key=lambda threshold: divergence(ordered, threshold, format))
+    some = [value for value in ordered if value > 0]
+    median = next(value for index, value in enumerate(some, start=1) if Fraction(index, len(some)) >= Fraction(1, 2))
+    tried = [value for value in dict.fromkeys(occurring) if value >= median / 2]
+    return min(tried, key=lambda threshold: divergence(some, threshold, median / 256, format))
 
 
-def divergence(magnitudes: list[float], threshold: float, format: str) -> float:
-    """KL of what the format makes of |x| up to the threshold from |x| clipped to it, in 2,048 bins."""
-    bins = 2048
-    inside = [0] * bins
-    for value in magnitudes:
-        if value <= threshold:
-            inside[min(int(value / threshold * bins), bins - 1)] += 1
-    clipped = sum(value > threshold for value in magnitudes)
-    reference = [*inside[:-1], inside[-1] + clipped]
-    centres = torch.tensor([(index + 0.5) / bins for index in range(bins)], dtype=torch.float32)
-    level = fake_quantized(centres, 1.0, format).tolist()
-    total, kept, found = sum(reference), sum(inside), 0.0
-    for index, count in enumerate(reference):
-        if count:
-            alike = [inside[other] for other in range(bins) if level[other] == level[index]]
-            p, q = count / total, sum(alike) / sum(one > 0 for one in alike) / kept
-            found += p * math.log(p / q)
-    return found
+def divergence(magnitudes: list[float], threshold: float, width: float, format: str) -> float:
+    """Sum of p log(p / q): p of |x| clipped to the threshold, q of what is made of what is not, by bins of a width."""
+    inside = Counter(math.floor(value / width) for value in magnitudes if value <= threshold)
+    reference = Counter(math.floor(min(value, threshold) / width) for value in magnitudes)
+    centres = torch.tensor([(index + 0.5) * width for index in inside], dtype=torch.float32)
+    level = dict(zip(inside, fake_quantized(centres, threshold, format).tolist(), strict=True))
+    mass: Counter[float] = Counter()
+    for index, count in inside.items():
+        mass[level[index]] += count
+    occurring = Counter(level.values())
+    return math.fsum(
+        count / len(magnitudes) * math.log(count * occurring[level[index]] / mass[level[index]])
+        for index, count in reference.items()
+    )
 
 
 def fake_quantized(x: Tensor, threshold: float, format: str, extremes: tuple[float, float] = (0.0, 0.0)) -> Tensor:
@@ -123,7 +122,7 @@ def quantization_errors(
     extremes = (float(known.min()), float(known.max())) if len(known) else (0.0, 0.0)
     if threshold is not None and format.endswith("_asymmetric"):
         threshold = max(abs(max(min(extremes[0], 0.0), -threshold)), min(max(extremes[1], 0.0), threshold))
-    if threshold is None or not len(x):
+    if threshold is None or not len(x) or (threshold == 0 and any(value != 0 for value in x.tolist())):
         return {"threshold": threshold, "elements": len(x), **none}
     made = fake_quantized(x, threshold, format, extremes)
     found = {"threshold": threshold, "elements": len(x), **errors_between(made, x)}

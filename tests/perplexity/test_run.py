@@ -176,6 +176,28 @@ def test_a_site_without_a_measurement_or_with_nothing_finite_has_no_static_scale
     assert [unknown.sites, empty.sites, wide.sites, two_level.sites] == [[], [], [], []]
 
 
+def test_a_site_whose_threshold_is_zero_is_not_replaced() -> None:
+    """Nothing would change there, and that would count as quantized."""
+    decoder = tiny("llama").get_decoder()
+    places = {(component, layer): "bfloat16" for component in LINEAR_INPUTS for layer in range(3)}
+    zeros = Histograms(places, {place: (np.array([0, 0x8000], np.uint16), np.array([2, 5])) for place in places})
+    mostly = Histograms(places, {place: (np.array([0, 0x3F80], np.uint16), np.array([999, 1])) for place in places})
+    for format, granularity, policy in [
+        ("int8", "tensor", "max"),
+        ("int8", "tensor", "mse"),
+        ("nvfp4", "block", "none"),
+    ]:
+        found = plan(decoder, asked(format, granularity, policy), zeros)
+        assert {why for _, why in found.left} == {"the calibration split has nothing but zeros here"}
+        assert found.sites == []
+        assert len(plan(decoder, asked(format, granularity, policy), mostly).sites) == 12
+    clipped = plan(decoder, asked("int8_asymmetric", policy="quantile_0.999"), mostly)
+    assert {why for _, why in clipped.left} == {
+        "its threshold by quantile_0.999 is 0: that share of the calibration split is zeros"
+    }
+    assert len(plan(decoder, asked("int8", "token"), zeros).sites) == 12
+
+
 def test_a_site_that_a_pass_does_not_reach_is_an_error() -> None:
     model = tiny("llama")
     never = Site(0, "residual", 7, Place(nn.Identity()))

@@ -11,12 +11,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from oracles.quantize import fake_quantized
-from quantize.measured import assert_same_as_direct, errors_of, tables
+from quantize.measured import ERRORS, assert_same_as_direct, errors_of, tables
 
 from maxact.histogram import code_values, finite_codes
 from maxact.quantize.errors import Distribution, error
 from maxact.quantize.formats import FORMATS
 from maxact.quantize.quantizers import quantizer, reconstruct
+from maxact.results.tables import exact_as_infinite
 
 DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 POLICIES = ["max", "quantile_0.999", "quantile_0.9", "quantile_0.5"]
@@ -133,15 +134,25 @@ def test_halves_round_to_even_and_what_is_past_the_threshold_is_clamped() -> Non
     assert reconstruct(x, quantizer(FORMATS["int8"], 127.0)).tolist() == [0, 2, 2, 0, -2, 127, 127, 127, -127]
 
 
-def test_a_threshold_of_zero_has_no_error_and_no_sqnr() -> None:
-    splits = {
-        "calibration": [hostile("zeros of both signs", "bfloat16")],
-        "evaluation": [hostile("normal", "bfloat16")],
-    }
-    for row in errors_of(*tables({("gate", 3): splits}), ["int8"], POLICIES).to_dict("records"):
-        assert [row[name] for name in ("threshold", "scale", "mae", "rmse", "relative_mae", "relative_rmse")] == [0] * 6
-        assert math.isnan(row["sqnr_db"])
-        assert row["clip_rate"] == 1
+@pytest.mark.parametrize("format", SCALED)
+@pytest.mark.parametrize("calibrated", ["zeros of both signs", "mostly zero"])
+def test_under_a_threshold_of_zero_the_error_is_not_defined(calibrated: str, format: str) -> None:
+    """Nothing to calibrate on is no exact reconstruction."""
+    splits = {"calibration": [hostile(calibrated, "bfloat16")], "evaluation": [hostile("normal", "bfloat16")]}
+    for row in errors_of(*tables({("gate", 3): splits}), [format], ["quantile_0.9", "mse"]).to_dict("records"):
+        if row["policy"] == "mse" and calibrated == "mostly zero":
+            assert row["rmse"] > 0
+            continue
+        assert [row[name] for name in ("threshold", "scale")] == [0, 0]
+        assert all(math.isnan(row[name]) for name in ERRORS)
+        assert math.isnan(exact_as_infinite(pd.DataFrame([row]))[0])
+
+
+def test_zeros_are_exact_under_a_threshold_of_zero() -> None:
+    zeros = [hostile("zeros of both signs", "bfloat16")]
+    splits = {"calibration": zeros, "evaluation": zeros}
+    for row in errors_of(*tables({("gate", 3): splits}), SCALED, POLICIES).to_dict("records"):
+        assert [row[name] for name in ("threshold", "mae", "rmse", "clip_rate")] == [0] * 4
 
 
 def test_zeros_are_reconstructed_without_error() -> None:

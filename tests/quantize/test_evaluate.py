@@ -21,7 +21,7 @@ from maxact.measurement import Measurement
 from maxact.quantize.evaluate import begun, error_rows, evaluate, protection_rows
 from maxact.quantize.evaluation import Seen
 from maxact.quantize.protection import PROTECTION, largest_channels, protections
-from maxact.quantize.row_kernel import RowKernel, TorchKernel
+from maxact.quantize.row_kernel import CompiledKernel, RowKernel, TorchKernel
 from maxact.quantize.stage import SCHEMA
 from maxact.quantize.ways import GRANULARITIES, Way, ways
 from maxact.sites.components import COMPONENTS
@@ -170,6 +170,19 @@ def test_an_empty_split_and_missing_calibration_have_no_errors() -> None:
     item.sums.counts[0x3F80] = 4
     known = {row["granularity"]: math.isnan(row["rmse"]) for row in error_rows(item, wanted)}
     assert known == {"channel": True, "token": False, "block": True}
+
+
+def test_a_channel_without_a_scale_leaves_the_site_without_an_error_by_channel() -> None:
+    wanted = ways(["int8", "nvfp4"], ["channel", "token"])
+    x = torch.tensor([[3.0, 0.0], [1.0, 0.5]]).bfloat16()
+    for second, undefined in [(0.0, True), (math.nan, True), (0.5, False)]:
+        item = one_site([3.0, second], wanted)
+        CompiledKernel(wanted).add(item.sums, x, item.calibration)
+        by_channel, *others = error_rows(item, wanted)
+        names = ("mae", "rmse", "relative_mae", "relative_rmse", "sqnr_db", "clip_rate")
+        assert [math.isnan(by_channel[name]) for name in names] == [undefined] * 6
+        assert by_channel["elements"] == 4
+        assert not any(math.isnan(row["rmse"]) for row in others)
 
 
 def test_no_samples_run_nothing() -> None:

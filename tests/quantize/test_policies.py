@@ -9,8 +9,10 @@ from oracles.quantize import clipping_threshold
 from quantize.measured import assert_same_as_direct
 
 from maxact.histogram import code_values
+from maxact.quantize.errors import Distribution, error
 from maxact.quantize.formats import FORMATS
 from maxact.quantize.policies import threshold_of
+from maxact.quantize.quantizers import quantizer
 
 FORMATS_TRIED = ["int8", "int4", "int4_asymmetric", "fp8_e4m3"]
 
@@ -65,9 +67,6 @@ def test_errors_under_searched_thresholds_equal_direct_quantization(policy: str)
 def test_no_threshold_is_much_better_than_that_of_least_squares() -> None:
     """The grid is a 32nd of an octave around the best quarter: every other threshold loses, or gains less than 1 %."""
     codes, counts = histogram(tensor("heavy tail", 20_000))
-    from maxact.quantize.errors import Distribution, error
-    from maxact.quantize.quantizers import quantizer
-
     whole = Distribution.of(codes, counts, "bfloat16")
     for name in ("int8", "int4"):
         found = threshold_of("mse", codes, counts, "bfloat16", FORMATS[name])
@@ -83,3 +82,40 @@ def test_least_squares_clips_few_bits_and_not_many() -> None:
     assert thresholds == sorted(thresholds)
     assert thresholds[0] < 0.8 * largest
     assert thresholds[2] == largest
+
+
+def large(kind: str) -> torch.Tensor:
+    rng = np.random.default_rng(17)
+    made = {
+        "normal": rng.standard_normal(100_000),
+        "laplace": rng.laplace(size=100_000),
+        "none below 1": 1 + rng.exponential(size=100_000),
+        "one massive value": np.concatenate([rng.standard_normal(100_000), [4000.0]]),
+    }
+    return torch.from_numpy(made[kind]).to(torch.bfloat16)
+
+
+@pytest.mark.parametrize("kind", ["normal", "laplace", "none below 1", "one massive value"])
+@pytest.mark.parametrize("format", ["int8", "int4", "fp8_e4m3"])
+def test_least_divergence_clips_few_of_what_is_not_massive(kind: str, format: str) -> None:
+    """Also where no |x| is 0 or small, and where all but one element are in a thousandth of the range."""
+    codes, counts = histogram(large(kind))
+    threshold = threshold_of("entropy", codes, counts, "bfloat16", FORMATS[format])
+    magnitudes = np.abs(code_values("bfloat16")[codes])
+    assert counts[magnitudes > threshold].sum() < 0.01 * counts.sum()
+    if kind == "one massive value":
+        assert threshold < 6
+
+
+@pytest.mark.parametrize(("format", "decibels"), [("int8", 0.5), ("int6", 1), ("int4", 5)])
+@pytest.mark.parametrize("kind", ["normal", "laplace"])
+def test_least_divergence_loses_little_more_than_least_squares(kind: str, format: str, decibels: float) -> None:
+    codes, counts = histogram(large(kind))
+    whole = Distribution.of(codes, counts, "bfloat16")
+    found = {
+        policy: error(
+            whole, quantizer(FORMATS[format], threshold_of(policy, codes, counts, "bfloat16", FORMATS[format]))
+        ).sqnr_db
+        for policy in ("mse", "entropy")
+    }
+    assert found["mse"] - decibels < found["entropy"] <= found["mse"] + 0.1

@@ -61,7 +61,7 @@ def test_sums_are_those_of_loops_over_elements(kind: str) -> None:
             made = summed(CompiledKernel(SOME), [x], calibration, SOME)
             for way, found, clipped in zip(SOME, made.errors_W2, made.clipped_W, strict=True):
                 absolute, squared, beyond = errors(x.float().numpy(), way, calibration.channel_C)
-                assert found.tolist() == pytest.approx([absolute, squared], rel=1e-13, abs=0), way
+                assert found.tolist() == pytest.approx([absolute, squared], rel=1e-13, abs=0, nan_ok=True), way
                 assert clipped == beyond, way
 
 
@@ -95,12 +95,25 @@ def test_without_ways_codes_are_still_counted() -> None:
         assert summed(kernel, [x], calibrations(x)[0], ()).counts.sum() == x.numel()
 
 
-def test_a_channel_without_calibration_stays_as_it_is() -> None:
+@pytest.mark.parametrize("kernel", [CompiledKernel, TorchKernel])
+def test_an_element_without_a_scale_leaves_the_sums_undefined_unless_it_is_zero(kernel: type) -> None:
+    """As in one channel, seen in a sample before the last, that was 0 all over the calibration split."""
+    wanted = ways(["int4", "fp8_e4m3", "nvfp4"], ["channel"])
     x = tensor("normal")
-    by_channel = ways(["int4", "fp8_e4m3"], ["channel"])
-    made = summed(CompiledKernel(by_channel), [x], calibrations(x)[2], by_channel)
-    assert made.errors_W2.tolist() == [[0, 0], [0, 0]]
-    assert made.clipped_W.tolist() == [0, 0]
+    largest_C = x.float().abs().amax(0).numpy()
+    largest_C[5] = 0
+    zeros = torch.zeros_like(x)
+    zeros[0, 5] = torch.nan
+    for calibration, undefined in [
+        (Calibration.of(largest_C), [True, True, False]),
+        (Calibration.of(np.zeros(x.shape[1])), [True] * 3),
+    ]:
+        made = summed(kernel(wanted), [x, zeros], calibration, wanted)
+        assert np.isnan(made.errors_W2).all(1).tolist() == undefined
+        assert np.isnan(made.errors_W2).any(1).tolist() == undefined
+        nothing = summed(kernel(wanted), [zeros], calibration, wanted)
+        assert nothing.errors_W2.tolist() == [[0, 0]] * 3
+        assert nothing.clipped_W.tolist() == [0] * 3
 
 
 def test_ways_are_those_that_a_format_can_have() -> None:

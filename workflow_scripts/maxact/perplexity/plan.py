@@ -100,7 +100,11 @@ def _how(
     if dtype == "float32":
         return "its histogram is of rounded values, so it has no static scale"
     codes, counts = known.codes[place]
+    if abs_max(codes, dtype) == 0:
+        return "the calibration split has nothing but zeros here"
     if format.scaling == "two_level":
         return dynamic(format, None, abs_max(codes, dtype))
     threshold = threshold_of(policy, codes, counts, dtype, format)
+    if threshold == 0:
+        return f"its threshold by {policy} is 0: that share of the calibration split is zeros"
     return LookedUp(quantizer(format, threshold, *Distribution.of(codes, counts, dtype).extremes), dtype)

@@ -16,9 +16,6 @@ import numpy.typing as npt
 
 Float32 = npt.NDArray[np.float32]
 
-BINS = 2048
-"""Of the policy `entropy`."""
-
 UNCHANGED, INTEGER, SHIFTED, FLOATING, CAST, ZERO = range(6)
 
 
@@ -116,28 +113,32 @@ def noise(values, weights, rule):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(nogil=True, cache=True, error_model="numpy")
-def divergence(values, counts, threshold, levels):  # type: ignore[no-untyped-def]
-    """KL(P || Q): P is |x| clipped to the threshold, Q what is not clipped, even over the bins of a level that occur."""
-    inside = np.zeros(BINS)
-    clipped = 0.0
-    for index in range(len(values)):
-        if values[index] > threshold:
-            clipped += counts[index]
-        else:
-            inside[min(int(np.float64(values[index]) / threshold * BINS), BINS - 1)] += counts[index]
-    kept = inside.sum()
-    total = kept + clipped
-    divergence, start = 0.0, 0
-    while start < BINS:
-        stop, mass, occurring = start, 0.0, 0
-        while stop < BINS and levels[stop] == levels[start]:
-            mass += inside[stop]
-            occurring += inside[stop] > 0
-            stop += 1
-        for index in range(start, stop):
-            p = inside[index] + (clipped if index == BINS - 1 else 0.0)
-            if p > 0:
-                q = mass / occurring / kept
-                divergence += p / total * np.log(p / total / q)
-        start = stop
-    return divergence
+def _of_level(in_bin, clipped, total):  # type: ignore[no-untyped-def]
+    """What the bins of one level add to the divergence; clipped elements are added to the last."""
+    found, q = 0.0, in_bin.sum() / len(in_bin) / total
+    for index in range(len(in_bin)):
+        p = (in_bin[index] + (clipped if index == len(in_bin) - 1 else 0.0)) / total
+        found += p * np.log(p / q)
+    return found
+
+
+@numba.njit(nogil=True, cache=True, error_model="numpy")
+def divergence(values, counts, threshold, width, rule):  # type: ignore[no-untyped-def]
+    """Sum of p log(p / q) over bins of |x| (`policies.py`); values, ascending and above 0, of which the threshold is one."""
+    inside = np.searchsorted(values, threshold, side="right")
+    total = float(counts.sum())
+    clipped = total - float(counts[:inside].sum())
+    in_bin, filled = np.zeros(inside), 0  # of one level
+    divergence, bin_before, level_before = 0.0, -1.0, np.float32(-1)
+    for index in range(inside):
+        bin_here = np.floor(np.float64(values[index]) / width)
+        if bin_here != bin_before:
+            level = reconstruct_one(np.float32((bin_here + 0.5) * width), rule)
+            if level != level_before:
+                divergence += _of_level(in_bin[:filled], 0.0, total)
+                filled = 0
+            in_bin[filled] = 0.0
+            filled += 1
+            bin_before, level_before = bin_here, level
+        in_bin[filled - 1] += counts[index]
+    return divergence + _of_level(in_bin[:filled], clipped, total)

@@ -243,11 +243,18 @@ def _fill_ranges(x, size, floats, scale, zero_point):  # type: ignore[no-untyped
 
 @numba.njit(nogil=True, cache=True, error_model="numpy")
 def _add_chunk(x_RC, a_RC, largest_RU, channel_C, g, how, floats, buffers):  # type: ignore[no-untyped-def]
-    """Sums of |error| and error^2 of one way to quantize over a chunk, and how many elements are clipped."""
+    """Sums of |error| and error^2 of one way to quantize over a chunk, and how many elements are clipped.
+
+    The sums are NaN where an element that is not 0 has no scale.
+    """
     scale, zero_point, calibrated, groups, absolute, squared = buffers
     channels, clipped = x_RC.shape[1], np.int64(0)
+    unscaled = False
     if how[SCALING] == TWO_LEVEL and g == _ZERO:
-        return 0.0, 0.0, 0
+        for r in range(x_RC.shape[0]):
+            for j in range(channels):
+                unscaled |= a_RC[r, j] > _ZERO
+        return (np.nan, np.nan, 0) if unscaled else (0.0, 0.0, 0)
     absolute[:] = 0.0
     squared[:] = 0.0
     # A row that is one group is at least as long as that.
@@ -259,9 +266,9 @@ def _add_chunk(x_RC, a_RC, largest_RU, channel_C, g, how, floats, buffers):  # t
     for r in range(x_RC.shape[0]):
         a = a_RC[r]
         if how[GROUP] == CHANNEL:
-            # A channel with nothing to calibrate on stays as it is.
             for j in range(channels):
                 calibrated[j] = a_RC[r, j] if channel_C[j] > _ZERO else _ZERO
+                unscaled |= a_RC[r, j] > calibrated[j]
                 clipped += np.int64(calibrated[j] > channel_C[j])
             a = calibrated
         elif how[KIND] == SHIFTED:
@@ -274,6 +281,8 @@ def _add_chunk(x_RC, a_RC, largest_RU, channel_C, g, how, floats, buffers):  # t
             _add_integers(a, scale, floats[LARGEST], absolute, squared)
         else:
             _add_floats(a, scale, floats[LARGEST], how[MANTISSA], how[SMALLEST_EXPONENT], absolute, squared)
+    if unscaled:
+        return np.nan, np.nan, clipped
     total, total_squared = 0.0, 0.0
     for j in range(channels):
         total += absolute[j]
@@ -290,10 +299,11 @@ def add_rows(bits_RC, values, shifted, infinity, channel_C, whole, ways, counts_
         values: float32 [65536] of the patterns; not looked at where `shifted` says that they are those of bfloat16.
         infinity: the pattern of +infinity.
         channel_C: float32, the largest |x| of each channel on the calibration split; 0 where there is none.
-        whole: the largest of these; where it is 0, a format with two levels of scales leaves all as it is.
+        whole: the largest of these; where it is 0, a format with two levels of scales has none.
         ways: int64 [W, 7] and float32 [W, 3], described by the columns above.
         counts_P: uint32 [threads, 65536], added to.
-        errors_KW: float64 [chunks, W, 2], set to the sums of |error| and error^2 of each chunk.
+        errors_KW: float64 [chunks, W, 2], set to the sums of |error| and error^2 of each chunk; NaN where an element that is
+            not 0 has no scale, as its channel or the tensor is 0 all over the calibration split.
         clipped_KW: int64 [chunks, W], set to the number of clipped elements.
     """
     rows, channels = bits_RC.shape

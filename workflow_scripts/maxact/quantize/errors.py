@@ -40,6 +40,7 @@ class Error:
 
 
 UNDEFINED = (math.nan,) * 6
+"""The numbers of an error where there is nothing to reconstruct, or no scale to do it with."""
 
 
 @dataclass(frozen=True)
@@ -70,9 +71,12 @@ class Distribution:
 
 
 def error(tensor: Distribution, how: Quantizer) -> Error:
-    """The error of a quantizer on a tensor with this distribution."""
+    """The error of a quantizer on a tensor with this distribution.
+
+    A threshold of 0 is no scale: under it the error is not defined, but for zeros, which are exact.
+    """
     elements = tensor.elements
-    if elements == 0 or math.isnan(how.threshold):
+    if elements == 0 or math.isnan(how.threshold) or (how.threshold == 0 and tensor.values.any()):
         return Error(elements, *UNDEFINED)
     low, high = -how.threshold, how.threshold
     if how.format.asymmetric and how.scale:

@@ -7,6 +7,7 @@ measured. A sum over samples is in their order, one sample a pass, unpadded.
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -135,7 +136,11 @@ def evaluate(
 
 
 def error_rows(item: Seen, wanted: Sequence[Way]) -> Iterator[dict[str, Any]]:
-    """A row for each way to quantize one site. Where nothing was calibrated on, a static scale has no error to tell."""
+    """A row for each way to quantize one site.
+
+    A static scale has no error to tell where nothing was calibrated on, not even if it is a single channel in which an element
+    is not 0: how it would be reconstructed is not known.
+    """
     codes = np.flatnonzero((item.sums.counts > 0) & finite_codes(item.dtype)).astype(np.uint16)
     tensor = Distribution.of(codes, item.sums.counts[codes], item.dtype)
     none = np.float32(0)
@@ -143,7 +148,7 @@ def error_rows(item: Seen, wanted: Sequence[Way]) -> Iterator[dict[str, Any]]:
     _, _, magnitude, square, _ = sums(tensor.values, tensor.counts, unchanged, 0.0, 0.0)
     for way, (absolute, squared), clipped in zip(wanted, item.sums.errors_W2, item.sums.clipped_W, strict=True):
         elements = tensor.elements
-        if elements == 0 or (way.calibrated and not item.calibration.known):
+        if elements == 0 or math.isnan(squared) or (way.calibrated and not item.calibration.known):
             error = Error(elements, *UNDEFINED)
         else:
             numbers = statistics(float(absolute), float(squared), magnitude, square, elements)

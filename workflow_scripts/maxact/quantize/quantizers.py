@@ -32,7 +32,8 @@ def quantizer(format: Format, threshold: float, low: float | None = None, high: 
     scale = threshold / largest element, in float32. An asymmetric format takes [low, high], cut to +-threshold and
     widened to hold 0: scale = (high - low) / (2^bits - 1), zero point = lowest - low / scale, rounded to even.
 
-    A threshold of 0 leaves x as it is, by definition: there was nothing to calibrate on. A scale that underflows to 0
+    A threshold of 0 leaves x as it is, by definition: there was nothing to calibrate on, and but for zeros its error is not
+    defined (`errors.error`). A scale that underflows to 0
     reconstructs every value as 0.
 
     Args:

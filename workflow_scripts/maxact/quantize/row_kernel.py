@@ -57,7 +57,8 @@ class Sums:
     """What is added up at a site, over samples in their order.
 
     Attributes:
-        errors_W2: sums of |error| and error^2 of each way.
+        errors_W2: sums of |error| and error^2 of each way; NaN where an element that is not 0 has no scale, as there was
+            nothing to calibrate on.
         clipped_W: elements beyond what their scale can hold.
         counts: of the 16-bit codes.
     """
@@ -168,13 +169,16 @@ class TorchKernel:
         if way.granularity == "channel":
             channel_C = torch.from_numpy(calibration.channel_C).to(x_RC.device)
             made = by_channel(x_RC, way.format, channel_C)
+            unscaled = channel_C == 0
             beyond = ((x_RC.abs() > channel_C) & (channel_C > 0) & known).sum()
         else:
             granularity = None if way.format.block is not None else way.granularity
             largest = calibration.largest if way.format.scaling == "two_level" else None
             made = fake_quantize(x_RC, way.format, granularity, largest)
+            unscaled = torch.tensor(largest == 0, device=x_RC.device)
             beyond = clipped(x_RC, way.format, largest)
         error = torch.where(known, made.double() - x_RC.double(), 0.0)
+        error = torch.where(known & unscaled & (x_RC != 0), torch.nan, error)
         return torch.stack([error.abs().sum(), error.square().sum(), beyond.double()])
 
     def flush(self) -> None:

@@ -39,8 +39,7 @@ def bits_needed(
         for bits in reversed(WIDTHS):
             format = FORMATS[f"int{bits}"]
             threshold = threshold_of(policy, *calibration, dtype, format)
-            # A threshold of 0 changes nothing, by definition: that is no reconstruction.
-            reached[bits] = decibels(error(tensor, quantizer(format, threshold))) if threshold else math.nan
+            reached[bits] = decibels(error(tensor, quantizer(format, threshold)))
             if not reached[bits] >= min(targets, default=math.inf):
                 break
         for target in targets:
