@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import resource
@@ -229,6 +230,26 @@ def add(name: str) -> Callable[[Entries, dict[str, object]], None]:
     return change
 
 
+def unused(entries: Entries, record: dict[str, object]) -> None:
+    """A whole record of an action, which nothing of the study was made from."""
+    name = f"actions/{'0' * 64}.json"
+    entries[name] = json.dumps({**json.loads(entries[first(entries, "actions/")]), "key": "0" * 64}).encode()
+    measured_again(entries, record, name)
+
+
+def other_recipe(entries: Entries, record: dict[str, object]) -> None:
+    name = first(entries, "actions/")
+    fields = json.loads(entries[name])
+    entries[name] = json.dumps({**fields, "recipe": {**fields["recipe"], "more": 1}}).encode()
+    measured_again(entries, record, name)
+
+
+def measured_again(entries: Entries, record: dict[str, object], name: str) -> None:
+    files = record["files"]
+    assert isinstance(files, dict)
+    files[name] = [hashlib.sha256(entries[name]).hexdigest(), len(entries[name])]
+
+
 def rename_study(entries: Entries, record: dict[str, object]) -> None:
     record["study"] = "objects"
 
@@ -251,7 +272,9 @@ def other_format(entries: Entries, record: dict[str, object]) -> None:
         (add("small/results/extra.json"), "small/results/extra.json is not what such a file is"),
         (add(f"actions/{'0' * 64}.json"), f"actions/{'0' * 64}.json is not what such a file is"),
         (add(f"objects/00/{'0' * 64}.csv"), " has not the digest that it should have"),
-        (rename_study, f"its {RECORD} cannot be read"),
+        (unused, f"actions/{'0' * 64}.json is of no job of its study"),
+        (other_recipe, ": not the key that this checkout gives to its recipe and inputs"),
+        (rename_study, f"study in its {RECORD} cannot be"),
         (other_format, "in another format; use that version"),
     ],
 )

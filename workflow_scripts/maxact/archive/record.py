@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -34,7 +34,10 @@ UNASKED = ("variant", "sensitivity", "audit")
 DECIDING = ("Snakefile", "envs", "reports/captions", "rules", "workflow_scripts")
 """What in a checkout decides keys, beside the study file, and what reports look like."""
 
-_NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"
+NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"
+"""Of a study, stage, job, figure or table."""
+
+_DIGEST = r"[0-9a-f]{64}"
 
 
 @dataclass(frozen=True)
@@ -68,7 +71,7 @@ class Record:
 
     @staticmethod
     def from_json(text: str | bytes, where: str) -> Record:
-        """What an archive says of itself.
+        """What an archive says of itself. Parts of it are printed within commands, so all that is there is of a known form.
 
         Raises:
             UserError: it is not such a text, or of a format that this version does not know.
@@ -76,15 +79,17 @@ class Record:
         try:
             told: dict[str, Any] = json.loads(text)
             if told.pop("format") != FORMAT:
-                raise UserError(f"{where}: made by maxact {told.get('version')} in another format; use that version")
+                version = told.get("version")
+                known = f"maxact {version}" if _is(_VERSION, version) else "another version of maxact"
+                raise UserError(f"{where}: made by {known} in another format; use that version")
+            fault = next((name for name, holds in _FORMS.items() if not holds(told[name])), None)
+            if fault is not None or not (told["figures"] or told["tables"]):
+                raise UserError(f"{where}: {fault or 'figures'} in its {RECORD} cannot be; get the archive again")
             told |= {name: tuple(told[name]) for name in ("figures", "tables")}
-            told["files"] = {path: (str(item[0]), int(item[1])) for path, item in told["files"].items()}
-            found = Record(**told)
-            if not re.fullmatch(_NAME, found.study) or found.study in RESERVED:
-                raise ValueError(found.study)
-        except (ValueError, KeyError, TypeError, AttributeError, IndexError):
+            told["files"] = {path: (digest, size) for path, (digest, size) in told["files"].items()}
+            return Record(**told)
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             raise UserError(f"{where}: its {RECORD} cannot be read; get the archive again") from None
-        return found
 
     def told(self) -> str:
         """The commit, as people are told of it."""
@@ -99,14 +104,56 @@ class Record:
         return f"use that commit: git checkout {self.commit}"
 
 
+def _is(pattern: str, value: object) -> bool:
+    return isinstance(value, str) and re.fullmatch(pattern, value) is not None
+
+
+def _is_file(value: object) -> bool:
+    """Whether a path is below the folder that it is relative to."""
+    parts = value.split("/") if isinstance(value, str) and value.isprintable() else [""]
+    return not {"", ".", ".."} & set(parts) and parts[-1].endswith((".yaml", ".yml"))
+
+
+def _are_names(value: object) -> bool:
+    return isinstance(value, list) and all(_is(NAME, name) for name in value)
+
+
+def _are_stamps(value: object) -> bool:
+    pairs = value.items() if isinstance(value, dict) else [("", "")]
+    return all(_is(f"{NAME}/{NAME}", name) and _is(_DIGEST, digest) for name, digest in pairs)
+
+
+def _are_measured(value: object) -> bool:
+    items = value.values() if isinstance(value, dict) else [None]
+    return all(
+        isinstance(item, list) and len(item) == 2 and _is(_DIGEST, item[0]) and type(item[1]) is int for item in items
+    )
+
+
+_VERSION = r"[0-9A-Za-z][0-9A-Za-z.+-]*"
+_FORMS: Mapping[str, Callable[[object], bool]] = {
+    "study": lambda value: _is(NAME, value) and value not in RESERVED,
+    "study_file": _is_file,
+    "commit": lambda value: value is None or _is(r"[0-9a-f]{40}", value),
+    "clean": lambda value: isinstance(value, bool),
+    "version": lambda value: _is(_VERSION, value),
+    "figures": _are_names,
+    "tables": _are_names,
+    "measurements": lambda value: isinstance(value, bool),
+    "stamps": _are_stamps,
+    "files": _are_measured,
+}
+"""What each part of `archive.json` must be."""
+
+
 def is_allowed(path: str, study: str) -> bool:
     """Whether a file of an archive may have that path: nothing outside the store and its study has such a one."""
     patterns = (
         r"objects/([0-9a-f]{2})/\1[0-9a-f]{62}(\.[A-Za-z0-9]+)?",
         r"actions/[0-9a-f]{64}\.json",
-        rf"{re.escape(study)}/keys/{_NAME}/{_NAME}\.json",
-        rf"{re.escape(study)}/(?!keys/){_NAME}/{_NAME}\.json",
-        rf"{re.escape(study)}/{STUDY_FILE}{_NAME}\.(yaml|yml|lock\.json)",
+        rf"{re.escape(study)}/keys/{NAME}/{NAME}\.json",
+        rf"{re.escape(study)}/(?!keys/){NAME}/{NAME}\.json",
+        rf"{re.escape(study)}/{STUDY_FILE}{NAME}\.(yaml|yml|lock\.json)",
     )
     return any(re.fullmatch(pattern, path) for pattern in patterns)
 

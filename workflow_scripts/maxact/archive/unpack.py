@@ -9,6 +9,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shlex
+import struct
 import time
 import zipfile
 from collections.abc import Iterator, Mapping
@@ -16,18 +18,22 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from maxact.archive.guard import Wanted, lacking, several
+from maxact.archive.provenance import FIELDS, manifests_of, refuse_unfounded
 from maxact.archive.record import IMPORTED, RECORD, UNASKED, Record, is_allowed
 from maxact.errors import UserError
+from maxact.figures.registry import FIGURES
 from maxact.recipes import recipes
+from maxact.results.registry import TABLES
 from maxact.store.environment import CHECKOUT
 from maxact.store.objects import Manifest, Store, canonical, digest_file, write_atomically
 from maxact.store.workspace import hold_workspace
 from maxact.study import load_any_study
 from maxact.study.pins import lock_file
 
-_FIELDS = ("stage", "name", "key", "recipe", "objects", "summary")
 _LARGEST_RECORD = 256 << 20
 _CHUNK = 1 << 20
+_ENCRYPTED = 0x61
+"""Flags of an entry that is encrypted, strongly encrypted, or a patch."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +65,9 @@ class Unpacked:
                 f"note: this checkout makes {self.redrawn[0]}{more} anew, from what was imported; {self.record.remedy()}"
             )
         target = f"reports/{self.record.study}/{shown[0]}"
-        lines.append(f"go on with: .venv/bin/snakemake --cores 1 {target} --configfile {self.study_file}")
+        lines.append(
+            f"go on with: .venv/bin/snakemake --cores 1 {target} --configfile {shlex.quote(str(self.study_file))}"
+        )
         return "\n".join(lines)
 
 
@@ -81,11 +89,12 @@ def unpack(file: Path, store: Store, anyway: bool = False, locks: Path = CHECKOU
             with store.scratch() as scratch:
                 for path, (digest, size) in record.files.items():
                     _extract(archive, file, path, scratch / path, digest, size)
-                manifests = _manifests(scratch, record, file)
+                manifests = manifests_of(scratch, record, file)
                 redrawn = _compare(file, scratch, record, manifests, store, anyway, locks)
+                refuse_unfounded(scratch, record, manifests, file)
                 guarded = _refuse_other_content(scratch, record, manifests, store)
                 _place(scratch, record, manifests, store, guarded)
-    except (zipfile.BadZipFile, EOFError):
+    except (zipfile.BadZipFile, EOFError, NotImplementedError, UnicodeDecodeError, struct.error):
         raise UserError(f"{file}: no whole archive; get it again") from None
     except FileNotFoundError as error:
         if error.filename is not None and Path(error.filename) == file:
@@ -103,17 +112,19 @@ def _record(archive: zipfile.ZipFile, file: Path) -> Record:
     names = [entry.filename for entry in entries]
     if RECORD not in names or archive.getinfo(RECORD).file_size > _LARGEST_RECORD:
         raise UserError(f"{file}: not an archive of maxact; give what `maxact export` has written")
-    record = Record.from_json(archive.read(RECORD), str(file))
     for entry in entries:
         kind = entry.external_attr >> 28  # the type of file, as Unix has it
-        if entry.filename != RECORD and not is_allowed(entry.filename, record.study):
+        if entry.compress_type != zipfile.ZIP_STORED or entry.flag_bits & _ENCRYPTED or kind not in (0, 8):
             raise UserError(
-                f"{file}: has {entry.filename!r}, which belongs in no store; it is not from `maxact export`"
+                f"{file}: {entry.filename!r} is compressed, encrypted or a link; it is not from `maxact export`"
             )
-        if entry.compress_type != zipfile.ZIP_STORED or entry.flag_bits & 1 or kind not in (0, 8):
-            raise UserError(
-                f"{file}: {entry.filename} is compressed, encrypted or a link; it is not from `maxact export`"
-            )
+    record = Record.from_json(archive.read(RECORD), str(file))
+    for name in names:
+        if name != RECORD and not is_allowed(name, record.study):
+            raise UserError(f"{file}: has {name!r}, which belongs in no store; it is not from `maxact export`")
+    for kind_of, shown, known in (("figure", record.figures, FIGURES), ("table", record.tables, TABLES)):
+        if other := [name for name in shown if name not in known]:
+            raise UserError(f"{file}: has a {kind_of} {other[0]}, which this checkout has not; {record.remedy()}")
     if len(set(names)) != len(names) or set(names) != {RECORD, *record.files}:
         raise UserError(f"{file}: has other files than its {RECORD} says; get the archive again")
     return record
@@ -134,27 +145,6 @@ def _extract(archive: zipfile.ZipFile, file: Path, path: str, target: Path, dige
     named = target.name.partition(".")[0] if path.startswith("objects/") else digest
     if left or found.hexdigest() != digest or named != digest:
         raise UserError(f"{file}: {path} has not the digest that it should have; get the archive again")
-
-
-def _manifests(scratch: Path, record: Record, file: Path) -> dict[str, Manifest]:
-    """The manifests in the archive by path, each with its action record where that is there."""
-    found = {}
-    for path in record.files:
-        try:
-            parts = path.split("/")
-            if parts[0] == record.study and len(parts) == 3:
-                manifest = Manifest.read(scratch / path)
-                if (manifest.stage, f"{manifest.name}.json") != (parts[1], parts[2]):
-                    raise ValueError(path)
-                found[path] = manifest
-            elif parts[0] == "actions":
-                action = json.loads((scratch / path).read_text(encoding="utf-8"))
-                Manifest.from_fields({name: action[name] for name in _FIELDS})
-                if f"{action['key']}.json" != parts[1]:
-                    raise ValueError(path)
-        except (ValueError, KeyError, TypeError, AttributeError):
-            raise UserError(f"{file}: {path} is not what such a file is; get the archive again") from None
-    return found
 
 
 def _compare(
@@ -209,7 +199,7 @@ def _wanted(
             for source, key in inputs.items():
                 upstream = scratch / "actions" / f"{key}.json"
                 fields = json.loads(upstream.read_text(encoding="utf-8")) if upstream.exists() else None
-                above[source] = Manifest.from_fields({part: fields[part] for part in _FIELDS}) if fields else None
+                above[source] = Manifest.from_fields({part: fields[part] for part in FIELDS}) if fields else None
         yield Wanted(job.stage, job.name, canonical(recipe), manifest, above)
 
 
