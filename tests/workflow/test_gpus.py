@@ -72,7 +72,12 @@ def test_a_job_without_a_gpu_is_one_error(on_gpus: Workspace, monkeypatch: pytes
 def test_jobs_at_once_have_different_devices_and_hits_need_none(
     on_gpus: Workspace, edit: Callable[[str, str, str], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for file, asked in (("measure/prepare", "parameters"), ("loading_check", "asked"), ("perplexity/stage", "asked")):
+    for file, asked in (
+        ("measure/prepare", "parameters"),
+        ("loading_check", "asked"),
+        ("perplexity/stage", "asked"),
+        ("measure/first_lines", "asked"),
+    ):
         path = f"workflow_scripts/maxact/{file}.py"
         edit(path, f'{asked}.get("device", "cpu")', "_marked(job.name)")
         with (on_gpus.folder / path).open("a", encoding="utf-8") as stream:
