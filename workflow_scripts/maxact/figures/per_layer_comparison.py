@@ -8,9 +8,9 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from maxact.figures.families import member_colors
 from maxact.figures.style import PLANTED_NOTE, columns_for, label, logarithmic, message
 
-COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 DASHES = ("solid", (0, (4, 1.5)), (0, (1.5, 1)))
 
 
@@ -41,13 +41,15 @@ def curves(data: pd.DataFrame, axes: Axes) -> None:
     """A line for each member of one group, named below the panel; a largest |x| of zero leaves a gap."""
     axes.set_yscale("log")
     logarithmic(axes.yaxis)
+    members = data.drop_duplicates("checkpoint")
+    colors = member_colors(members["family"].tolist())
     for number, (_, part) in enumerate(data.groupby("checkpoint", sort=False)):
         entry = part.iloc[0].to_dict()
         planted = entry["kind"] == "planted"
         axes.plot(
             part["relative_depth"],
             part["peak"].where(part["peak"] > 0),
-            color=COLORS[number % len(COLORS)],
+            color=colors[number],
             linestyle=DASHES[number % len(DASHES)],  # so that one line shows under another
             marker="o" if planted or len(part) == 1 else None,
             markersize=2.5,
@@ -63,6 +65,5 @@ def curves(data: pd.DataFrame, axes: Axes) -> None:
     legend = axes.legend(
         loc="upper left", bbox_to_anchor=(-0.1, -0.22), borderaxespad=0, handlelength=1.5, labelspacing=0.2
     )
-    kinds = data.groupby("checkpoint", sort=False)["kind"].first()
-    for text, kind in zip(legend.get_texts(), kinds, strict=True):
+    for text, kind in zip(legend.get_texts(), members["kind"], strict=True):
         text.set_fontstyle("italic" if kind == "planted" else "normal")

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 import pandas as pd
 from matplotlib.figure import Figure
 
-from maxact.figures.per_layer_comparison import COLORS, DASHES
+from maxact.figures.families import member_colors
+from maxact.figures.per_layer_comparison import DASHES
 from maxact.figures.style import PLANTED_NOTE, decades, logarithmic, message
 
 MARKS = ("o", "s", "^", "D", "v", "P", "X")
@@ -23,8 +24,9 @@ def draw(frames: Mapping[str, pd.DataFrame], style: Mapping[str, float]) -> Figu
         message(figure, "no family of several sizes in this study")
         return figure
     axes = figure.subplots()
-    for number, part in enumerate(groups):
-        color, planted = COLORS[number % len(COLORS)], (part["kind"] == "planted").any()
+    colors = member_colors([str(part["family"].iloc[0]) for part in groups])
+    for number, (part, color) in enumerate(zip(groups, colors, strict=True)):
+        planted = (part["kind"] == "planted").any()
         billions = part["parameters"].astype(float) / 1e9
         axes.plot(
             billions,

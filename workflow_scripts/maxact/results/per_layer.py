@@ -16,6 +16,7 @@ _CURVES = {
     "question": "str",
     "group": "str",
     **MARK_TYPES,
+    "family": "str",
     "compared_with": "str",
     "layer": "Int64",
     "relative_depth": "float64",
@@ -62,7 +63,8 @@ def residual_by_depth(members: Sequence[Member], questions: Questions) -> pd.Dat
         for group, names in groups.items():
             found = [measured[name] for name in names if name in measured and residual_peaks(measured[name])]
             for member in found:
-                named = {"question": question, "group": group, **marks(member), "compared_with": found[0].name}
+                named = {"question": question, "group": group, **marks(member), "family": member.family}
+                named |= {"compared_with": found[0].name}
                 rows += [named | row for row in _against(member, found[0])]
     return typed(rows, _CURVES)
 

@@ -139,7 +139,7 @@ def drawn(
         "saturation": lambda: how_sure.saturation(members),
         "subsets": lambda: published.subsets(members),
         "domain_maxima": lambda: how_sure.domain_maxima(members),
-        "comparisons": lambda: comparisons.comparisons(members, questions, absent),
+        "comparisons": lambda: comparisons.drawn_comparisons(members, questions, absent),
         "residual_by_depth": lambda: per_layer.residual_by_depth(members, questions),
         "emergence": lambda: emergence.emergence(members),
         "top_and_median_by_layer": lambda: per_layer.top_and_median_by_layer(members),
