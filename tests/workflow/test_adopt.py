@@ -22,7 +22,7 @@ def test_code_that_measures_the_same_bytes_is_accepted_and_recorded(
     assert [line["costs"]["forward_passes"] for line in probed] == [PROBED] * len(NAMES)
     run = workspace.snakemake()
     # Other stages with a pass of their own share that code: they give the same objects, and nothing below is computed.
-    assert {line.partition("/")[0] for line in run.computed} == {"evaluate", "paper_check"}
+    assert {line.partition("/")[0] for line in run.computed} == {"evaluate", "paper_check", "perplexity"}
     assert {"measure"} <= set(run.started)
     shown = workspace.maxact("show", "artifacts/small/measure/planted-qwen2.json")
     assert "adopted    from action" in shown
