@@ -9,7 +9,7 @@ import pytest
 import torch
 from oracles import scales as oracle
 
-from maxact.quantize.scales import Scale, smoothing_scales, static_scale
+from maxact.quantize.scales import Scale, static_scale
 
 NOTHING = np.array([], np.uint16), np.array([], np.int64)
 
@@ -59,33 +59,3 @@ def test_the_error_of_an_empty_evaluation_split_is_not_defined() -> None:
     found = static_scale(counted(drawn(0)), NOTHING, "bfloat16", "int8", "max")
     assert isinstance(found, Scale)
     assert math.isnan(found.error.relative_rmse)
-
-
-@pytest.mark.parametrize("alpha", [0.0, 0.3, 0.5, 1.0])
-def test_smoothing_is_equation_4_by_plain_loops(alpha: float) -> None:
-    inputs = [drawn(0, massive=900.0), drawn(1)]
-    weights = [drawn(2)[:5], drawn(3)[:3]]
-    x_C = torch.cat(inputs).abs().amax(0).double().numpy()
-    w_C = torch.cat(weights).abs().amax(0).double().numpy()
-    found = smoothing_scales(x_C, w_C, alpha)
-    assert isinstance(found, np.ndarray)
-    assert found.dtype == np.float32
-    assert found == pytest.approx(oracle.smoothing_scales(inputs, weights, alpha), rel=1e-7)
-
-
-def test_channels_without_activations_or_weights_stay_as_they_are() -> None:
-    found = smoothing_scales(np.array([0.0, 4.0, 0.0, 4.0]), np.array([1.0, 0.0, 0.0, 1.0]), 0.5)
-    assert isinstance(found, np.ndarray)
-    assert found.tolist() == [1.0, 1.0, 1.0, 2.0]
-    one = smoothing_scales(np.array([9.0]), np.array([1.0]), 0.5)
-    assert isinstance(one, np.ndarray)
-    assert one.tolist() == [3.0]
-
-
-def test_a_channel_that_is_not_finite_is_named() -> None:
-    fine, nan, infinite = np.array([1.0, 1.0]), np.array([1.0, math.nan]), np.array([math.inf, 1.0])
-    assert "channel 1 of the activations" in str(smoothing_scales(nan, fine, 0.5))
-    assert "channel 0 of the weights" in str(smoothing_scales(fine, infinite, 0.5))
-    assert "s of channel 0 is no normal float32" in str(
-        smoothing_scales(np.array([3e38, 1.0]), np.array([1e-40, 1.0]), 0.5)
-    )

@@ -2,8 +2,7 @@
 
 * `<linear>.input_scale`, float32 [1]: of every `nn.Linear` that a measured site feeds.
 * `<attention>.k_scale`, `.v_scale`, float32 [1]: of keys after the rotary embedding, and of values.
-* `<norm>.smoothquant_scale`, float32 [channels]: s of `scales.py` for the linear layers that the norm feeds. Only where
-  nothing else takes what the norm returns: a router, experts or the residual stream would have to be rescaled too.
+* `<norm>.smoothquant_scale`, float32 [channels]: s of `smoothing.py` for the linear layers that the norm feeds.
 
 What has no scale is in `left_out`, with the reason. A float32 site has none: its histogram is of rounded values.
 """
@@ -20,15 +19,12 @@ import pandas as pd
 
 from maxact.histogram import Codes, Counts
 from maxact.measurement import SPLITS
-from maxact.quantize.scales import Maxima, Scale, smoothing_scales, static_scale
+from maxact.quantize.scales import Scale, static_scale
+from maxact.quantize.smoothing import NORMED, Smoothing, layer_of, other_width, smoothings
 from maxact.quantize.weights import Weights
 from maxact.quantize.wiring import CACHED, Fed
 
 Tensors = dict[str, np.ndarray[Any, np.dtype[np.float32]]]
-NORMED = ("attention_input", "mlp_input")
-"""What SmoothQuant scales, where a norm gives it."""
-
-NO_NORM = "no norm with a weight gives what the linear layers are given"
 TWO_SCALES = "another site has another scale for the same module"
 
 
@@ -69,7 +65,8 @@ def scales_of(
         fed: what `wiring` says of its checkpoint.
     """
     made = Scales()
-    rows = {(row["component"], _layer(row["layer"])): row for row in sites.to_dict("records")}
+    smooth = smoothings(fed, sites, channels, weights, choice.alpha)
+    rows = {(row["component"], layer_of(row["layer"])): row for row in sites.to_dict("records")}
     counted = dict(iter(histograms.groupby(["site", "split"])))
     cached = 0
     for one in fed:
@@ -90,7 +87,7 @@ def scales_of(
         else:
             made.sites.append(_told(one, row, what, found))
         if one.component in NORMED and row["status"] == "measured":
-            _smooth(made, one, row, _maxima(channels, row), weights, choice.alpha)
+            _smooth(made, one, smooth[one.component, one.layer])
     _collect(made)
     scaled = [row["component"] for row in made.sites if row["component"] in CACHED]
     made.kv_cache = len(scaled) == cached and set(scaled) == set(CACHED)
@@ -111,29 +108,23 @@ def _collect(made: Scales) -> None:
             made.static |= {name: np.array([row["scale"]], np.float32) for name in row["names"]}
 
 
-def _smooth(made: Scales, one: Fed, row: Mapping[Any, Any], x_C: Maxima, weights: Weights, alpha: float) -> None:
+def _smooth(made: Scales, one: Fed, found: Smoothing | str) -> None:
     """One group of linear layers behind a norm, or why it has no s."""
-    found: Any = one.reason or _other_width(row, one)
-    if found is None and one.norm is None:
-        found = NO_NORM
-    if found is None and one.others:
-        found = f"what the norm returns also goes to {'; '.join(one.others)}"
-    if found is None:
-        w_C = weights.column_maxima(one.modules)
-        found = w_C if isinstance(w_C, str) else smoothing_scales(x_C, w_C, alpha)
-    name = f"{one.norm}.smoothquant_scale"
     if isinstance(found, str):
         made.left_out.append(_named(one) | {"what": "smoothquant_scale", "reason": found})
-    elif name not in made.smooth:  # attention and MLP side by side behind one norm are one group
-        made.smooth[name] = found
-        unscaled = int(((x_C == 0) | (weights.column_maxima(one.modules) == 0)).sum())
+        return
+    name = f"{found.norm}.smoothquant_scale"
+    if name not in made.smooth:  # attention and MLP side by side behind one norm are one group
+        made.smooth[name] = found.scale_C
         told = {
-            "norm": one.norm,
-            "linears": list(one.modules),
-            "smallest": float(found.min()),
-            "largest": float(found.max()),
+            "norm": found.norm,
+            "linears": list(found.modules),
+            "smallest": float(found.scale_C.min()),
+            "largest": float(found.scale_C.max()),
+            "channels": len(found.scale_C),
+            "channels_with_a_maximum_of_0": int(((found.x_C == 0) | (found.w_C == 0)).sum()),
         }
-        made.groups.append(_named(one) | told | {"channels": len(found), "channels_with_a_maximum_of_0": unscaled})
+        made.groups.append(_named(one) | told)
 
 
 def _reason(row: Mapping[Any, Any], one: Fed) -> str | None:
@@ -142,13 +133,7 @@ def _reason(row: Mapping[Any, Any], one: Fed) -> str | None:
         return f"not applicable: {row['reason']}"
     if row["dtype"] == "float32":
         return "float32: its histogram is of rounded values; measure in bfloat16 or float16"
-    return one.reason or _other_width(row, one)
-
-
-def _other_width(row: Mapping[Any, Any], one: Fed) -> str | None:
-    if one.width is None or row["channels"] == one.width:
-        return None
-    return f"it was measured with {row['channels']} channels, and its linear layers are given {one.width}"
+    return one.reason or other_width(row["channels"], one)
 
 
 def _told(one: Fed, row: Mapping[Any, Any], what: str, found: Scale) -> dict[str, Any]:
@@ -171,17 +156,7 @@ def _named(one: Fed) -> dict[str, Any]:
     return {"component": one.component, "layer": one.layer}
 
 
-def _layer(layer: Any) -> int | None:
-    return None if pd.isna(layer) else int(layer)
-
-
 def _counts(part: pd.DataFrame | None) -> tuple[Codes, Counts]:
     if part is None:
         return np.array([], np.uint16), np.array([], np.int64)
     return part["code"].to_numpy(np.uint16), part["count"].to_numpy(np.int64)
-
-
-def _maxima(channels: pd.DataFrame, row: Mapping[Any, Any]) -> Maxima:
-    mine = channels[channels["site"] == row["site"]].sort_values("channel")
-    maxima: Maxima = mine["abs_max_calibration"].to_numpy(np.float64, na_value=np.nan)
-    return maxima

@@ -1,25 +1,13 @@
-"""Scales for deployment, from stored statistics: of activations per tensor, and SmoothQuant's per channel.
+"""Static scales of activations per tensor for deployment, from stored statistics.
 
 A static scale is that of `quantizer`: the threshold that a policy takes from the calibration histogram, by the largest
 element of the format. What it reaches is measured on the evaluation histogram.
-
-SmoothQuant (Xiao et al. 2023, equation 4): for the channels j of what a norm gives to linear layers,
-
-    s_j = max|X_j|^alpha / max|W_j|^(1 - alpha)
-
-X_j is channel j of what the layers are given, over the finite values of the calibration split; W_j is column j of the weights
-[out, in] of all these layers together. s_j is 1 where either maximum is 0. It is computed in float64 and rounded to float32.
-The model stays the same where X_j is divided by s_j (the norm's weight and bias, or 1 + weight in Gemma's norms) and W_j is
-multiplied with it; (X / s)_j and (s W)_j are then what is quantized, and the static scales here are not theirs.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-
-import numpy as np
-import numpy.typing as npt
 
 from maxact.quantize.errors import Distribution, Error, error
 from maxact.quantize.formats import FORMATS
@@ -32,8 +20,6 @@ FORMATS_OF_SCALES = ("int8", "fp8_e4m3")
 
 SMALLEST = 2.0**-126
 """Of the normal float32; what is smaller is 0 on many devices."""
-
-Maxima = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -66,26 +52,3 @@ def static_scale(calibration: Histogram, evaluation: Histogram, dtype: str, form
     if not SMALLEST <= how.scale < math.inf:
         return f"the scale of the threshold {threshold:g} is no normal float32"
     return Scale(how.threshold, how.scale, error(Distribution.of(*evaluation, dtype), how))
-
-
-def smoothing_scales(x_C: Maxima, w_C: Maxima, alpha: float) -> npt.NDArray[np.float32] | str:
-    """s of equation 4, float32 [C], or why there is none.
-
-    Args:
-        x_C: max|X_j|; NaN where a channel had no finite value.
-        w_C: max|W_j|.
-        alpha: how much of the difficulty goes from the activations to the weights, 0 to 1.
-    """
-    for name, maxima in (("activations", x_C), ("weights", w_C)):
-        wrong = np.flatnonzero(~np.isfinite(maxima))
-        if len(wrong):
-            return f"channel {wrong[0]} of the {name} has no finite maximum ({len(wrong)} of {len(maxima)} channels)"
-    some = (x_C > 0) & (w_C > 0)
-    s_C = np.ones(len(x_C))
-    s_C[some] = x_C[some] ** alpha / w_C[some] ** (1 - alpha)
-    with np.errstate(over="ignore", under="ignore"):
-        rounded = s_C.astype(np.float32)
-    wrong = np.flatnonzero(~np.isfinite(rounded) | (rounded < SMALLEST))
-    if len(wrong):
-        return f"s of channel {wrong[0]} is no normal float32"
-    return rounded

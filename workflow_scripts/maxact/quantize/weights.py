@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 from safetensors import safe_open
 
-from maxact.quantize.scales import Maxima
+Maxima = npt.NDArray[np.float64]
+"""Of channels."""
 
 WIDE = ("BF16", "F16", "F32", "F64")
 """Number types of weights that are what they say, with no scale beside them."""
