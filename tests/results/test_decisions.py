@@ -69,6 +69,24 @@ def test_a_finer_granularity_may_win_and_the_best_static_choice_stays_in_sight()
     assert (static["gain_over_static_db"], static["bits_per_element"]) == (0.0, 8.0)
 
 
+@pytest.mark.parametrize(("others", "wins"), [((40.0, 41.0), True), ((40.0, 20.0), False)])
+def test_where_a_way_has_no_scale_it_is_infinitely_bad(others: tuple[float, float], wins: bool) -> None:
+    """A channel that was 0 all over the calibration split: its other sites alone must not make a way win."""
+    by_channel = {"format": "int8", "granularity": "channel"}
+    rows: list[dict[str, Any]] = [
+        {"site": 0, "layer": 0, "sqnr_db": others[0]},
+        {"site": 1, "layer": 1, "sqnr_db": math.nan, "rmse": math.nan, "relative_rmse": math.nan},
+        {"site": 2, "layer": 2, "sqnr_db": others[1]},
+    ]
+    found = residual(with_errors(ROWS + [by_channel | row for row in rows]))
+    assert found["sites"] == 3
+    if wins:
+        assert (found["granularity"], found["median_sqnr_db"], found["sites_won"]) == ("channel", 40.0, 2)
+        assert (found["worst_sqnr_db"], found["worst_site"]) == (-math.inf, "residual@1")
+    else:
+        assert (found["granularity"], found["median_sqnr_db"]) == ("tensor", 26.0)
+
+
 def test_other_errors_give_another_winner() -> None:
     worse = [row | {"sqnr_db": row["sqnr_db"] - 5 * (row["format"] == "fp8_e4m3")} for row in ROWS]
     found = residual(with_errors(worse))

@@ -43,9 +43,10 @@ def decisions(members: Sequence[Member]) -> pd.DataFrame:
     The winner has the largest median SQNR over the sites of the kind; among equals the first in the order of the study.
     Its margin is to the best granularity and policy of another format of that width, its gain to the best whole-tensor one,
     whose scale is static; where no other granularity was evaluated the winner is static itself. A site where all of its
-    reconstruction is exact counts as infinite, one where an element becomes infinite as minus infinity, one without finite
-    values or without power is left out. float16_overflows: at how many sites float16 makes an element infinite; missing where
-    the study has not the format.
+    reconstruction is exact counts as infinite, one where an element becomes infinite as minus infinity, and so does one at
+    which a way has no scale (nothing was calibrated on) and another way has; one without finite values or without power is
+    left out. float16_overflows: at how many sites float16 makes an element infinite; missing where the study has not the
+    format.
     """
     rows: list[dict[str, Any]] = []
     for member in in_order(members):
@@ -65,19 +66,20 @@ def decisions(members: Sequence[Member]) -> pd.DataFrame:
 
 def _won(member: Member, errors: pd.DataFrame) -> dict[str, Any]:
     """The winner among the formats of one width."""
-    known = errors.assign(sqnr=exact_as_infinite(errors)).dropna(subset="sqnr")
+    sqnr = exact_as_infinite(errors)
+    known = errors.assign(sqnr=sqnr.fillna(-math.inf))[errors.site.isin(errors.site[sqnr.notna()])]
     if known.empty:
         return {"note": "no finite value"}
     medians = known.groupby(_KEY, sort=False).sqnr.apply(_median)
     best = medians.idxmax()
     of_best = known[(known[_KEY] == list(best)).all(axis=1)]
     worst = of_best.loc[of_best.sqnr.idxmin()]
-    largest = known.groupby("site").sqnr.max()
+    largest = of_best.site.map(known.groupby("site").sqnr.max())
     found = {
         **dict(zip(_KEY, best, strict=True)),
         "bits_per_element": bits_per_element(member, of_best, best[0], best[1]),
         "sites": known.site.nunique(),
-        "sites_won": int((of_best.set_index("site").sqnr == largest).sum()),
+        "sites_won": int((of_best.sqnr == largest).sum()),
         "median_sqnr_db": medians[best],
         "worst_sqnr_db": worst.sqnr,
         "worst_site": site_name(worst.component, worst.layer),
