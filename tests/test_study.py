@@ -119,7 +119,7 @@ MISTAKES: dict[str, tuple[Callable[[dict[str, Any]], Any], list[str]]] = {
     ),
     "planted checkpoint in the paper's check": (
         lambda s: s.update(paper_check={"checkpoints": ["planted-qwen2"]}),
-        ["paper_check.checkpoints[0]", "'planted-qwen2' is no real checkpoint", "SmolLM2"],
+        ["paper_check.checkpoints[0]", "'planted-qwen2' is planted", "SmolLM2"],
     ),
     "paper's check of more samples than there are": (
         lambda s: s["paper_check"].update(evaluation=5000),
@@ -159,6 +159,14 @@ MISTAKES: dict[str, tuple[Callable[[dict[str, Any]], Any], list[str]]] = {
     "granularity twice": (
         lambda s: s["evaluate"].update(granularities=["token", "token"]),
         ["evaluate.granularities", "a granularity is named twice"],
+    ),
+    "a format without a granularity": (
+        lambda s: s["evaluate"].update(formats=["int8", "int8_asymmetric"], granularities=["channel"]),
+        ["evaluate.formats", "int8_asymmetric has none of the granularities channel"],
+    ),
+    "no checkpoint to evaluate": (
+        lambda s: s["evaluate"].update(checkpoints=[]),
+        ["evaluate.checkpoints", "at least 1"],
     ),
     "no granularity": (lambda s: s["evaluate"].update(granularities=[]), ["evaluate.granularities", "at least 1"]),
     "evaluating no checkpoint of the study": (
@@ -283,7 +291,7 @@ MISTAKES: dict[str, tuple[Callable[[dict[str, Any]], Any], list[str]]] = {
     "varied twice": (lambda s: s["sensitivity"]["vary"].update(length=[8, 8]), ["sensitivity.vary", "named twice"]),
     "varied on a planted one": (
         lambda s: s["sensitivity"].update(checkpoints=["planted-qwen2"]),
-        ["sensitivity.checkpoints[0]", "no real checkpoint"],
+        ["sensitivity.checkpoints[0]", "is planted"],
     ),
     "varied on too many samples": (lambda s: s["sensitivity"].update(samples=9999), ["sensitivity.samples", "240"]),
     "unknown figure": (

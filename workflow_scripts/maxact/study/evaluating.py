@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field, field_validator
 
-from maxact.quantize.formats import FORMATS, known_formats
-from maxact.quantize.ways import GRANULARITIES
+from maxact.quantize.ways import GRANULARITIES, ways
+from maxact.study.chosen import check_checkpoints, formats_once, once
 from maxact.study.mistakes import meant
 from maxact.study.sections import Name, Positive, Section
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 class Evaluate(Section):
     """One forward pass over the evaluation split."""
 
-    checkpoints: list[Name] | None = None
+    checkpoints: Annotated[list[Name], Field(min_length=1)] | None = None
     """Those that are evaluated; without it all."""
     formats: Annotated[list[str], Field(min_length=1)]
     """Of `maxact/quantize/formats.py`, but for casts."""
@@ -35,12 +35,9 @@ class Evaluate(Section):
     @field_validator("formats")
     @classmethod
     def known_formats(cls, given: list[str]) -> list[str]:
-        for name in given:
-            if name not in FORMATS:
-                raise ValueError(f"unknown format {name!r}{meant(name, FORMATS)}; known: {known_formats()}")
-            if FORMATS[name].scaling == "none":
-                raise ValueError(f"{name} is a cast, which has no scale to share; leave it out")
-        return _once(given, "a format")
+        return formats_once(
+            given, lambda format: "is a cast, which has no scale to share" if format.scaling == "none" else None
+        )
 
     @field_validator("granularities")
     @classmethod
@@ -49,18 +46,12 @@ class Evaluate(Section):
             if name not in GRANULARITIES:
                 known = ", ".join(GRANULARITIES)
                 raise ValueError(f"unknown granularity {name!r}{meant(name, GRANULARITIES)}; known: {known}")
-        return _once(given, "a granularity")
+        return once(given, "a granularity")
 
     @field_validator("protect_channels")
     @classmethod
     def each_number_once(cls, given: list[int]) -> list[int]:
-        return _once(given, "a number of channels")
-
-
-def _once(given: list[Any], what: str) -> list[Any]:
-    if len(set(given)) < len(given):
-        raise ValueError(f"{what} is named twice")
-    return given
+        return once(given, "a number of channels")
 
 
 def evaluated(study: Study) -> Sequence[str]:
@@ -77,11 +68,13 @@ def check_evaluate(study: Study) -> None:
     Raises:
         ValueError: what does not hold.
     """
-    chosen = study.evaluate.checkpoints if study.evaluate else None
-    known = [checkpoint.name for checkpoint in study.checkpoints]
-    for index, name in enumerate(chosen or []):
-        at = f"evaluate.checkpoints[{index}]"
-        if name not in known:
-            raise ValueError(f"{at}: no checkpoint is named {name!r}{meant(name, known)}")
-        if name in (chosen or [])[:index]:
-            raise ValueError(f"{at}: {name!r} is named twice")
+    section = study.evaluate
+    if section is None:
+        return
+    check_checkpoints("evaluate", section.checkpoints or [], study)
+    for name in section.formats:
+        if not ways([name], section.granularities):
+            raise ValueError(
+                f"evaluate.formats: {name} has none of the granularities {', '.join(section.granularities)}; add another, or "
+                "leave it out"
+            )

@@ -7,8 +7,9 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from maxact.figures.registry import FIGURES
-from maxact.quantize.formats import FORMATS, POLICIES, is_policy, known_formats
+from maxact.quantize.formats import POLICIES, is_policy
 from maxact.sites.components import COMPONENTS
+from maxact.study.chosen import formats_once, once
 from maxact.study.mistakes import meant
 from maxact.study.sections import Positive, Section
 
@@ -46,10 +47,8 @@ class Measure(Section):
         for component in given:
             if component not in COMPONENTS:
                 raise ValueError(f"unknown component {component!r}; known: all, or {', '.join(COMPONENTS)}")
-        if len(set(given)) < len(given):
-            raise ValueError("a component is named twice")
         # The order decides nothing, and a recipe must not depend on it.
-        return [component for component in COMPONENTS if component in given]
+        return [component for component in COMPONENTS if component in once(given, "a component")]
 
 
 class Quantize(Section):
@@ -64,12 +63,9 @@ class Quantize(Section):
     @field_validator("formats")
     @classmethod
     def known_formats(cls, given: list[str]) -> list[str]:
-        for name in given:
-            if name not in FORMATS:
-                raise ValueError(f"unknown format {name!r}{meant(name, FORMATS)}; known: {known_formats()}")
-            if FORMATS[name].block is not None:
-                raise ValueError(f"{name} shares scales in blocks, which no histogram tells; leave it out")
-        return _once(given, "a format")
+        return formats_once(
+            given, lambda format: None if format.block is None else "shares scales in blocks, which no histogram tells"
+        )
 
     @field_validator("policies")
     @classmethod
@@ -77,18 +73,12 @@ class Quantize(Section):
         for name in given:
             if not is_policy(name):
                 raise ValueError(f"unknown policy {name!r}; known: {', '.join(POLICIES)}, quantile_0.<digits>")
-        return _once(given, "a policy")
+        return once(given, "a policy")
 
     @field_validator("sqnr_targets")
     @classmethod
     def rising_targets(cls, given: list[float]) -> list[float]:
-        return sorted(_once(given, "a target"))
-
-
-def _once(given: list[Any], what: str) -> list[Any]:
-    if len(set(given)) < len(given):
-        raise ValueError(f"{what} is named twice")
-    return given
+        return sorted(once(given, "a target"))
 
 
 class FigureStyle(Section):

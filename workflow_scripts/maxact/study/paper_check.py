@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
+from maxact.study.chosen import check_checkpoints
 from maxact.study.sections import Name, Positive, Section
 
 if TYPE_CHECKING:
@@ -41,15 +42,7 @@ def check_paper_check(study: Study) -> None:
     section = study.paper_check
     if section is None:
         return
-    real = [checkpoint.name for checkpoint in study.checkpoints if not checkpoint.planted]
-    for index, name in enumerate(section.checkpoints):
-        at = f"paper_check.checkpoints[{index}]"
-        if name not in real:
-            raise ValueError(
-                f"{at}: {name!r} is no real checkpoint of the study; there are: {', '.join(real) or 'none'}"
-            )
-        if name in section.checkpoints[:index]:
-            raise ValueError(f"{at}: {name!r} is named twice")
+    check_checkpoints("paper_check", section.checkpoints, study, real=True)
     wanted = section.calibration + section.evaluation
     if wanted > study.corpus.samples:
         raise ValueError(

@@ -9,6 +9,7 @@ from pydantic import Field, field_validator, model_validator
 from maxact.quantize.formats import FORMATS, NO_POLICY, POLICIES, is_policy, known_formats
 from maxact.quantize.tensors import KINDS
 from maxact.sites.components import COMPONENTS
+from maxact.study.chosen import check_checkpoints
 from maxact.study.mistakes import meant
 from maxact.study.sections import Name, Positive, Section
 
@@ -138,15 +139,7 @@ def check_perplexity(study: Study) -> None:
     section = study.perplexity
     if section is None:
         return
-    kinds = {checkpoint.name: checkpoint.planted for checkpoint in study.checkpoints}
-    for index, name in enumerate(section.checkpoints or []):
-        at = f"perplexity.checkpoints[{index}]"
-        if name not in kinds:
-            raise ValueError(f"{at}: no checkpoint is named {name!r}{meant(name, kinds)}")
-        if kinds[name]:
-            raise ValueError(f"{at}: {name!r} is planted, its perplexity means nothing; name real checkpoints")
-        if name in perplexed(study)[:index]:
-            raise ValueError(f"{at}: {name!r} is named twice")
+    check_checkpoints("perplexity", section.checkpoints or [], study, real=True)
     if section.samples is not None and section.samples > study.tokens.splits.evaluation:
         held = f"tokens.splits.evaluation ({study.tokens.splits.evaluation})"
         raise ValueError(f"perplexity.samples: {section.samples} is above {held}")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from maxact.errors import UserError
+from maxact.study.chosen import check_checkpoints, once
 from maxact.study.sections import Name, Positive, Section
 from maxact.study.text import SpecialTokens
 
@@ -35,8 +36,7 @@ class Vary(Section):
         if not any(given.values()):
             raise ValueError(f"nothing to vary; give one of {', '.join(given)}")
         for setting, values in given.items():
-            if len(set(values)) < len(values):
-                raise ValueError(f"{setting}: a value is named twice")
+            once(values, f"{setting}: a value")
         return self
 
 
@@ -81,13 +81,6 @@ def check_sensitivity(study: Study) -> None:
     section = study.sensitivity
     if section is None:
         return
-    real = [checkpoint.name for checkpoint in study.checkpoints if not checkpoint.planted]
-    for index, name in enumerate(section.checkpoints):
-        at = f"sensitivity.checkpoints[{index}]"
-        if name not in real:
-            known = ", ".join(real) or "none"
-            raise ValueError(f"{at}: {name!r} is no real checkpoint of the study; there are: {known}")
-        if name in section.checkpoints[:index]:
-            raise ValueError(f"{at}: {name!r} is named twice")
+    check_checkpoints("sensitivity", section.checkpoints, study, real=True)
     if section.samples > study.corpus.samples:
         raise ValueError(f"sensitivity.samples: {section.samples} is above corpus.samples ({study.corpus.samples})")
