@@ -183,3 +183,28 @@ def bits_needed(
     reached = {bits: decibels(calibration, evaluation, policy, f"int{bits}") for bits in range(2, 17)}
     enough = [bits for bits in reached if all(reached[wider] >= target for wider in range(bits, 17))]
     return (min(enough), reached[min(enough)]) if enough else (None, reached[16])
+
+
+def published_divergence_threshold(x: Tensor, levels: int, bins: int = 2048, step: int = 2) -> float:
+    """Migacz (GTC 2017), by the steps of the slides: 2,048 bins of |x|, from 128 of them on, each cut into `levels` parts.
+
+    Args:
+        step: only every so-many-th number of bins is tried.
+    """
+    magnitudes = x[x != 0].abs().double()
+    largest = float(magnitudes.max())
+    histogram = torch.histc(magnitudes, bins, 0, largest)
+    best, least = largest, math.inf
+    for kept in range(128, bins + 1, step):
+        inside = histogram[:kept]
+        p = inside.clone()
+        p[-1] += histogram[kept:].sum()
+        level = torch.arange(kept) * levels // kept
+        mass, occurring = (torch.bincount(level, part) for part in (inside, (inside > 0).double()))
+        q = torch.where(inside > 0, (mass / occurring)[level], 0.0)
+        p, q = p / p.sum(), q / q.sum()
+        there = p > 0
+        lost = float((p[there] * (p[there] / q[there]).log()).sum())
+        if lost < least:
+            best, least = (kept + 0.5) * largest / bins, lost
+    return best

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from oracles.quantize import clipping_threshold
+from oracles.quantize import clipping_threshold, published_divergence_threshold
 from quantize.measured import assert_same_as_direct
 
 from maxact.histogram import code_values
@@ -119,3 +119,22 @@ def test_least_divergence_loses_little_more_than_least_squares(kind: str, format
         for policy in ("mse", "entropy")
     }
     assert found["mse"] - decibels < found["entropy"] <= found["mse"] + 0.1
+
+
+@pytest.mark.parametrize("kind", ["normal", "laplace"])
+def test_least_divergence_is_near_the_published_steps_also_where_both_clip_too_little(kind: str) -> None:
+    codes, counts = histogram(large(kind))
+    whole = Distribution.of(codes, counts, "bfloat16")
+
+    def reached(format: str, threshold: float) -> float:
+        return error(whole, quantizer(FORMATS[format], threshold)).sqnr_db
+
+    lost = {}
+    for format, levels in (("int8", 128), ("int4", 8)):
+        ours = reached(format, threshold_of("entropy", codes, counts, "bfloat16", FORMATS[format]))
+        published = reached(format, published_divergence_threshold(large(kind), levels))
+        assert ours == pytest.approx(published, abs=1.5)
+        lost[format] = reached(format, threshold_of("mse", codes, counts, "bfloat16", FORMATS[format])) - published
+    if kind == "normal":
+        assert lost["int8"] < 0.1
+        assert lost["int4"] > 3

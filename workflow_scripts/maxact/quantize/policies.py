@@ -11,7 +11,10 @@
   everything in the first where one value is massive. Q is not scaled up to 1, so that clipping a share c costs
   -log(1 - c) more: otherwise P = Q where all that is kept is in one bin, however little that is. Zeros, which are exact
   under every threshold, are left out. Thresholds are those of the coarse search, each brought down to an |x| that occurs.
-  As how far an element is moved does not count, one massive value among many is clipped.
+  As how far an element is moved does not count, one massive value among many is clipped. The slides have it for the
+  128 levels of 8 bits. With few levels it clips next to nothing, by their steps too: what is clipped stands in one narrow
+  bin of P, which costs more than wide levels do. So at 4 bits, on normal data, their steps stay 3 dB below `mse` and
+  these 4; calibrators that know other widths minimize the squared error (PyTorch's HistogramObserver), as `mse` does.
 
 Among equals the largest threshold counts.
 """
