@@ -13,7 +13,7 @@ from s3fs.errors import translate_boto_error
 
 from maxact.errors import UserError
 from maxact.stages import STAGES, Stage
-from maxact.store import remotes
+from maxact.store import asking
 from maxact.store.objects import Manifest, Store
 from maxact.store.remotes import ObjectStorage, open_remote
 from maxact.store.run import publish, run_job
@@ -25,7 +25,7 @@ from store.object_storage import PUBLIC
 @pytest.fixture(autouse=True)
 def _toy_stages(monkeypatch: pytest.MonkeyPatch) -> None:
     toy_stage.CALLS.clear()
-    monkeypatch.setattr(remotes, "FIRST_WAIT", 0.001)
+    monkeypatch.setattr(asking, "FIRST_WAIT", 0.001)
     monkeypatch.setitem(STAGES, "first", Stage("store.toy_stage", {}))
     s3fs.S3FileSystem.clear_instance_cache()
 

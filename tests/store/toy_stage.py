@@ -24,6 +24,7 @@ def compute(job: Job) -> Product:
     if job.parameters.get("wait"):
         Path(job.parameters["wait"]).write_text(str(os.getpid()))
         time.sleep(60)
+    time.sleep(job.parameters.get("seconds", 0))
     text = job.parameters["text"].replace("PREFIX", sys.prefix) * job.parameters.get("times", 1)
     for source in job.inputs:
         text += "".join(job.path(source, name).read_text() for name in job.objects(source))

@@ -6,25 +6,16 @@ changed. `create` puts a whole file where none is: object storage is asked to re
 
 from __future__ import annotations
 
-import errno
 import os
 import shutil
-import sys
 import tempfile
-import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
 from maxact.errors import UserError
+from maxact.store.asking import patiently, refused
 
-TRIES = 3
-"""Requests in all, before a place counts as out of reach; what lies under fsspec repeats each a few times as well."""
-FIRST_WAIT = 1.0
-"""Seconds before the second request; tripled before the third."""
 WEB = ("http", "https")
-
-Answer = TypeVar("Answer")
 
 
 class Remote(Protocol):
@@ -42,6 +33,12 @@ class Remote(Protocol):
 
     def create(self, path: str, file: Path) -> bool:
         """Put the bytes of `file` at `path`; False where something lies there already, if the place notices."""
+
+    def put(self, path: str, data: bytes) -> None:
+        """Put `data` at `path`, in place of what lies there."""
+
+    def delete(self, path: str) -> None:
+        """Have nothing at `path`."""
 
 
 def open_remote(url: str, read_only: bool) -> Remote:
@@ -109,10 +106,32 @@ class Folder:
         except FileExistsError:
             return False
         except OSError as error:
-            raise UserError(
-                f"{self.url}: cannot be written ({error.strerror}); free space or mend permissions"
-            ) from None
+            raise self._unwritable(error) from None
         return True
+
+    def put(self, path: str, data: bytes) -> None:
+        target = self._root / path
+        try:
+            handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+            try:
+                with os.fdopen(handle, "wb") as copy:
+                    copy.write(data)
+                os.chmod(temporary, 0o444)
+                os.replace(temporary, target)
+            except BaseException:
+                os.unlink(temporary)
+                raise
+        except OSError as error:
+            raise self._unwritable(error) from None
+
+    def delete(self, path: str) -> None:
+        try:
+            (self._root / path).unlink(missing_ok=True)
+        except OSError as error:
+            raise self._unwritable(error) from None
+
+    def _unwritable(self, error: OSError) -> UserError:
+        return UserError(f"{self.url}: cannot be written ({error.strerror}); free space or mend permissions")
 
 
 class Web:
@@ -128,6 +147,12 @@ class Web:
         raise NotImplementedError("nothing is pushed to a web server")
 
     def create(self, path: str, file: Path) -> bool:
+        raise NotImplementedError("nothing is pushed to a web server")
+
+    def put(self, path: str, data: bytes) -> None:
+        raise NotImplementedError("nothing is pushed to a web server")
+
+    def delete(self, path: str) -> None:
         raise NotImplementedError("nothing is pushed to a web server")
 
     def _stream(self, path: str, file: Path) -> bool:
@@ -163,7 +188,7 @@ class ObjectStorage:
         except PermissionError as error:
             if self._anonymous:  # who may not list is told this of what is not there
                 return False
-            raise _refused(self.url, error) from None
+            raise refused(self.url, error) from None
         return True
 
     def size(self, path: str) -> int | None:
@@ -172,7 +197,7 @@ class ObjectStorage:
         except FileNotFoundError:
             return None
         except PermissionError as error:
-            raise _refused(self.url, error) from None
+            raise refused(self.url, error) from None
         return int(told["size"])
 
     def create(self, path: str, file: Path) -> bool:
@@ -181,77 +206,26 @@ class ObjectStorage:
         except FileExistsError:
             return False
         except FileNotFoundError:
-            raise UserError(f"{self.url}: no such bucket; make it, or mend MAXACT_REMOTE") from None
+            raise self._no_bucket() from None
         except PermissionError as error:
-            raise _refused(self.url, error) from None
+            raise refused(self.url, error) from None
         return True
 
-
-def patiently(url: str, request: Callable[[], Answer]) -> Answer:
-    """The answer to `request`, made again while the connection breaks or the other side is busy.
-
-    Raises:
-        FileNotFoundError, FileExistsError, PermissionError: as `request` does, or as the server's code says.
-        UserError: no credentials, or out of reach.
-    """
-    wait = FIRST_WAIT
-    for attempt in range(1, TRIES + 1):
+    def put(self, path: str, data: bytes) -> None:
         try:
-            return request()
-        except (FileNotFoundError, FileExistsError, PermissionError, NotImplementedError):
-            raise
-        except Exception as error:
-            if _is_ours(error):
-                raise
-            code = _code(error)
-            if code in ("PreconditionFailed", "412"):
-                raise FileExistsError(url) from None
-            if code in EXPIRED:
-                raise PermissionError(_words(error)) from None
-            if _lacks_credentials(error):
-                raise UserError(f"{url}: no credentials ({_words(error)}); {MEND}") from None
-            reason = _words(error)
-        if attempt < TRIES:
-            print(f"{url}: {reason}; trying again in {wait:g} s", file=sys.stderr)
-            time.sleep(wait)
-            wait *= 3
-    raise UserError(
-        f"{url}: out of reach ({reason}, {TRIES} tries); run again later, or unset MAXACT_REMOTE and MAXACT_MIRROR to go on alone"
-    )
+            patiently(self.url, lambda: self._files.pipe_file(f"{self._root}/{path}", data), tries=1)
+        except FileNotFoundError:
+            raise self._no_bucket() from None
+        except PermissionError as error:
+            raise refused(self.url, error) from None
 
+    def delete(self, path: str) -> None:
+        try:
+            patiently(self.url, lambda: self._files.rm_file(f"{self._root}/{path}"), tries=1)
+        except FileNotFoundError:
+            pass
+        except PermissionError as error:
+            raise refused(self.url, error) from None
 
-EXPIRED = ("ExpiredToken", "ExpiredTokenException", "InvalidToken", "TokenRefreshRequired")
-MEND = "log in (`aws sso login`), or set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
-
-
-def _refused(url: str, error: PermissionError) -> UserError:
-    """The server's refusal in one line."""
-    cause = error.__cause__
-    if (_code(cause) if cause else None) == "RequestTimeTooSkewed":
-        return UserError(f"{url}: the clock of this machine is wrong ({_words(error)}); set it")
-    return UserError(f"{url}: access is refused ({_words(error)}); credentials may have expired: {MEND}")
-
-
-def _code(error: BaseException) -> str | None:
-    """What an S3 server calls the mistake; s3fs keeps it in the cause of its own exception."""
-    response = getattr(error, "response", None) or getattr(error.__cause__, "response", None)
-    return str(response.get("Error", {}).get("Code")) if isinstance(response, dict) else None
-
-
-def _lacks_credentials(error: Exception) -> bool:
-    """Whether botocore found no way to sign a request."""
-    kind = type(error)
-    return kind.__module__.startswith("botocore") and any(
-        word in kind.__name__ for word in ("Credential", "Profile", "SSO", "Token", "Login")
-    )
-
-
-def _is_ours(error: Exception) -> bool:
-    """Whether the reason lies on this side: a defect, or a disk that is full."""
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
-        return True
-    return isinstance(error, TypeError | AttributeError | KeyError | AssertionError | UserError)
-
-
-def _words(error: BaseException) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__
+    def _no_bucket(self) -> UserError:
+        return UserError(f"{self.url}: no such bucket; make it, or mend MAXACT_REMOTE")

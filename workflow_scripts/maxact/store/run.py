@@ -19,13 +19,14 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
 from maxact import devices
 from maxact.errors import UnavailableError, UserError
 from maxact.stages import is_part, uses_of
+from maxact.store.claims import Turn, claimed
 from maxact.store.compute import compute
 from maxact.store.disk import mend
 from maxact.store.dropping import are_current, drop
@@ -84,40 +85,53 @@ def run_job(
     with store.lock(key):
         record: Mapping[str, Any] | None = None if again else store.action(key)
         if record is not None:
-            if record["stage"] != stage or canonical(record["recipe"]) != canonical(recipe):
-                raise UserError(f"{store.root}/actions/{key}.json: tells of another recipe; delete it")
-            return _manifest(record, name), False
-        try:
-            record = _compute(stage, name, key, recipe, inputs, store, gpus)
-        except UnavailableError as error:
-            if not recipe["parameters"].get("optional"):
-                raise
-            print(f"warning: {stage} {name} is optional and left out: {error}", file=sys.stderr)
-            return Manifest(stage, name, key, recipe, {}, {"unavailable": str(error)}), True
-        store.record_action(key, record)
-        if not again:
-            record = _give(key, record, store)
+            return _known(record, stage, name, recipe, store), False
+        with nullcontext(Turn()) if again else claimed(key, f"{stage} {name}", store) as turn:
+            if turn.record is not None:
+                return _known(turn.record, stage, name, recipe, store), False
+            try:
+                record = _compute(stage, name, key, recipe, inputs, store, gpus)
+            except UnavailableError as error:
+                if not recipe["parameters"].get("optional"):
+                    raise
+                print(f"warning: {stage} {name} is optional and left out: {error}", file=sys.stderr)
+                return Manifest(stage, name, key, recipe, {}, {"unavailable": str(error)}), True
+            store.record_action(key, record)
+            if not again:
+                record, turn.recorded = _give(key, record, store)
     return _manifest(record, name), True
 
 
-def _give(key: str, record: Mapping[str, Any], store: Store) -> Mapping[str, Any]:
-    """Give a new result to other machines; the record that stands: theirs, where they were first and have other bytes.
+def _known(record: Mapping[str, Any], stage: str, name: str, recipe: Mapping[str, Any], store: Store) -> Manifest:
+    """The manifest of what is recorded already.
 
-    What cannot be given stays here: hours of work are not thrown away because a server is down.
+    Raises:
+        UserError: the record tells of another recipe.
+    """
+    if record["stage"] != stage or canonical(record["recipe"]) != canonical(recipe):
+        raise UserError(f"{store.root}/actions/{record['key']}.json: tells of another recipe; delete it")
+    return _manifest(record, name)
+
+
+def _give(key: str, record: Mapping[str, Any], store: Store) -> tuple[Mapping[str, Any], bool]:
+    """Give a new result to other machines; the record that stands, and whether it is where they find it.
+
+    What stands is theirs, where they were first and have other bytes. What cannot be given stays here: hours of work are not
+    thrown away because a server is down.
     """
     if store.shared is None:
-        return record
+        return record, True
     told = f"{record['stage']}/{record['name']}"
     try:
         stands = store.shared.give(key, record, store)
     except UserError as error:
         print(f"warning: {told} is made but not given to others ({error}); `maxact push` gives it", file=sys.stderr)
-        return record
+        return record, False
     if all(canonical(stands[part]) == canonical(record[part]) for part in ("objects", "summary")):
-        return record
+        return record, True
     print(f"warning: {told}: another machine has made it first, with other bytes; those are used", file=sys.stderr)
     store.record_elsewhere(key, stands)
-    return stands
+    return stands, True
 
 
 def restore(manifest: Manifest, store: Store, needed: Iterable[StoredObject] | None = None) -> None:

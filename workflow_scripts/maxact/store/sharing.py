@@ -134,8 +134,8 @@ class Shared:
             # The first may find nothing there; the second must find what is there by then.
             if self.remote and [self.remote.create(MARKER, mark), self.remote.create(MARKER, mark)][1]:
                 told.append(
-                    f"{self.remote.url}: overwrites what it was asked to keep; of two machines that make one result at the same "
-                    "moment, the later one's record stays there. Objects are named by their bytes and cannot be mixed up"
+                    f"{self.remote.url}: overwrites what it was asked to keep, so machines that want one result at once "
+                    "each compute it, and the later one's record stays. Objects are named by their bytes and cannot be mixed up"
                 )
         return told
 

@@ -34,7 +34,7 @@ def hold_workspace(folder: Path) -> None:
     if option is not None:
         print(
             f"warning: {folder}: its network file system is mounted with `{option}`, so other machines see no locks: "
-            "what two of them want at once is computed twice",
+            "who computes what is settled by files in claims/, and nobody may collect garbage while another machine is at work",
             file=sys.stderr,
         )
 
