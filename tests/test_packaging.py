@@ -19,6 +19,9 @@ from packaging.markers import Marker
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from maxact.figures.registry import FIGURES
+from maxact.results.registry import TABLES
+
 REPOSITORY = Path(__file__).parents[1]
 ENVS = REPOSITORY / "envs"
 PIN = re.compile(r"(?P<name>[A-Za-z0-9._-]+)==(?P<version>[0-9][A-Za-z0-9.!]*)(?: ; (?P<marker>.+?))?(?= +--hash|$)")
@@ -258,10 +261,29 @@ def test_make_knows_every_target_that_the_texts_name() -> None:
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
 
 
+def test_links_between_pages_lead_to_files_and_headings() -> None:
+    pages = [REPOSITORY / "README.md", *(REPOSITORY / "docs").rglob("*.md")]
+    linked = [
+        (page, link) for page in pages for link in re.findall(r"\]\((?!https?:)([^)]+)\)", page.read_text("utf-8"))
+    ]
+    assert len(linked) > 10
+    for page, link in linked:
+        name, _, heading = link.partition("#")
+        target = page.parent / name if name else page
+        assert target.is_file(), f"{page.name}: {link}"
+        titles = re.findall(r"^#+ (.+)$", target.read_text("utf-8"), re.MULTILINE)
+        assert not heading or heading in {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
 def test_the_readme_shows_options_and_paths_that_exist() -> None:
     text = (REPOSITORY / "README.md").read_text(encoding="utf-8")
     for study in re.findall(r"\bstudies/\w+\.yaml", text):
         assert (REPOSITORY / study).is_file(), study
+    results = text.partition("## What the results say")[2].partition("\n\n## ")[0]
+    rows = [line for line in results.splitlines() if line.startswith("| ") and "reports/" not in line]
+    named = set(re.findall(r"`(\w+)`", "".join(rows)))
+    assert len(named) > 20
+    assert named <= {*TABLES, *FIGURES}
     commands = set(re.findall(r"\.venv/bin/maxact (\w+)", text))
     assert commands
     for command in commands:

@@ -12,7 +12,7 @@ import yaml
 from maxact.errors import UserError
 from maxact.recipes import jobs
 from maxact.sites.components import COMPONENTS, PAPER
-from maxact.study import load_study
+from maxact.study import PublishedStudy, Study, load_study
 from maxact.study.perplexity import perplexed
 
 POCKET = Path(__file__).parents[1] / "studies" / "pocket.yaml"
@@ -368,3 +368,27 @@ def test_granularities_decide_evaluation_alone_and_formats_of_whole_tensors_do_n
     assert {stage for stage, _ in changed_jobs(tmp_path, lambda s: s.pop("evaluate"))} == {"evaluate"}
     formats = changed_jobs(tmp_path, lambda s: s["quantize"].update(formats=["int6"]))
     assert {stage for stage, _ in formats} <= {"quantize", "results"}
+
+
+SHOWN_BY_EXAMPLE = ("corpus", "tokenizers", "source", "marker", "published")
+"""Keys whose own keys the studies show."""
+
+
+def keys(section: Any) -> set[str]:
+    """Every key that a user may write, of a section and of those in it."""
+    found: set[str] = set()
+    for name, field in getattr(section, "model_fields", {}).items():
+        inside = [] if name in SHOWN_BY_EXAMPLE else [keys(part) for part in parts_of(field.annotation)]
+        found |= {name}.union(*inside)
+    return found - {"pin", "published_results"}
+
+
+def parts_of(annotation: Any) -> list[Any]:
+    return [annotation, *(part for argument in getattr(annotation, "__args__", ()) for part in parts_of(argument))]
+
+
+@pytest.mark.parametrize("kind", [Study, PublishedStudy])
+def test_the_page_of_settings_has_every_key(kind: Any) -> None:
+    page = (POCKET.parents[1] / "docs" / "settings.md").read_text(encoding="utf-8")
+    assert {"granularity", "batch_tokens"} <= keys(Study)
+    assert sorted(key for key in keys(kind) if f"`{key}`" not in page) == []

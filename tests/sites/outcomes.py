@@ -167,9 +167,8 @@ def summary(outcomes: list[Outcome]) -> str:
         f"Of the {len(outcomes)} causal language models of transformers {VERSION}, {count['in full']} are measured in full, "
         f"{count['in part']} in part, {count['refused']} are refused with a reason, and of {count['untried']} no small model "
         "could be built to try: [which, and why](docs/architectures.md). The families of the paper have adapters of their "
-        "own, the others are looked into by a trial pass. In full: "
+        "own, the others are looked into by a trial pass."
     )
-    text += f"{_names([o for o in outcomes if o.kind == 'in full'])}."
     return _wrapped(text) + "\n"
 
 
