@@ -10,6 +10,7 @@ from maxact.devices import gpus_in
 from maxact.errors import UserError
 from maxact.needs.jobs import TOKENS
 from maxact.needs.lookup import Lookup, LookupOfPublished
+from maxact.published.choice import note_source_of
 from maxact.recipes import write_stamps
 from maxact.results.registry import PAGE_SUFFIXES, PAGES
 from maxact.slurm import LOGS, Asked
@@ -34,6 +35,8 @@ try:
     REPORTS = Path("reports", STUDY.study)
     if workflow.is_main_process:
         write_stamps(STUDY, ARTIFACTS / "keys", Path(workflow.basedir, "envs"))
+        if PUBLISHED:
+            note_source_of(STUDY, ARTIFACTS.parent)
         write_if_changed(
             ARTIFACTS / "study.yaml",
             yaml.safe_dump(STUDY.model_dump(exclude_unset=True), sort_keys=False),

@@ -8,6 +8,7 @@ from typing import Any
 
 from maxact.published.files import file_digests
 from maxact.published.stage import compute as import_results
+from maxact.published.where import note_source
 from maxact.results.stage import compute
 from maxact.stages import STAGES
 from maxact.store.job import Job, Product
@@ -23,7 +24,8 @@ def results_of(tree: Path, config: dict[str, Any], folder: Path) -> Product:
     scratch = [folder / name for name in ("published", "scratch")]
     for one in scratch:
         one.mkdir(parents=True)
-    asked = {"results": str(tree), "files": file_digests(tree)}
+    asked = {"files": file_digests(tree)}
+    note_source(store.root, asked["files"], {"folder": str(tree)})
     read = import_results(Job("published", "published", asked, {}, {}, store, scratch[0]))
     objects = {name: store.put(file) for name, file in read.files.items()}
     manifest = Manifest("published", "published", "0" * 64, {}, objects, json.loads(json.dumps(read.summary)))

@@ -10,6 +10,7 @@ import pytest
 from maxact.errors import UserError
 from maxact.published.audit.stage import compute
 from maxact.published.files import file_digests
+from maxact.published.where import note_source
 from maxact.store.job import Job
 from maxact.store.objects import Store
 from published.tree import made, written
@@ -17,7 +18,8 @@ from published.tree import made, written
 
 def job_on(tree: Path, folder: Path) -> Job:
     (folder / "scratch").mkdir(parents=True)
-    parameters = {"results": str(tree), "files": file_digests(tree)}
+    parameters = {"files": file_digests(tree)}
+    note_source(folder / "store", parameters["files"], {"folder": str(tree)})
     return Job("audit", "audit", parameters, {}, {}, Store(folder / "store"), folder / "scratch")
 
 

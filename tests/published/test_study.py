@@ -13,7 +13,8 @@ import pytest
 import yaml
 
 from maxact.errors import UserError
-from maxact.published.choice import published_source
+from maxact.published.choice import note_source_of, published_source
+from maxact.published.where import noted_source
 from maxact.study import PublishedStudy, Study, load_any_study, load_study, validate_study
 from maxact.study.pins import lock_file, refuse_unpinned
 from published.tree import made, study, written
@@ -105,12 +106,38 @@ def test_a_folder_on_the_command_line_comes_before_the_variable_and_that_before_
 ) -> None:
     one, other = (written(tmp_path / name, made()) for name in ("one", "other"))
     (other / "quant" / "quant_sanity_summary.json").unlink()
-    assert published_source(valid())["repository"] == "someone/results"
+    store = tmp_path / "store"
+
+    def read(found: PublishedStudy) -> dict[str, Any]:
+        note_source_of(found, store)
+        return noted_source(store, published_source(found)["files"])
+
+    pin = {"files": {"Small/json/a_activation_stats.json": {"size": 3, "digest": "sha256:" + "1" * 64}}}
+    pinned = valid(lambda config: config["published"].update(pin=pin))
+    assert read(pinned)["repository"] == "someone/results"
     monkeypatch.setenv("MAXACT_PUBLISHED", str(other))
-    assert published_source(valid())["results"] == str(other)
-    given = published_source(valid(lambda config: config.update(published_results=str(one))))
-    assert given["results"] == str(one)
-    assert len(given["files"]) == len(made())
+    assert read(valid()) == {"folder": str(other)}
+    given = valid(lambda config: config.update(published_results=str(one)))
+    assert read(given) == {"folder": str(one)}
+    assert len(published_source(given)["files"]) == len(made())
+
+
+def test_where_files_are_decides_nothing(tmp_path: Path) -> None:
+    """A folder, another one with the same files, and the repository with them pinned: one recipe."""
+    folders = [written(tmp_path / name, made()) for name in ("one", "other")]
+    found = [valid(lambda config, at=folder: config.update(published_results=str(at))) for folder in folders]
+    one = published_source(found[0])
+    pin = {"files": {path: {"size": 1, "digest": f"sha256:{digest}"} for path, digest in one["files"].items()}}
+    pinned = valid(lambda config: config["published"].update(pin=pin))
+    archived = valid(lambda config: config["published"].update(pin={"given": one["files"]}))
+    assert one == published_source(found[1]) == published_source(pinned) == published_source(archived)
+
+
+def test_files_that_nothing_was_noted_of_are_one_line(tmp_path: Path) -> None:
+    archived = valid(lambda config: config["published"].update(pin={"given": {"a/json/b_top5_stats.json": "1" * 64}}))
+    note_source_of(archived, tmp_path)
+    with pytest.raises(UserError, match=r"^the result files that this study was made of are not here; name a folder"):
+        noted_source(tmp_path, published_source(archived)["files"])
 
 
 def test_a_folder_that_is_not_there_is_one_line(tmp_path: Path) -> None:

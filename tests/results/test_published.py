@@ -20,6 +20,7 @@ from maxact.figures.stage import read_frame
 from maxact.figures.style import styled
 from maxact.published.files import file_digests
 from maxact.published.stage import compute as import_results
+from maxact.published.where import note_source
 from maxact.results.registry import PUBLISHED, SUFFIXES, TABLES, made_of
 from maxact.store.job import Job, Product
 from maxact.store.objects import Store
@@ -130,7 +131,8 @@ def test_the_error_is_at_the_peak_of_the_residual_stream_or_at_the_only_site_tha
 
 def test_files_that_changed_after_the_workflow_was_read_are_refused(tmp_path: Path) -> None:
     tree = written(tmp_path / "tree", made())
-    asked = {"results": str(tree), "files": file_digests(tree)}
+    asked = {"files": file_digests(tree)}
+    note_source(tmp_path / "store", asked["files"], {"folder": str(tree)})
     (tree / "quant" / "quant_sanity_summary.json").write_text("[]")
     with pytest.raises(UserError, match="its files have changed since the workflow was read; run again"):
         import_results(Job("published", "published", asked, {}, {}, Store(tmp_path / "store"), tmp_path))

@@ -25,9 +25,10 @@ from maxact.store.environment import CHECKOUT
 from maxact.store.exchange import reached
 from maxact.store.objects import Manifest, Store, StoredObject, canonical, digest_file, digest_text
 from maxact.store.show import current
-from maxact.study import PublishedStudy, load_any_study
+from maxact.study import PublishedStudy, Study, load_any_study
 from maxact.study.mistakes import meant
-from maxact.study.pins import lock_file
+from maxact.study.pins import lock_file, pin_name
+from maxact.study.published import GivenPin
 
 _TIME = (1980, 1, 1, 0, 0, 0)
 """Of every file in an archive, so that equal content gives equal bytes."""
@@ -70,12 +71,7 @@ def export(
         UserError: an unknown name, the study is not finished or not what this checkout would make, an object is missing or
             damaged, or the file cannot be written.
     """
-    study = load_any_study(study_file)
-    if isinstance(study, PublishedStudy) and study.results_folder is not None:
-        raise UserError(
-            f"{study_file}: its results are from {study.results_folder}, which other machines have not; an archive is of the "
-            "pinned repository"
-        )
+    study, lock = _as_made(study_file, store)
     known_figures, known_tables = made_of(FIGURES, study.provides), made_of(TABLES, study.provides)
     for kind, asked, known in (("figure", figures, known_figures), ("table", tables, known_tables)):
         for name in asked:
@@ -96,7 +92,7 @@ def export(
             continue
         manifests[path] = _finished(path, canonical(recipe), store, study_file)
         stamps[f"{job.stage}/{job.name}"] = canonical(recipe)
-    contents = dict(_small_files(study_file, study.study, stamps, manifests, store))
+    contents = dict(_small_files(study_file, lock, study.study, stamps, manifests, store))
     for item in _objects(manifests.values(), shown, everything, bool(everything or tables), measurements):
         path = store.path(item)
         if not store.have(item):
@@ -121,6 +117,27 @@ def export(
     return Exported(target, digest_file(target), record)
 
 
+def _as_made(study_file: Path, store: Store) -> tuple[Study | PublishedStudy, bytes | None]:
+    """The study as the store has it, and its lock file.
+
+    Published results may be of a folder that was given. The archive's lock file then has the digests of its files, so that
+    another machine makes the same keys and needs no folder.
+    """
+    study, lock = load_any_study(study_file), lock_file(study_file)
+    text = lock.read_bytes() if lock.exists() else None
+    if not isinstance(study, PublishedStudy):
+        return study, text
+    study = study.without_folder()
+    path = store.root / study.study / "published" / "published.json"
+    files = Manifest.read(path).recipe["parameters"].get("files") if path.exists() else None
+    if files is None or files == study.published.digests():
+        return study, text
+    pin = GivenPin(given=files)
+    name = pin_name(study.published.repository, study.published.commit)
+    told = json.dumps({"published": {name: pin.model_dump()}}, indent=2, sort_keys=True, ensure_ascii=False)
+    return study.without_folder(pin), f"{told}\n".encode()
+
+
 def _finished(path: Path, stamp: str, store: Store, study_file: Path) -> Manifest:
     """The manifest of a job, if it is what this checkout would make."""
     run = f"run snakemake --cores all --configfile {study_file} first"
@@ -135,7 +152,12 @@ def _finished(path: Path, stamp: str, store: Store, study_file: Path) -> Manifes
 
 
 def _small_files(
-    study_file: Path, study: str, stamps: Mapping[str, str], manifests: Mapping[Path, Manifest], store: Store
+    study_file: Path,
+    lock: bytes | None,
+    study: str,
+    stamps: Mapping[str, str],
+    manifests: Mapping[Path, Manifest],
+    store: Store,
 ) -> Iterator[tuple[str, bytes | Path]]:
     """Path in the archive and content of all but objects."""
     for name, text in stamps.items():
@@ -145,8 +167,8 @@ def _small_files(
     for key in reached((manifest.key for manifest in manifests.values()), store):
         yield f"actions/{key}.json", store.root / "actions" / f"{key}.json"
     yield f"{study}/{STUDY_FILE}{study_file.name}", study_file
-    if lock_file(study_file).exists():
-        yield f"{study}/{STUDY_FILE}{lock_file(study_file).name}", lock_file(study_file)
+    if lock is not None:
+        yield f"{study}/{STUDY_FILE}{lock_file(study_file).name}", lock
 
 
 def _objects(

@@ -27,7 +27,7 @@ from maxact.results.registry import TABLES
 from maxact.store.environment import CHECKOUT
 from maxact.store.objects import Manifest, Store, canonical, digest_file, write_atomically
 from maxact.store.workspace import hold_workspace
-from maxact.study import load_any_study
+from maxact.study import PublishedStudy, load_any_study
 from maxact.study.pins import lock_file
 
 _LARGEST_RECORD = 256 << 20
@@ -186,6 +186,8 @@ def _wanted(
 ) -> Iterator[Wanted]:
     """What this checkout makes of the archive's study for what the archive shows, with the archive's own inputs."""
     study = load_any_study(study_file)
+    if isinstance(study, PublishedStudy):
+        study = study.without_folder()  # which may have other files than those that the archive is of
     for job, recipe in recipes(study, locks):
         name = f"{job.stage}/{job.name}"
         other = job.stage in UNASKED and name not in record.stamps

@@ -15,6 +15,7 @@ from maxact.errors import UnavailableError, UserError
 from maxact.hub import client
 from maxact.hub.download import bring, digest
 from maxact.published.files import is_result_path
+from maxact.published.where import FOLDER_HINT
 from maxact.study.hub import FilePin
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 ADDRESSES = {"MAXACT_GITHUB_RAW": "https://raw.githubusercontent.com", "MAXACT_GITHUB_API": "https://api.github.com"}
 """Where files are asked for, and what there is; the variable names another address, as of a mirror."""
 HEADERS = {"User-Agent": "maxact"}
-OTHERWISE = "or name a folder that has them: --config published_results=FOLDER, or MAXACT_PUBLISHED"
+OTHERWISE = f"or {FOLDER_HINT}"
 
 _Answer = TypeVar("_Answer")
 

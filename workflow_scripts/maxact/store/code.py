@@ -30,6 +30,8 @@ NOT_DECIDING = (
     "maxact.corpus.registry",
     "maxact.tokenizers.registry",
     "maxact.hub",
+    "maxact.published.source",
+    "maxact.published.where",
     "maxact.figures.registry",
 )
 """Modules that cannot change what a stage computes. Some move and check, and what they pass on is in the recipe (a

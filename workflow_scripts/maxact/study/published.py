@@ -15,7 +15,7 @@ from maxact.study.hub import Commit, FilePin, Repository
 from maxact.study.measuring import Figures
 from maxact.study.mistakes import meant
 from maxact.study.pins import pin_name
-from maxact.study.sections import Name, Section
+from maxact.study.sections import Name, Section, Sha256
 
 PATH = r"^\w[\w.-]*(/\w[\w.-]*)*$"
 """Nothing that leads out of a folder."""
@@ -27,6 +27,12 @@ class PublishedPin(Section):
     files: dict[Annotated[str, Field(pattern=PATH)], FilePin]
 
 
+class GivenPin(Section):
+    """The result files of a folder that was given where an archive was made (`archive/export.py`): SHA-256 of each, by path."""
+
+    given: dict[Annotated[str, Field(pattern=PATH)], Sha256]
+
+
 class PublishedSource(Section):
     """Where the files come from if no folder is given: a public repository on GitHub."""
 
@@ -34,8 +40,15 @@ class PublishedSource(Section):
     commit: Commit
     directory: Annotated[str, Field(pattern=PATH)]
     """Of the repository, with a folder for each series in it."""
-    pin: PublishedPin | None = None
+    pin: PublishedPin | GivenPin | None = None
     """Read from the lock file; not written by hand."""
+
+    def digests(self) -> dict[str, str]:
+        """SHA-256 of each pinned file, by its path; none where there is no pin."""
+        if isinstance(self.pin, GivenPin):
+            return dict(self.pin.given)
+        files = self.pin.files if self.pin else {}
+        return {path: pin.digest.removeprefix("sha256:") for path, pin in files.items()}
 
 
 class PublishedFamily(Section):
@@ -65,8 +78,8 @@ class PublishedStudy(Section):
 
     study: Name
     published: PublishedSource
-    published_results: str | None = None
-    """A folder of result files, given on the command line: `--config published_results=FOLDER`."""
+    published_results: str | None = Field(default_factory=lambda: os.environ.get("MAXACT_PUBLISHED"))
+    """A folder of result files, given on the command line: `--config published_results=FOLDER`; else in MAXACT_PUBLISHED."""
     families: dict[Name, PublishedFamily]
     checkpoints: Annotated[list[PublishedCheckpoint], Field(min_length=1)]
     comparisons: Comparisons = Comparisons()
@@ -79,8 +92,13 @@ class PublishedStudy(Section):
 
     @property
     def results_folder(self) -> str | None:
-        """The folder of the result files: as given, or in MAXACT_PUBLISHED; None where they come from the repository."""
-        return self.published_results or os.environ.get("MAXACT_PUBLISHED") or None
+        """The folder of the result files, where one is given; None where they come from the repository."""
+        return self.published_results or None
+
+    def without_folder(self, pin: GivenPin | None = None) -> PublishedStudy:
+        """The study as its file and lock file have it, wherever files were given; with another pin, if one is given."""
+        pinned = {"published": self.published.model_copy(update={"pin": pin})} if pin else {}
+        return self.model_copy(update={"published_results": None, **pinned})
 
     def unpinned(self) -> Iterator[tuple[str, str]]:
         """The repository, if its files are needed and nothing pins them: its key, and its name in the lock file."""
