@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -16,23 +17,29 @@ from maxact.store.objects import Manifest, Store
 from maxact.study import PublishedStudy, validate_study
 
 
+def published_of(tree: Path, folder: Path) -> tuple[Manifest, Store]:
+    """The manifest of the stage `published` on a tree, and the store that has its objects."""
+    store, scratch = Store(folder / "store"), folder / "published"
+    shutil.rmtree(scratch, ignore_errors=True)
+    scratch.mkdir(parents=True)
+    asked = {"files": file_digests(tree)}
+    note_source(store.root, asked["files"], {"folder": str(tree)})
+    read = import_results(Job("published", "published", asked, {}, {}, store, scratch))
+    objects = {name: store.put(file) for name, file in read.files.items()}
+    return Manifest("published", "published", "0" * 64, {}, objects, json.loads(json.dumps(read.summary))), store
+
+
 def results_of(tree: Path, config: dict[str, Any], folder: Path) -> Product:
     """The product of the stage `results` on a tree, by way of the store."""
     found = validate_study(config, [Path("study.yaml")])
     assert isinstance(found, PublishedStudy)
-    store = Store(folder / "store")
-    scratch = [folder / name for name in ("published", "scratch")]
-    for one in scratch:
-        one.mkdir(parents=True)
-    asked = {"files": file_digests(tree)}
-    note_source(store.root, asked["files"], {"folder": str(tree)})
-    read = import_results(Job("published", "published", asked, {}, {}, store, scratch[0]))
-    objects = {name: store.put(file) for name, file in read.files.items()}
-    manifest = Manifest("published", "published", "0" * 64, {}, objects, json.loads(json.dumps(read.summary)))
+    manifest, store = published_of(tree, folder)
+    scratch = folder / "scratch"
+    scratch.mkdir()
     comparisons = [
         {"question": question, "groups": [[name, members] for name, members in groups.items()]}
         for question, groups in found.comparisons.groups().items()
     ]
     parameters = {"checkpoints": found.members(), "comparisons": comparisons}
     inputs = {"published": manifest}
-    return compute(Job("results", "results", parameters, inputs, STAGES["results"].uses, store, scratch[1]))
+    return compute(Job("results", "results", parameters, inputs, STAGES["results"].uses, store, scratch))

@@ -237,6 +237,38 @@ FAULTS: dict[str, tuple[Callable[[dict[str, Any]], Any], str, str]] = {
         "error",
         "layer_1_hidden.top5_signed[5]: not a finite number but nan",
     ),
+    "ratio above the peak": (
+        lambda f: site(f).update(sun_max_ratio_abs=513.0),
+        "warning",
+        "layer_1_hidden.sun_max_ratio_abs: 513 is more than the largest |x| 512",
+    ),
+    "a token that passes is not counted": (
+        lambda f: site(f).update(
+            sun_n_pass=0.0, sun_max_ratio=2000.0, sun_max_ratio_abs=512.0, sun_max_ratio_median=0.256
+        ),
+        "warning",
+        "layer_1_hidden.sun_n_pass: no token passes, but that of sun_max_ratio does",
+    ),
+    "more tokens pass than the mean ratio allows": (
+        lambda f: site(f).update(sun_n_pass=30.0, sun_mean_ratio=20.0),
+        "warning",
+        "layer_1_hidden.sun_n_pass: 30 tokens pass, more than sun_mean_ratio 20 allows",
+    ),
+    "squares of one element": (
+        lambda f: site(f).update(rms=2.0, std=2.0, mean=0.0, abs_mean=1.0),
+        "warning",
+        "layer_1_hidden.rms: 2, but the largest |x| 512 alone gives more over 640 elements",
+    ),
+    "quant policies of other samples": (
+        lambda f: f[QUANT]["metrics"][1].update(count=7),
+        "warning",
+        f"{QUANT}: metrics[1].count: 7, but 256 with another policy",
+    ),
+    "quant policies of other tensors": (
+        lambda f: f[QUANT]["metrics"][1].update(mae=f[QUANT]["metrics"][1]["mae"] / 2),
+        "warning",
+        f"{QUANT}: metrics[1].rel_mae: gives a mean |x| of",
+    ),
     "quant truncated": (lambda f: f.update({QUANT: "{"}), "error", f"{QUANT}: not valid JSON"),
     "quant NaN": (
         lambda f: f[QUANT]["metrics"][0].update(mae=float("nan")),

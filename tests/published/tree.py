@@ -60,7 +60,7 @@ def made(models: tuple[Model, ...] = MODELS) -> dict[str, Any]:
                 files[path] = statistics(model, tensors, drawn)
     runs = [content for path, content in files.items() if path.startswith("quant/")]
     if runs:
-        files["quant/quant_sanity_summary.json"] = [row for run in runs for row in _means(run)]
+        files["quant/quant_sanity_summary.json"] = [row for run in runs for row in means(run)]
     return files
 
 
@@ -188,7 +188,8 @@ def _errors(x: torch.Tensor, threshold: float) -> dict[str, float]:
     }
 
 
-def _means(run: dict[str, Any]) -> list[dict[str, Any]]:
+def means(run: dict[str, Any]) -> list[dict[str, Any]]:
+    """The rows of the summary for one run."""
     return [
         {
             **{key: run[key] for key in ("model_name", "family", "role")},

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import shutil
 from pathlib import Path
 
 import pandas as pd
 import pytest
+import yaml
 from hub.server import Hub, Serving
 from published.tree import made, study, written
-from workflow.harness import Workspace, checkout, copy_of
+from workflow.harness import REPOSITORY, Workspace, checkout, copy_of
 
 from maxact.figures.registry import FIGURES
 from maxact.results.registry import PAGE_SUFFIXES, PAGES, PUBLISHED, TABLES, made_of
@@ -168,3 +170,31 @@ def test_the_repository_gives_what_a_folder_with_the_same_files_gives(
         assert hub.sent > 100_000
     monkeypatch.setenv("MAXACT_PUBLISHED", str(workspace.folder / "results"))
     assert workspace.snakemake(BARS).computed == []
+
+
+@pytest.mark.slow
+def test_the_study_of_the_authors_files_is_built_and_goes_on_in_an_archive(
+    authors_results: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = yaml.safe_load((REPOSITORY / "studies" / "published.yaml").read_text(encoding="utf-8"))
+    for name in ("here", "there"):
+        (tmp_path / name).mkdir()
+    here, there = (Workspace(checkout(tmp_path / name), config) for name in ("here", "there"))
+    monkeypatch.setenv("MAXACT_PUBLISHED", str(authors_results))
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    here.snakemake()
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 2 * 90  # two cores for 90 s
+    reports = here.folder / "reports" / "published"
+    assert {file.stem for file in (reports / "figures").iterdir()} == set(made_of(FIGURES, PUBLISHED))
+    assert {file.stem for file in (reports / "tables").iterdir()} == set(made_of(TABLES, PUBLISHED))
+    maxima = pd.read_csv(reports / "tables" / "global_maxima.csv")
+    assert list(maxima.checkpoint) == [checkpoint["name"] for checkpoint in config["checkpoints"]]
+    assert maxima.M.notna().all()
+    assert here.snakemake().started == []
+    monkeypatch.delenv("MAXACT_PUBLISHED")
+    here.maxact("export", "study.yaml", "--out", str(tmp_path / "published.zip"))
+    command = there.maxact("import", str(tmp_path / "published.zip")).splitlines()[-1]
+    assert there.snakemake(*command.removeprefix("go on with: .venv/bin/snakemake ").split()).computed == []
+    figure = Path("reports/published/figures/global_maxima.pdf")
+    assert (there.folder / figure).exists()

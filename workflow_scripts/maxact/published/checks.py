@@ -72,6 +72,11 @@ def _moments(x: Mapping[str, float]) -> Iterator[tuple[str, str]]:
         for field in ("abs_mean", "rms"):
             if x.get(field, 0.0) > largest * (1 + _CLOSE):
                 yield field, f"{x[field]:g} is more than the largest |x| {largest:g}"
+        if {"rms", "count"} <= x.keys() and largest > x["rms"] * math.sqrt(x["count"]) * (1 + _CLOSE):
+            yield (
+                "rms",
+                f"{x['rms']:g}, but the largest |x| {largest:g} alone gives more over {x['count']:.0f} elements",
+            )
     if {"mean", "std", "rms"} <= x.keys() and not _close(x["rms"], math.hypot(x["mean"], x["std"])):
         yield "rms", f"{x['rms']:g}, but mean and std give {math.hypot(x['mean'], x['std']):g}"
     if {"abs_mean", "rms"} <= x.keys() and x["abs_mean"] > x["rms"] * (1 + _CLOSE):
@@ -103,6 +108,8 @@ def _ratios(x: Mapping[str, float]) -> Iterator[tuple[str, str]]:
     ):
         if {ratio, top, median} <= x.keys() and x[median] > 0 and not _close(x[ratio], x[top] / x[median]):
             yield ratio, f"{x[ratio]:g}, but {top} by {median} is {x[top] / x[median]:g}"
+    if largest is not None and x.get("sun_max_ratio_abs", 0.0) > largest:
+        yield "sun_max_ratio_abs", f"{x['sun_max_ratio_abs']:g} is more than the largest |x| {largest:g}"
     if most is None:
         return
     for field in ("sun_peak_token_ratio", "sun_mean_ratio"):
@@ -111,6 +118,22 @@ def _ratios(x: Mapping[str, float]) -> Iterator[tuple[str, str]]:
     beyond = most > x.get("sun_t_ratio", 0.0) and (largest is None or largest > x.get("sun_t_val", 0.0))
     if x.get("sun_n_pass", 0.0) > 0 and not beyond:
         yield "sun_n_pass", f"{x['sun_n_pass']:.0f} tokens pass, but nothing is beyond sun_t_val and sun_t_ratio"
+    yield from _passing(x)
+
+
+def _passing(x: Mapping[str, float]) -> Iterator[tuple[str, str]]:
+    """The token of the largest ratio counts where it passes; ratios are positive, so their mean bounds how many pass."""
+    if not {"sun_n_pass", "sun_n_tokens", "sun_t_val", "sun_t_ratio"} <= x.keys():
+        return
+    passes = x.get("sun_max_ratio", 0.0) > x["sun_t_ratio"] and x.get("sun_max_ratio_abs", 0.0) > x["sun_t_val"]
+    if passes and x["sun_n_pass"] == 0:
+        yield "sun_n_pass", "no token passes, but that of sun_max_ratio does"
+    most = x.get("sun_mean_ratio", math.inf) * x["sun_n_tokens"]
+    if x["sun_n_pass"] * x["sun_t_ratio"] > most * (1 + _CLOSE):
+        yield (
+            "sun_n_pass",
+            f"{x['sun_n_pass']:.0f} tokens pass, more than sun_mean_ratio {x['sun_mean_ratio']:g} allows",
+        )
 
 
 def _quantiles(x: Mapping[str, float]) -> Iterator[tuple[str, str]]:

@@ -126,7 +126,7 @@ def _thresholds(document: Document) -> dict[str, dict[str, float]]:
 
 def _metrics(document: Document, thresholds: Mapping[str, Mapping[str, float]]) -> Iterator[Mapping[str, Any]]:
     """The metrics that have all their fields."""
-    seen = set()
+    seen: dict[tuple[str, str], Mapping[str, Any]] = {}
     for at, written in enumerate(document.list(document.content.get("metrics"), "metrics")):
         field = f"metrics[{at}]"
         values = document.mapping(written, field)
@@ -142,9 +142,10 @@ def _metrics(document: Document, thresholds: Mapping[str, Mapping[str, float]]) 
         if (key[0], policy_name(key[1])) in seen:
             document.problem(field, f"a second metric for {key[0]} with policy {policy_name(key[1])}; left out")
             continue
-        seen.add((key[0], policy_name(key[1])))
         row = {name: value for name, value in numbers.items() if value is not None}
-        for name, what in _contradictions(row):
+        others = [found for (site, _), found in seen.items() if site == key[0]]
+        seen[key[0], policy_name(key[1])] = row
+        for name, what in (*_contradictions(row), *(_other_samples(row, others[0]) if others else ())):
             document.problem(f"{field}.{name}", what, "warning")
         yield {"layer": key[0], "policy": key[1], **row, "count": int(row["count"])}
     for policy, by_site in thresholds.items():
@@ -166,6 +167,16 @@ def _contradictions(row: Mapping[str, float]) -> Iterator[tuple[str, str]]:
         yield "mae", f"{row['mae']:g} is more than rmse {row['rmse']:g}"
     if row["rel_rmse"] > 0 and abs(row["sqnr_db"] + 20 * math.log10(row["rel_rmse"])) > 1e-4:
         yield "sqnr_db", f"{row['sqnr_db']:g}, but rel_rmse gives {-20 * math.log10(row['rel_rmse']):g}"
+
+
+def _other_samples(row: Mapping[str, float], other: Mapping[str, float]) -> Iterator[tuple[str, str]]:
+    """Each policy sees the same elements, so that count, mean |x| and root mean square are the same."""
+    if row["count"] != other["count"]:
+        yield "count", f"{row['count']:.0f}, but {other['count']:.0f} with another policy"
+    for error, relative, what in (("mae", "rel_mae", "mean |x|"), ("rmse", "rel_rmse", "root mean square")):
+        values = [one[error] / one[relative] for one in (row, other) if one[relative] > 0]
+        if len(values) == 2 and not _close(*values):
+            yield relative, f"gives a {what} of {values[0]:g}, but another policy gives {values[1]:g}"
 
 
 def _check_reference(document: Document, run: QuantRun, checkpoint: PublishedCheckpoint | None) -> None:

@@ -2,14 +2,14 @@
 
 Each check is a function of what was read (`records.Published`): it finds a fault wherever it is, whatever files and
 checkpoints are called, and nothing where there is none. To add one: a function that returns a `Finding` or None, its line in
-`CHECKS`, and its fault in `tests/published/test_audit.py`.
+`CHECKS`, and its fault in `tests/published/audit/test_checks.py`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-from maxact.published.audit import coverage, maxima, quantization, routers, series, subsets, values
+from maxact.published.audit import coverage, errors, maxima, quantization, routers, series, subsets, values
 from maxact.published.audit.faults import faults_of_files
 from maxact.published.audit.finding import Finding, Severity
 from maxact.published.audit.reading import READINGS
@@ -24,6 +24,7 @@ CHECKS: tuple[Check, ...] = (
     maxima.emergence_by_sign,
     maxima.common_massive,
     quantization.other_components,
+    errors.saturated,
     coverage.text_alone,
     coverage.gates_missing,
     subsets.rarely_reached,
@@ -43,6 +44,7 @@ CHECKS: tuple[Check, ...] = (
     maxima.sign_tied,
     subsets.same_subsets,
     coverage.limit_unreached,
+    errors.shorter_limit,
     series.local_paths,
 )
 

@@ -1,0 +1,68 @@
+"""Thresholds and errors of the INT-8 check."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from maxact.published.audit import errors, quantization
+from maxact.published.files import Published
+from published.audit.faults import (
+    A,
+    B,
+    Files,
+    of,
+    put_coarse,
+    put_saturated,
+    put_shorter,
+    quant,
+    scale,
+    what,
+    without_fault,
+)
+
+
+def test_the_true_quantile_is_bounded_by_its_bin(read: Callable[..., Published]) -> None:
+    finding = quantization.coarse_thresholds(read(lambda f: put_coarse(f, A)))
+    assert finding is not None
+    row = finding.rows.iloc[0]
+    assert (row["bin"], row.largest) == (1, 512.0)
+    assert (row.quantile_from, row.quantile_below) == (512 / 2047, 2 * 512 / 2047)
+    assert row.expected == pytest.approx(0.1)
+    beyond = {"clip_q0.9": {"layer_1_hidden": 512 * 3 / 2047}}
+    assert quantization.coarse_thresholds(read(lambda f: quant(f, A)["thresholds"].update(beyond))) is None
+
+
+def test_an_error_that_is_the_tensor_itself_is_told_with_its_cause(read: Callable[..., Published]) -> None:
+    finding = errors.saturated(read(lambda f: put_saturated(f, A)))
+    assert finding is not None
+    (row,) = of(finding, measure="rel_mae")
+    run = quant(without_fault(), A)
+    metric = next(metric for metric in run["metrics"] if metric["policy"] == "max_abs")
+    assert (row["checkpoint"], row["measure"], row["error"]) == (A, "rel_mae", pytest.approx(0.97))
+    assert row["half_step"] == pytest.approx(512 / 127 / 2)
+    assert row["mean_abs"] == pytest.approx(metric["mae"] / metric["rel_mae"])
+    assert row["half_step_by_mean"] == row["half_step"] / row["mean_abs"]
+    assert "rel_mae at max_abs in 1 of 3 (0.97 to 0.97)" in finding.what
+    assert "In 2 of these half a step of the quantizer is larger than the mean |x|" in finding.what
+    assert "clipped" not in finding.what
+
+
+def test_an_error_of_what_is_clipped_alone_is_told_as_such(read: Callable[..., Published]) -> None:
+    def clipped(files: Files) -> None:
+        run = quant(files, B)
+        metric = next(metric for metric in run["metrics"] if metric["policy"] == "clip_q0.9")
+        scale(metric, "rel_rmse", 0.95)
+
+    finding = errors.saturated(read(clipped))
+    assert "rel_rmse at clip_q0.9 in 1 of 3" in what(finding)
+    assert "In 1 it is not, so that the error is that of the few that are clipped" in what(finding)
+    assert "become 0" not in what(finding)
+
+
+def test_how_near_samples_come_to_a_shorter_limit_is_told(read: Callable[..., Published]) -> None:
+    finding = errors.shorter_limit(read(lambda f: put_shorter(f, A)))
+    assert finding is not None
+    assert of(finding) == [{"checkpoint": A, "limit": 4, "limit_of_M": 8, "mean_tokens": 8.0}]
+    assert "up to 200% of that limit" in finding.what
