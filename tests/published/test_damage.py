@@ -13,8 +13,8 @@ import pytest
 
 from maxact.errors import UserError
 from maxact.published.stage import compute as import_results
-from published.stages import results_of
 from published.audit.test_stage import job_on
+from published.stages import results_of
 from published.tree import made, study, written
 
 Files = dict[str, Any]
