@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from once import made_once
 from store.object_storage import KEY, PUBLIC, SECRET, object_storage
 from tokenizers import Tokenizer
 
@@ -14,15 +15,6 @@ from maxact.study import GgufWheel, Study, load_study
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # workers share the cores
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests that share a fixture which takes long go to one worker, so that it is made once."""
-    for item in items:
-        for fixture in ("finished", "smollm2"):
-            if fixture in getattr(item, "fixturenames", ()):
-                item.add_marker(pytest.mark.xdist_group(fixture))
-                break
 
 
 @pytest.fixture(scope="session")
@@ -45,9 +37,7 @@ def smollm2(smollm2_gguf: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
     """SmolLM2-135M-Instruct as a folder. Tests leave it as it is."""
     from maxact.checkpoints.gguf import convert
 
-    folder = tmp_path_factory.mktemp("smollm2")
-    convert(smollm2_gguf, folder)
-    return folder
+    return made_once(tmp_path_factory, "smollm2", lambda folder: convert(smollm2_gguf, folder))
 
 
 @pytest.fixture(scope="session")

@@ -8,16 +8,23 @@ import gguf
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors import safe_open
 
 from maxact.checkpoints.gguf import ancestry, convert
 from maxact.checkpoints.load import load_model
 from maxact.errors import UserError
 
+pytestmark = pytest.mark.xdist_group("gguf")
 
-def test_the_ancestry_counts_the_files_own_types(smollm2_gguf: Path) -> None:
+
+@pytest.fixture(scope="module")
+def reader(smollm2_gguf: Path) -> gguf.GGUFReader:
+    return gguf.GGUFReader(smollm2_gguf)
+
+
+def test_the_ancestry_counts_the_files_own_types(smollm2_gguf: Path, reader: gguf.GGUFReader) -> None:
     told = ancestry(smollm2_gguf)
-    kinds = [tensor.tensor_type.name for tensor in gguf.GGUFReader(smollm2_gguf).tensors]
+    kinds = [tensor.tensor_type.name for tensor in reader.tensors]
     assert told.startswith("dequantized from GGUF Q4_1 (")
     assert f"{kinds.count('Q4_1')} Q4_1" in told
     assert f"{kinds.count('F32')} F32" in told
@@ -39,14 +46,13 @@ def permuted(weight: np.ndarray, heads: int) -> np.ndarray:
     ],
 )
 def test_weights_equal_those_of_ggufs_own_dequantization(
-    theirs: str, ours: str, heads: int, smollm2_gguf: Path, smollm2: Path
+    theirs: str, ours: str, heads: int, reader: gguf.GGUFReader, smollm2: Path
 ) -> None:
-    tensor = next(item for item in gguf.GGUFReader(smollm2_gguf).tensors if item.name == theirs)
+    tensor = next(item for item in reader.tensors if item.name == theirs)
     expected = gguf.quants.dequantize(tensor.data, tensor.tensor_type)
     expected = permuted(expected, heads) if heads else expected
-    assert torch.equal(
-        load_file(smollm2 / "model.safetensors")[ours], torch.from_numpy(expected.copy()).to(torch.bfloat16)
-    )
+    with safe_open(smollm2 / "model.safetensors", "pt") as stored:
+        assert torch.equal(stored.get_tensor(ours), torch.from_numpy(expected.copy()).to(torch.bfloat16))
 
 
 def test_the_converted_checkpoint_opens_and_names_no_path(smollm2: Path, smollm2_gguf: Path) -> None:

@@ -37,6 +37,12 @@ DOMAINS = [
 ]
 
 
+@pytest.fixture(autouse=True)
+def short_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`datasets` waits 5 seconds whenever a stream of Parquet or JSON is left before its end."""
+    monkeypatch.setattr("datasets.config.SLEEP_TIME_ON_THREADS_SHUTDOWN", 0.1)
+
+
 @pytest.fixture(scope="module")
 def characters() -> Tokenizer:
     """One token for each character, so that lengths can be counted by hand."""
@@ -134,6 +140,15 @@ def test_domains_and_lengths_are_those_asked_for_from_any_format(
     assert scripts["chinese"] == {"Hani"}
     assert scripts["minority"] <= {"Cyrl", "Arab"}
     assert scripts["math"] == {"Latn"}
+
+
+def test_files_are_read_without_asking_a_server(
+    characters: Tokenizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked_for: list[object] = []
+    monkeypatch.setattr("socket.getaddrinfo", lambda *where, **_: asked_for.append(where))
+    sampled_dataset.samples_of(asked(shards(tmp_path, documents(ENOUGH))), characters)
+    assert asked_for == []
 
 
 def test_a_document_belongs_to_the_first_domain_whose_rule_it_meets(characters: Tokenizer, tmp_path: Path) -> None:

@@ -21,6 +21,8 @@ from maxact.corpus.packaged_text import build
 from maxact.errors import UserError
 from maxact.study import Corpus, Study
 
+pytestmark = pytest.mark.xdist_group("packaged_text")
+
 
 def built(corpus: Corpus, tokenizer: Tokenizer, **changes: object) -> list[TextSample]:
     proportions = dict(sorted(corpus.proportions.items()))  # as a key stamp has them

@@ -19,6 +19,7 @@ from maxact.measure.headline import headline
 from maxact.measure.run import Sample, measure
 from maxact.study import Study
 
+pytestmark = pytest.mark.xdist_group("smollm2")
 SENTENCES = [
     "The capital of France is Paris, and that of Italy is Rome.",
     "def add(a, b):\n    return a + b\n",
@@ -70,19 +71,21 @@ def prose(pocket: Study, smollm2_tokenizer: Tokenizer) -> list[dict[str, Any]]:
     return [vars(sample) | {"token_ids": ids} for sample, ids in zip(samples, encoded, strict=True)]
 
 
+@pytest.mark.parametrize("least", [1_000, pytest.param(10_000, marks=pytest.mark.slow)])
 def test_perplexity_equals_the_loss_that_transformers_gives(
-    smollm2: Path, prose: list[dict[str, Any]], plain: Any, pocket: Study
+    least: int, smollm2: Path, prose: list[dict[str, Any]], plain: Any, pocket: Study
 ) -> None:
-    """On at least 10,000 tokens, to 1 %, and under the ceiling of the pocket study."""
+    """To 1 %, and under the ceiling of the pocket study, which asks for the larger number of tokens."""
     check = pocket.loading_check
-    chosen = [row["token_ids"] for row in choose(prose, check.domains, check.language, check.tokens)]
+    assert least <= check.tokens
+    chosen = [row["token_ids"] for row in choose(prose, check.domains, check.language, least)]
     found, tokens = perplexity(load_model(smollm2), chosen)
     with torch.inference_mode():
         losses = [
             float(plain(input_ids=torch.tensor([ids]), labels=torch.tensor([ids])).loss) * (len(ids) - 1)
             for ids in chosen
         ]
-    assert tokens == sum(len(ids) - 1 for ids in chosen) >= 10_000
+    assert tokens == sum(len(ids) - 1 for ids in chosen) >= least
     assert found == pytest.approx(math.exp(math.fsum(losses) / tokens), rel=0.01)
     ceiling = next(item.perplexity_ceiling for item in pocket.checkpoints if not item.planted)
     assert ceiling is not None

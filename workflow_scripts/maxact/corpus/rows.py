@@ -16,6 +16,7 @@ from maxact.hub.client import endpoint
 from maxact.store.objects import digest_file
 
 datasets.disable_progress_bars()
+datasets.config.HF_UPDATE_DOWNLOAD_COUNTS = False  # else each file that is opened, local ones too, tells a server so
 
 FORMATS = {".parquet": "parquet", ".jsonl": "json", ".json": "json"}
 PACKED = (".gz", ".zst")
