@@ -308,3 +308,24 @@ def test_shards_that_are_missing_or_of_other_settings_are_one_line(
     for wrong in (["--shard", "4/3", "--out", "x"], ["--shard", "1/3"], ["--shard", "1/3", "--out", "x", "--json"]):
         assert main(["measure", str(checkpoint), "--tokens", str(tokens), *wrong]) == 2
         assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_a_place_for_results_that_is_taken_is_refused_before_anything_is_measured(
+    tmp_path: Path, tokens: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    nowhere = tmp_path / "no checkpoint is looked for"
+    taken = tmp_path / "taken"
+    taken.mkdir()
+    (taken / "sites.parquet").write_text("of another")
+    for arguments, expected in [
+        (["--tables", taken], "is there already and is no empty folder"),
+        (["--tables", tokens], "is there already and is no empty folder"),
+        (["--shard", "1/2", "--out", taken], "no file can be there"),
+        (["--shard", "1/2", "--out", tmp_path / "no" / "1.npz"], "no file can be there"),
+    ]:
+        code, output, error = told(capsys, nowhere, "--tokens", tokens, *arguments)
+        assert (code, output, error.count("\n")) == (2, "", 1)
+        assert expected in error
+    assert main(["merge", str(tokens), "--tables", str(taken)]) == 2
+    assert "is there already" in capsys.readouterr().err
+    assert (taken / "sites.parquet").read_text() == "of another"

@@ -48,6 +48,9 @@ def run(options: argparse.Namespace) -> int:
         raise UserError("measure: --shard and --out go together; give both or neither")
     if options.shard and (options.json or options.tables):
         raise UserError("measure: a shard alone has no result; give --json and --tables to `maxact merge`")
+    told.check_options(options)
+    if options.out and (options.out.is_dir() or not options.out.parent.is_dir()):
+        raise UserError(f"--out {options.out}: no file can be there; give one in a folder that there is")
     if options.device == "cuda":
         from maxact.devices import take
 

@@ -17,6 +17,7 @@ def add(commands: Commands) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
+    told.check_options(options)
     from maxact.shards import merge_shards
 
     return told.tell(*merge_shards(options.shards), options)

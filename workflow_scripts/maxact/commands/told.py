@@ -7,8 +7,12 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from maxact.store.new_folder import new_folder, refuse_taken
+
 if TYPE_CHECKING:
     from maxact.measure.parts import Part
+
+TABLES = "--tables"
 
 NONFINITE = 3
 """Exit code when an activation was NaN or infinite: a result, but one that must be noticed."""
@@ -17,8 +21,18 @@ NONFINITE = 3
 def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON object with every site")
     parser.add_argument(
-        "--tables", type=Path, metavar="FOLDER", help="write the tables of the measurement there, as Parquet"
+        TABLES, type=Path, metavar="FOLDER", help="a new folder for the tables of the measurement, as Parquet"
     )
+
+
+def check_options(options: argparse.Namespace) -> None:
+    """Refuse a folder for tables that is taken, before anything is measured.
+
+    Raises:
+        UserError: it is.
+    """
+    if options.tables:
+        refuse_taken(options.tables, TABLES)
 
 
 def tell(checkpoint: str, part: Part, options: argparse.Namespace) -> int:
@@ -29,8 +43,9 @@ def tell(checkpoint: str, part: Part, options: argparse.Namespace) -> int:
 
     measurement = tables_of(part)
     if options.tables:
-        measurement.write(options.tables)
-        (options.tables / ABOUT).write_text(about_tables(part.about), encoding="utf-8")
+        with new_folder(options.tables, TABLES) as scratch:
+            measurement.write(scratch)
+            (scratch / ABOUT).write_text(about_tables(part.about), encoding="utf-8")
     print(to_json(checkpoint, measurement) if options.json else to_text(checkpoint, measurement))
     count = nonfinite_total(measurement)
     if count:

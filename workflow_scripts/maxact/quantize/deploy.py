@@ -18,12 +18,13 @@ from maxact.errors import UserError
 from maxact.measurement import SCHEMAS, read_table
 from maxact.quantize.export import Choice, Scales, scales_of
 from maxact.quantize.formats import is_policy
-from maxact.quantize.scale_files import PLANTED, refuse_taken, write
+from maxact.quantize.scale_files import OPTION, PLANTED, write
 from maxact.quantize.tensors import LINEAR_INPUTS
 from maxact.quantize.weights import Weights
 from maxact.quantize.wiring import CACHED, wiring
 from maxact.remeasure import Stored, hold_study, stored
 from maxact.store.dropping import drop
+from maxact.store.new_folder import refuse_taken
 from maxact.store.objects import Manifest, Store
 from maxact.store.run import whole
 from maxact.store.sharing import WEIGHTS
@@ -73,7 +74,7 @@ def deploy(file: Path, checkpoint: str, store: Store, folder: Path, choice: Choi
     """
     study = load_study(file)
     _check(study, checkpoint, choice)
-    refuse_taken(folder)
+    refuse_taken(folder, OPTION)
     hold_study(study, store)
     found = stored(study, checkpoint, store)
     if isinstance(found, str):

@@ -9,17 +9,15 @@ from and what each of them reaches.
 from __future__ import annotations
 
 import json
-import shutil
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from safetensors.numpy import save_file
 
-from maxact.errors import UserError
 from maxact.quantize.export import Choice, Scales
 from maxact.quantize.formats import FORMATS, Integers
+from maxact.store.new_folder import new_folder
 
 NOTES = {
     "scale": "x / scale is rounded and clipped; the threshold follows from the calibration split, the errors are on the "
@@ -28,6 +26,9 @@ NOTES = {
     "smoothquant": "s_j = max|X_j|^alpha / max|W_j|^(1-alpha), 1 where a maximum is 0: divide channel j of what the norm "
     "returns by s_j and multiply column j of the linear layers by it; the static scales are those of the model before that",
 }
+OPTION = "--out"
+"""With which a user names the folder."""
+
 PLANTED = "untrained weights with one activation of known value planted into them: says nothing about released models"
 
 
@@ -60,36 +61,14 @@ def quantization_config(scales: Scales, choice: Choice, provenance: Mapping[str,
     }
 
 
-def refuse_taken(folder: Path) -> None:
-    """Refuse to write where something is.
-
-    Raises:
-        UserError: it is a file, or a folder that is not empty.
-    """
-    if folder.is_symlink() or (folder.exists() and (not folder.is_dir() or any(folder.iterdir()))):
-        raise UserError(f"--out {folder}: is there already and is no empty folder; give another, or remove it")
-
-
 def write(folder: Path, scales: Scales, choice: Choice, provenance: Mapping[str, Any]) -> None:
     """Write the three files into a new folder, which appears when they are whole; equal scales give equal bytes.
 
     Raises:
         UserError: the folder is taken, or cannot be written.
     """
-    refuse_taken(folder)
     text = json.dumps(quantization_config(scales, choice, provenance), indent=2, ensure_ascii=False, allow_nan=False)
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        scratch = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
-        try:
-            save_file(scales.static, scratch / "scales.safetensors")
-            save_file(scales.smooth, scratch / "smoothquant.safetensors")
-            (scratch / "quantization_config.json").write_text(f"{text}\n", encoding="utf-8")
-            for file in scratch.iterdir():
-                file.chmod(0o644)
-            scratch.chmod(0o755)
-            scratch.rename(folder)  # onto nothing, or onto an empty folder
-        finally:
-            shutil.rmtree(scratch, ignore_errors=True)
-    except OSError as error:
-        raise UserError(f"--out {folder}: cannot be written ({error.strerror}); give another folder") from None
+    with new_folder(folder, OPTION) as scratch:
+        save_file(scales.static, scratch / "scales.safetensors")
+        save_file(scales.smooth, scratch / "smoothquant.safetensors")
+        (scratch / "quantization_config.json").write_text(f"{text}\n", encoding="utf-8")
