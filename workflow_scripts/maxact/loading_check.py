@@ -16,8 +16,7 @@ from torch.nn.functional import cross_entropy
 
 from maxact.checkpoints.load import gpu_names, load_model
 from maxact.errors import UserError
-from maxact.likelihood import chunks, logits, perplexity_of
-from maxact.sites.find import decoder_of
+from maxact.likelihood import chunks, decoded, logits, perplexity_of
 from maxact.store.job import Job, Product
 
 
@@ -36,11 +35,11 @@ def perplexity(model: Any, samples: Sequence[Sequence[int]]) -> tuple[float, int
     total, tokens = 0.0, 0
     with torch.inference_mode():
         for token_ids in samples:
-            ids = torch.tensor([token_ids], device=model.device)
-            states = decoder_of(model)(input_ids=ids, use_cache=False).last_hidden_state[0, :-1]
-            for part in chunks(len(states)):
-                found = logits(model, states[part])
-                target = ids[0, 1:][part].to(found.device)
+            ids = torch.tensor(token_ids, device=model.device)
+            sample = decoded(model, ids)
+            for part in chunks(len(ids) - 1):
+                found = logits(model, sample, part)
+                target = ids[1:][part].to(found.device)
                 total += float(cross_entropy(found, target, reduction="none").double().sum())
                 tokens += len(found)
     if not tokens:

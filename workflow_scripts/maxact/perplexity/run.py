@@ -2,7 +2,7 @@
 
 Their next-token distributions are compared position by position, a few at a time, and none is kept.
 
-Legend of shapes: T tokens, C channels, V words of the vocabulary.
+Legend of shapes: T tokens, V words of the vocabulary.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from maxact.likelihood import chunks, logits
+from maxact.likelihood import Decoded, chunks, decoded, logits
 from maxact.measure.run import deterministic
 from maxact.perplexity.plan import Plan
 from maxact.sites.find import decoder_of
@@ -60,37 +60,35 @@ def run(model: Any, samples: Sequence[Sequence[int]], plans: Sequence[Plan], tit
     with bar, deterministic(), torch.inference_mode():
         for token_ids in samples:
             ids_T = torch.tensor(token_ids, device=model.device)
-            states = []
+            passed = []
             for how in (None, *plans):
-                states.append(_states(model, ids_T, how)[:-1])
+                passed.append(_passed(model, ids_T, how))
                 bar.update(len(token_ids))
-            costs.passes += len(states)
+            costs.passes += len(passed)
             costs.tokens += len(ids_T) - 1
             for part in chunks(len(ids_T) - 1):
-                _compare(model, [states_TC[part] for states_TC in states], ids_T[1:][part], costs.sums)
+                _compare(model, passed, part, costs.sums)
     return costs
 
 
-def _states(model: Any, ids_T: Tensor, how: Plan | None) -> Tensor:
-    """The last hidden states [T, C] of one pass."""
-    decoder = decoder_of(model)
+def _passed(model: Any, ids_T: Tensor, how: Plan | None) -> Decoded:
     if how is None:
-        states: Tensor = decoder(input_ids=ids_T[None], use_cache=False).last_hidden_state[0]
-        return states
-    with replaced(decoder, how.sites, lambda site, x: how.at[site.number](x)) as done:
-        states = decoder(input_ids=ids_T[None], use_cache=False).last_hidden_state[0]
+        return decoded(model, ids_T)
+    with replaced(decoder_of(model), how.sites, lambda site, x: how.at[site.number](x)) as done:
+        sample = decoded(model, ids_T)
     missed = next((site for site in how.sites if done[site.number] != 1), None)
     if missed is not None:
         raise RuntimeError(f"{missed.component}@{missed.layer} was reached {done[missed.number]} times in a pass")
-    return states
+    return sample
 
 
-def _compare(model: Any, states: Sequence[Tensor], target_T: Tensor, sums: Sequence[Sums]) -> None:
+def _compare(model: Any, passed: Sequence[Decoded], part: slice, sums: Sequence[Sums]) -> None:
     """Add what some positions say, without quantization first."""
     without: tuple[Tensor, Tensor] | None = None  # log-probabilities and probabilities [T, V]
-    for states_TC, total in zip(states, sums, strict=True):
-        log_TV = torch.log_softmax(logits(model, states_TC), -1)
-        total.likelihood -= log_TV.gather(1, target_T.to(log_TV.device)[:, None]).double().sum()
+    for sample, total in zip(passed, sums, strict=True):
+        log_TV = torch.log_softmax(logits(model, sample, part), -1)
+        target_T = sample.ids_T[1:][part].to(log_TV.device)
+        total.likelihood -= log_TV.gather(1, target_T[:, None]).double().sum()
         if without is None:
             without = log_TV, log_TV.exp()
         else:
