@@ -14,7 +14,7 @@ from maxact.figures import bootstrap
 from maxact.figures.style import styled
 
 MARKS: dict[str, Any] = {"kind": "real", "weights": "as published", "nonfinite": 0}
-ERROR = {**MARKS, "format": "int8", "granularity": "tensor", "spearman": 0.1, "p": 0.5, "verdict": "no link seen"}
+ERROR = {**MARKS, "format": "int8", "granularity": "tensor", "spearman": 0.1, "p_holm": 0.5, "verdict": "no link seen"}
 
 
 def errors(ways: list[str], policies: list[str]) -> pd.DataFrame:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from fractions import Fraction
-from itertools import permutations
+from itertools import combinations, permutations
 
 
 def log(value: float | None) -> float | None:
@@ -70,6 +70,20 @@ def permutation_p(x: Sequence[float], y: Sequence[float]) -> float:
     least = distance(double_y)
     reached = [distance(order) >= least for order in permutations(double_y)]
     return sum(reached) / len(reached)
+
+
+def closed_p(p: Sequence[Fraction]) -> list[Fraction]:
+    """By the closed testing that Holm's method abbreviates: the largest Bonferroni p of all sets of tests that a test is in."""
+    found = []
+    for number in range(len(p)):
+        others = [other for other in range(len(p)) if other != number]
+        largest = Fraction(0)
+        for size in range(len(p)):
+            for chosen in combinations(others, size):
+                smallest = min(p[other] for other in (number, *chosen))
+                largest = max(largest, min(Fraction(1), (size + 1) * smallest))
+        found.append(largest)
+    return found
 
 
 def family_means(families: Sequence[str], values: Sequence[float]) -> list[float]:

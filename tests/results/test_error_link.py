@@ -6,6 +6,7 @@ import math
 import random
 from collections.abc import Sequence
 from dataclasses import replace
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from hypothesis import strategies as st
 from oracles import error_link as oracle
 from results.members import nothing_finite, planted, real
 
-from maxact.results.correlation import family_test, partial, pearson, spearman
+from maxact.results.correlation import family_test, holm, partial, pearson, spearman
 from maxact.results.error_link import error_link
 from maxact.results.tables import Member
 
@@ -109,10 +110,10 @@ def test_p_is_the_share_of_all_permutations(points: list[tuple[int, int]]) -> No
     x, y = np.array(points, np.float64).T
     test = family_test(x, y)
     if oracle.spearman(x.tolist(), y.tolist()) is None:
-        assert math.isnan(test.p)
+        assert test.p is None
     else:
-        assert test.p == oracle.permutation_p(x.tolist(), y.tolist())
-        assert test.least == min(
+        assert float(test.p) == oracle.permutation_p(x.tolist(), y.tolist())
+        assert float(test.least or 0) == min(
             oracle.permutation_p(np.sort(x).tolist(), np.sort(y)[::step].tolist()) for step in (1, -1)
         )
 
@@ -124,11 +125,12 @@ def test_drawn_permutations_give_about_the_share_of_all() -> None:
     test = family_test(x, y)
     assert test.permutations == "99,999 drawn"
     p = oracle.permutation_p(x.tolist(), y.tolist())
+    assert test.p is not None
     assert 0.02 < p < 0.5
-    assert test.p == pytest.approx(p, abs=4 * math.sqrt(p * (1 - p) / 99_999))
-    assert (test.p * 100_000) == pytest.approx(round(test.p * 100_000), abs=1e-6)
+    assert float(test.p) == pytest.approx(p, abs=4 * math.sqrt(p * (1 - p) / 99_999))
+    assert (test.p * 100_000).denominator == 1
     assert family_test(x[:8], y[:8]).permutations == "all 40,320"
-    assert 1e-5 <= family_test(x, x).p < 1e-4  # never 0: the data are one of the permutations
+    assert 1e-5 <= float(family_test(x, x).p or 0) < 1e-4  # never 0: the data are one of the permutations
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -162,6 +164,57 @@ def test_the_verdict_follows_the_data(families: int) -> None:
     assert row(study(18, families, 0.0, 1.0, seed=2))["verdict"] == "no link seen"
 
 
+@given(st.lists(st.integers(1, 24), max_size=7))
+@settings(deadline=None, derandomize=True, max_examples=150)
+def test_holms_p_is_the_largest_of_all_sets_of_tests_that_a_test_is_in(counts: list[int]) -> None:
+    """Of 24 permutations; ties and p = 1 among them."""
+    p = [Fraction(count, 24) for count in counts]
+    assert holm(p) == oracle.closed_p(p)
+
+
+def beside(members: Sequence[Member], more: Sequence[Member], *keys: tuple[str, str, str]) -> list[Member]:
+    """The members with the errors of others of the same names under further keys."""
+    return [
+        replace(member, errors=pd.concat([member.errors, *(with_key(other.errors, key) for key in keys)]))
+        for member, other in zip(members, more, strict=True)
+    ]
+
+
+def with_key(errors: pd.DataFrame, key: tuple[str, str, str]) -> pd.DataFrame:
+    return errors.assign(**dict(zip(("format", "granularity", "policy"), key, strict=True)))
+
+
+def test_further_tests_can_turn_it() -> None:
+    """Eight families, p about 0.015: enough beside two tests of nothing, too much beside three."""
+    members, others = study(8, 8, 0.3, 0.8, seed=11), study(8, 8, 0.0, 1.0, seed=2)
+    keys = [("int8", "tensor", f"quantile_0.{number}") for number in range(1, 4)]
+    p = row(members)["p"]
+    for number, expected in ((0, "rises with M"), (2, "rises with M"), (3, "no link seen")):
+        found = error_link(beside(members, others, *keys[:number])).to_dict("records")
+        (mine,) = [entry for entry in found if entry["policy"] == "max"]
+        assert (mine["p"], mine["tests"], mine["verdict"]) == (p, number + 1, expected)
+        assert mine["p_holm"] == pytest.approx((number + 1) * p)
+
+
+def test_what_no_order_of_so_few_families_could_show_beside_other_tests_is_not_told() -> None:
+    members = beside(study(10, 5), study(10, 5, 0.0, 1.0, seed=2), *[("int4", "tensor", f"{n}") for n in range(4)])
+    found = error_link(members)
+    assert found.verdict[found["format"] == "int8"].tolist() == [
+        "cannot be told: with these 5 families p holm is 0.083 or more"
+    ]
+
+
+def test_rows_that_say_nothing_are_no_tests() -> None:
+    """Of too few checkpoints, or of one error in all."""
+    few = study(8, 8)
+    keys = [("int4", "tensor", "max"), ("int6", "tensor", "max")]
+    members = beside(few, [replace(member, errors=member.errors.assign(relative_rmse=0.3)) for member in few], keys[0])
+    members = [*beside(members[:7], few[:7], keys[1]), members[7]]
+    found = error_link(members)
+    assert found.tests.tolist() == [1, 1, 1]
+    assert found.p_holm.isna().tolist() == [True, True, False]
+
+
 def test_one_checkpoint_can_turn_it() -> None:
     members = study(8, 8)
     assert row(members)["verdict"] == "rises with M"
@@ -175,7 +228,7 @@ def test_it_is_not_told_of_too_few() -> None:
     assert row(study(7, 7))["verdict"] == "cannot be told: 7 of 8 checkpoints"
     assert row(study(8, 8))["verdict"] == "rises with M"
     assert row(study(12, 3))["verdict"] == "cannot be told: 3 of 4 families"
-    assert row(study(12, 4))["verdict"] == "cannot be told: with these 4 families p is 0.083 or more"
+    assert row(study(12, 4))["verdict"] == "cannot be told: with these 4 families p holm is 0.083 or more"
     assert row(study(12, 5))["verdict"] == "rises with M"
 
 
@@ -187,7 +240,7 @@ def test_ties_can_leave_nothing_to_be_seen() -> None:
     ]
     found = row(members)
     assert found["p"] == 0.4
-    assert found["verdict"] == "cannot be told: with these 5 families p is 0.4 or more"
+    assert found["verdict"] == "cannot be told: with these 5 families p holm is 0.4 or more"
 
 
 def test_one_family_has_correlations_but_no_p() -> None:

@@ -21,7 +21,7 @@ def test_each_point_is_one_of_the_link_and_has_its_numbers() -> None:
     assert frame["M"].tolist() == [member.headline["M"]["value"] for member in members]
     assert frame["relative_rmse"].tolist() == [member.errors["relative_rmse"].iloc[1] for member in members]
     assert frame["site"].unique().tolist() == ["residual@2"]
-    for name in ("spearman", "p", "verdict"):
+    for name in ("spearman", "p_holm", "verdict"):
         assert frame[name].unique().tolist() == [link[name]]
     assert link["verdict"] == "rises with M"
     assert (len(frame), frame["relative_rmse"].min() > 0) == (link["checkpoints"], True)

@@ -107,4 +107,4 @@ def _link(row: pd.Series) -> str:
     """The verdict, and the numbers that it is made from."""
     if row["verdict"].startswith("cannot"):
         return str(row["verdict"])
-    return f"{row['verdict']} (Spearman {row['spearman']:.2f}; p of families {row['p']:.2g})"
+    return f"{row['verdict']} (Spearman {row['spearman']:.2f}; Holm's p of families {row['p_holm']:.2g})"

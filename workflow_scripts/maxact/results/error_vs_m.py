@@ -16,7 +16,7 @@ KEY = ("format", "granularity", "policy")
 _COLUMNS = {
     **MARK_TYPES,
     **dict.fromkeys((*KEY, "site"), "str"),
-    **dict.fromkeys(("M", "relative_rmse", "spearman", "p"), "float64"),
+    **dict.fromkeys(("M", "relative_rmse", "spearman", "p_holm"), "float64"),
     "verdict": "str",
 }
 
@@ -26,7 +26,7 @@ def error_vs_M(members: Sequence[Member]) -> pd.DataFrame:
 
     The error is that at the same site as there, which `site` names. M, error and site are null where M or the error is not
     finite or not above zero: the link leaves these out. Beside them are the link's Spearman correlation over checkpoints, the
-    p-value of families and the verdict.
+    adjusted p-value of families and the verdict.
     """
     told = [row for row in error_link(members).to_dict("records") if FORMATS[row["format"]].scaling != "none"]
     rows = []
@@ -44,7 +44,7 @@ def error_vs_M(members: Sequence[Member]) -> pd.DataFrame:
         for link in told:
             error = known.get(tuple(link[name] for name in KEY))
             point = {"M": M, "relative_rmse": error, "site": site} if _usable(M) and _usable(error) else {}
-            named = {name: link[name] for name in (*KEY, "spearman", "p", "verdict")}
+            named = {name: link[name] for name in (*KEY, "spearman", "p_holm", "verdict")}
             rows.append({**marks(member), **named, **point})
     return typed(rows, _COLUMNS)
 
