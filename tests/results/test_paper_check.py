@@ -12,7 +12,15 @@ from quantize.test_errors import hostile
 from results.members import planted, real
 
 from maxact.quantize.paper_check import linear_quantile
-from maxact.results.paper_check import EXACT, METHODS, STRATIFIED, THEIRS, FirstLines, paper_check
+from maxact.results.paper_check import (
+    EXACT,
+    METHODS,
+    STRATIFIED,
+    THEIRS,
+    FirstLines,
+    paper_check,
+    paper_check_sites,
+)
 from maxact.results.tables import Member
 
 DOMAINS = {
@@ -87,3 +95,64 @@ def test_without_the_check_the_table_is_empty_with_its_columns() -> None:
     frame = paper_check([real(), planted()], 2048, 8, 0.999)
     assert frame.empty
     assert {"bin", "quantile_below", "evaluation_domains"} < set(frame.columns)
+
+
+def at_sites(member: Member, quantile: float = 0.999, bits: int = 8) -> pd.DataFrame:
+    return paper_check_sites([planted(), member], 2048, bits, quantile)
+
+
+def test_every_measured_site_has_a_row_with_the_stored_errors() -> None:
+    member, _ = checked()
+    frame = at_sites(member)
+    measured = member.sites[member.sites.status == "measured"]
+    assert len(frame) == len(measured) > 10
+    assert frame.checkpoint.unique().tolist() == [real().name]
+    errors = member.errors[member.errors["format"] == "int8"].set_index(["site", "policy"])
+    for number, row in zip(measured.site, frame.to_dict("records"), strict=True):
+        for policy, prefix in (("max", "max"), ("quantile_0.999", "clip")):
+            for name in ("threshold", "relative_rmse", "sqnr_db"):
+                found, expected = row[f"{prefix}_{name}"], errors.loc[(number, policy), name]
+                assert found == expected or (pd.isna(found) and pd.isna(expected))
+        assert row["clip_rate"] == errors.loc[(number, "quantile_0.999"), "clip_rate"]
+
+
+def test_the_authors_method_stands_at_the_peak_alone() -> None:
+    member, table = checked()
+    frame = at_sites(member)
+    peak = frame[frame.peak]
+    assert peak.site.tolist() == ["residual@11"]
+    theirs = table[table.method == THEIRS].set_index("policy")
+    for prefix, policy in (("max", "max"), ("clip", "quantile_0.999")):
+        for name in ("threshold", "relative_rmse", "sqnr_db"):
+            pd.testing.assert_series_equal(
+                peak[f"authors_{prefix}_{name}"], theirs.loc[[policy], name], check_names=False, check_index=False
+            )
+    assert frame[~frame.peak].filter(like="authors_").isna().all(axis=None)
+
+
+def test_other_errors_turn_what_is_better() -> None:
+    member, _ = checked()
+    site = member.sites[member.sites.status == "measured"].site.iloc[3]
+    for gain, expected in ((1.0, "clip"), (-1.0, "max"), (0.0, "equal")):
+        errors = member.errors.copy()
+        here = (errors.site == site) & (errors["format"] == "int8")
+        errors.loc[here & (errors.policy == "max"), "sqnr_db"] = 20.0
+        errors.loc[here & (errors.policy == "quantile_0.999"), "sqnr_db"] = 20.0 + gain
+        assert at_sites(replace(member, errors=errors)).better.iloc[3] == expected
+    errors.loc[here, "sqnr_db"] = float("nan")
+    assert pd.isna(at_sites(replace(member, errors=errors)).better.iloc[3])
+
+
+def test_a_site_without_stored_errors_says_why() -> None:
+    member, _ = checked()
+    assert set(at_sites(member, 0.99).note) == {"int8 with quantile_0.99 is not in the study's quantize section"}
+    wide = replace(member, sites=member.sites.assign(dtype="float32"), errors=member.errors.iloc[:0])
+    frame = at_sites(wide)
+    assert set(frame.note) == {"the tensor is float32, its histogram is of rounded values"}
+    assert frame.better.isna().all()
+
+
+def test_without_the_check_no_site_has_a_row() -> None:
+    frame = paper_check_sites([real(), planted()], 2048, 8, 0.999)
+    assert frame.empty
+    assert {"better", "authors_clip_sqnr_db"} < set(frame.columns)

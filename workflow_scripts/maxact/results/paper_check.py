@@ -34,6 +34,20 @@ _COLUMNS = {
     **dict.fromkeys(("calibration_domains", "evaluation_domains", "note"), "str"),
 }
 
+_AT_SITES = ("threshold", "relative_rmse", "sqnr_db")
+_SITE_COLUMNS = {
+    **MARK_TYPES,
+    **dict.fromkeys(("site", "format"), "str"),
+    "elements": "Int64",
+    **dict.fromkeys((f"max_{name}" for name in _AT_SITES), "float64"),
+    "clip": "str",
+    **dict.fromkeys((f"clip_{name}" for name in (*_AT_SITES, "rate")), "float64"),
+    "better": "str",
+    "peak": "boolean",
+    **dict.fromkeys((f"authors_{policy}_{name}" for policy in ("max", "clip") for name in _AT_SITES), "float64"),
+    "note": "str",
+}
+
 
 @dataclass(frozen=True)
 class FirstLines:
@@ -79,6 +93,61 @@ def paper_check(members: Sequence[Member], bins: int, bits: int, quantile: float
                 told = {f"{split}_domains": _written(counts) for split, counts in domains.items()}
                 rows.append({**row, "method": method, "policy": policy, **values, **told})
     return typed(rows, _COLUMNS)
+
+
+def paper_check_sites(members: Sequence[Member], bins: int, bits: int, quantile: float) -> pd.DataFrame:
+    """The check corrected (stratified splits, exact quantile) at every measured site of each checkpoint that has it.
+
+    max_*, clip_*: errors of the largest |x| and of the quantile `clip` as threshold; clip_rate: the share that is clipped.
+    better: which of the two has the larger SQNR, with equal ones "equal", and null where either has none.
+    peak: whether it is the site of `paper_check`; there authors_* is the authors' method on the first lines, null elsewhere.
+    """
+    rows: list[dict[str, Any]] = []
+    clip = f"quantile_{quantile}"
+    for member in in_order(members):
+        seen = member.first_lines
+        if seen is None:
+            continue
+        known = {
+            (row["site"], row["policy"]): row
+            for row in member.errors[member.errors["format"] == f"int{bits}"].to_dict("records")
+        }
+        for site in member.sites[member.sites.status == "measured"].to_dict("records"):
+            row = {
+                **marks(member),
+                "site": site_name(site["component"], site["layer"]),
+                "format": f"int{bits}",
+                "clip": clip,
+            }
+            row["peak"] = site["component"] == "residual" and site["layer"] == seen.summary["layer"]
+            for policy, prefix in (("max", "max"), (clip, "clip")):
+                found = known.get((site["site"], policy))
+                row |= _noted(found, prefix, site["dtype"], f"int{bits} with {policy}")
+            row["better"] = _better(row)
+            if row["peak"] and seen.summary["dtype"] != "float32":
+                for policy, prefix in (("max", "authors_max"), (clip, "authors_clip")):
+                    row |= {
+                        f"{prefix}_{name}": value for name, value in _theirs(seen, policy, bins, bits, quantile).items()
+                    }
+            rows.append({name: value for name, value in row.items() if name in _SITE_COLUMNS})
+    return typed(rows, _SITE_COLUMNS)
+
+
+def _noted(found: dict[Any, Any] | None, prefix: str, dtype: str, named: str) -> dict[str, Any]:
+    """What is stored of a site under a policy, or why nothing is."""
+    if found is not None:
+        told = {f"{prefix}_{name}": found[name] for name in _AT_SITES}
+        return told | {f"{prefix}_rate": found["clip_rate"], "elements": found["elements"]}
+    if dtype == "float32":
+        return {"note": "the tensor is float32, its histogram is of rounded values"}
+    return {"note": f"{named} is not in the study's quantize section"}
+
+
+def _better(row: Mapping[str, Any]) -> str | None:
+    largest, clipped = row.get("max_sqnr_db"), row.get("clip_sqnr_db")
+    if largest is None or clipped is None or pd.isna(largest) or pd.isna(clipped):
+        return None
+    return "equal" if largest == clipped else "max" if largest > clipped else "clip"
 
 
 def _theirs(seen: FirstLines, policy: str, bins: int, bits: int, quantile: float) -> dict[str, Any]:

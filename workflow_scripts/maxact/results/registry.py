@@ -63,6 +63,7 @@ TABLES: dict[str, Table] = {
     "int8": Table("INT-8 error", "6 INT-8"),
     "int8_vs_M": Table("INT-8 error beside M", "6 INT-8"),
     "paper_check": Table("The paper's INT-8 check, repeated and corrected", "6 INT-8", "measured"),
+    "paper_check_sites": Table("The paper's INT-8 check, corrected, at every site", "6 INT-8", "measured"),
     "error_link": Table("Does the error follow M?", "6 INT-8"),
     "decisions": Table("Which format and policy win", "7 Number formats", "measured"),
     "perplexity": Table("Perplexity with quantized activations", "7 Number formats", "measured"),

@@ -94,6 +94,7 @@ def shown(
     Args:
         check: bins, bits and quantile of the paper's check, where the study has it.
     """
+    as_asked = check or paper_check.AS_PUBLISHED
     every: dict[str, Callable[[], pd.DataFrame]] = {
         "instrument_check": lambda: tables.instrument_check(members),
         "checkpoints": lambda: tables.with_absent(tables.checkpoints(members), absent),
@@ -113,7 +114,8 @@ def shown(
         "massive_coverage": lambda: massive.massive_coverage(members),
         "int8": lambda: tables.int8(members),
         "int8_vs_M": lambda: int8_vs_m.int8_vs_M(members),
-        "paper_check": lambda: paper_check.paper_check(members if check else [], **(check or paper_check.AS_PUBLISHED)),
+        "paper_check": lambda: paper_check.paper_check(members if check else [], **as_asked),
+        "paper_check_sites": lambda: paper_check.paper_check_sites(members if check else [], **as_asked),
         "error_link": lambda: error_link.error_link(members),
         "decisions": lambda: decisions.decisions(members),
         "perplexity": lambda: perplexity.perplexity(members),
