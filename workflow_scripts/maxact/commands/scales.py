@@ -23,7 +23,7 @@ def add(commands: Commands) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    from maxact.quantize.deploy import deploy
+    from maxact.deploy import deploy
     from maxact.quantize.export import Choice
 
     choice = Choice(options.format, options.policy, options.alpha)
