@@ -154,6 +154,47 @@ def test_who_wants_two_keeps_none_while_one_is_held(start: Start) -> None:
     assert told(start(1)) == "fake1 fake1"
 
 
+def test_who_has_waited_long_is_next_whatever_comes_after_it(start: Start) -> None:
+    """Three devices, of which the last is no concern of the one that waits."""
+    hurried = HOLD.replace(
+        "from maxact.errors", "from maxact import devices; devices.PATIENCE_SECONDS = 0\nfrom maxact.errors"
+    )
+    first = start(1)
+    assert told(first) == "fake0 fake0"
+    both = start(2, hurried)
+    assert both.stderr
+    both.stderr.readline()
+    assert both.stderr.readline() == "fake0, fake1: those that become free are kept for this job\n"
+    small = start(1)
+    assert small.stderr
+    assert small.stderr.readline().startswith("waiting for 1 of the GPUs fake0, fake1")  # though fake1 is free
+    assert told(start(1, CUDA_VISIBLE_DEVICES="fake0,fake1,fake2")) == "fake2 fake2"
+    first.communicate("")
+    assert told(both) == "fake0,fake1 fake0,fake1"
+    both.communicate("")
+    assert told(small) == "fake0 fake0"
+
+
+def test_devices_of_a_process_in_another_environment_are_held_until_that_ends(start: Start) -> None:
+    """The process that has taken them is killed, and its child is still at work on them."""
+    script = HOLD.replace(
+        "sys.stdin.read()",
+        "from maxact.devices import descriptors; import subprocess\n"
+        "child = subprocess.Popen(['/bin/sleep', '60'], pass_fds=descriptors())\n"
+        "print(child.pid, flush=True); sys.stdin.read()",
+    )
+    parent = start(2, script)
+    assert told(parent) == "fake0,fake1 fake0,fake1"
+    child = int(told(parent))
+    parent.kill()
+    parent.wait()
+    waiting = start(1)
+    assert waiting.stderr
+    assert waiting.stderr.readline().startswith("waiting for 1 of the GPUs")
+    os.kill(child, signal.SIGKILL)
+    assert told(waiting) == "fake0 fake0"
+
+
 def test_a_scheduler_has_given_each_job_its_devices(start: Start) -> None:
     """Two jobs may call theirs by one name, where each sees no other's."""
     assert told(start(1, SLURM_JOB_ID="7", CUDA_VISIBLE_DEVICES="0")) == "0 0"

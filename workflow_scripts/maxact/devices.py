@@ -3,52 +3,38 @@
 Snakemake counts how many devices its jobs hold (`--resources gpu=4`), but not which, and knows nothing of another run on
 the same machine. So a process that computes on a GPU takes its devices here, before torch starts CUDA: it locks one file
 for each and names them in CUDA_VISIBLE_DEVICES, so that to torch they are all there is. The kernel drops the locks when
-the process ends, however it ends.
+the process ends, however it ends. A job of several devices takes what is free at one time, all or none; one that has waited for
+PATIENCE_SECONDS keeps others from its devices from then on, so that a stream of smaller jobs does not pass it by for ever.
 
-The files lie in one folder for all studies and users of the machine, `LOCKS`. Containers that share devices share the locks
-if one folder is mounted into each and named in MAXACT_GPU_LOCKS. SLURM gives each job its devices: only processes of one job
-share locks, as those of a local run in an interactive allocation do, and only the devices that it was given are lent among them.
+The files (`device_locks.py`) lie in one folder for all studies and users of the machine, `LOCKS`. Containers that share
+devices share the locks if one folder is mounted into each and named in MAXACT_GPU_LOCKS. SLURM gives each job its devices:
+only processes of one job share locks, as those of a local run in an interactive allocation do, and only the devices that it
+was given are lent among them.
 """
 
 from __future__ import annotations
 
-import fcntl
 import os
 import re
 import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from maxact.device_locks import Device, attempt, close, keep, lock_folder, slurm_job
 from maxact.errors import UserError
 
-LOCKS = Path("/tmp", "maxact-gpu")
-"""Not TMPDIR or XDG_RUNTIME_DIR, which differ between users. Mode 1777, its files are read only, as a lock needs no more."""
-
 POLL_SECONDS = 0.5
+PATIENCE_SECONDS = 600.0
+"""Before that, smaller jobs go first where they fit; after it devices idle until enough are free."""
 
 WORKSPACE = ":4096:8"
 """CUBLAS_WORKSPACE_CONFIG: with it, and only with it or :16:8, cuBLAS gives the same bits in every run."""
 
 _HELD: list[tuple[Device, int]] = []
 """What this process holds until it ends: devices and the descriptors of their locks."""
-
-
-@dataclass(frozen=True)
-class Device:
-    """One GPU, or one part of a GPU (MIG).
-
-    Attributes:
-        name: what CUDA_VISIBLE_DEVICES calls it: a number, a UUID or a MIG name.
-        lock: the name of its lock: its UUID where that is known, so that `0` and `GPU-5a56...` are one device.
-    """
-
-    name: str
-    lock: str
 
 
 def take(number: int) -> list[str]:
@@ -64,7 +50,7 @@ def take(number: int) -> list[str]:
         UserError: this machine shows no device, or fewer than `number`.
     """
     os.environ["CUBLAS_WORKSPACE_CONFIG"] = WORKSPACE
-    if _slurm_job() and "CUDA_VISIBLE_DEVICES" not in os.environ:
+    if slurm_job() and "CUDA_VISIBLE_DEVICES" not in os.environ:
         return []
     if not _HELD:
         _HELD.extend(_wait_for(number, visible()))
@@ -72,6 +58,11 @@ def take(number: int) -> list[str]:
     if len(_HELD) < number:
         raise UserError(f"{number} GPUs are needed, and this process has started with {len(_HELD)}; run again")
     return [device.name for device, _ in _HELD]
+
+
+def descriptors() -> tuple[int, ...]:
+    """What a process that computes on the devices in the place of this one must inherit, so that they are held until both end."""
+    return tuple(lock for _, lock in _HELD)
 
 
 def visible() -> list[Device]:
@@ -149,16 +140,10 @@ def _lock_name(name: str, gpus: Sequence[Sequence[str]]) -> str:
     return known[0] if len(known) == 1 else name
 
 
-def _slurm_job() -> str | None:
-    """Job and step that this process belongs to."""
-    job = os.environ.get("SLURM_JOB_ID")
-    return f"slurm-{job}.{os.environ.get('SLURM_STEP_ID', '')}" if job else None
-
-
 def _wait_for(number: int, devices: Sequence[Device]) -> list[tuple[Device, int]]:
     names = ", ".join(device.name for device in devices)
     setting = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if _slurm_job() and number > len(devices):
+    if slurm_job() and number > len(devices):
         raise UserError(
             f"{number} GPU{'s are' if number > 1 else ' is'} needed, and SLURM gave this job {len(devices)} ({names or 'none'}): "
             "does it ask for gpu or gres, and are the generic resources of its node right (sinfo -o '%n %G')?"
@@ -169,90 +154,25 @@ def _wait_for(number: int, devices: Sequence[Device]) -> list[tuple[Device, int]
         raise UserError("no GPU: the driver lists none (nvidia-smi -L); run where there is one, or on the cpu")
     if number > len(devices):
         raise UserError(f"{number} GPUs are needed for one job, and there are {len(devices)} to use ({names})")
-    folder = _folder()
+    locks = lock_folder()
+    started = time.monotonic()
     told = False
-    while True:
-        held = _attempt(number, devices, folder)
-        if held:
-            return held
-        if not told:
-            print(f"waiting for {number} of the GPUs {names}, which other jobs hold", file=sys.stderr, flush=True)
-            told = True
-        time.sleep(POLL_SECONDS)
-
-
-def _folder() -> Path:
-    folder = Path(os.environ.get("MAXACT_GPU_LOCKS") or LOCKS)
-    before = os.umask(0)
+    kept: list[int] = []
     try:
-        folder.mkdir(mode=0o1777, parents=True, exist_ok=True)
-        if job := _slurm_job():
-            folder /= job
-            folder.mkdir(exist_ok=True)
-    except OSError as error:
-        raise UserError(
-            f"{folder}: cannot hold locks ({error.strerror}); name another folder in MAXACT_GPU_LOCKS"
-        ) from None
+        while True:
+            held = attempt(number, devices, locks, bool(kept))
+            if held:
+                return held
+            if not told:
+                print(f"waiting for {number} of the GPUs {names}, which other jobs hold", file=sys.stderr, flush=True)
+                told = True
+            if not kept and time.monotonic() - started > PATIENCE_SECONDS:
+                kept = keep(devices, locks)
+                if kept:
+                    print(f"{names}: those that become free are kept for this job", file=sys.stderr, flush=True)
+            time.sleep(POLL_SECONDS)
     finally:
-        os.umask(before)
-    return folder
-
-
-def _attempt(number: int, devices: Sequence[Device], folder: Path) -> list[tuple[Device, int]]:
-    """The first `number` devices that are free, or none. One process tries at a time, so that two do not split a pair."""
-    held: list[tuple[Device, int]] = []
-    with _turn(folder):
-        for device in devices:
-            if len(held) < number:
-                lock = _lock(folder / re.sub(r"[^A-Za-z0-9._-]", "_", device.lock), fcntl.LOCK_NB)
-                held += [] if lock is None else [(device, lock)]
-        if len(held) < number:
-            while held:
-                os.close(held.pop()[1])
-    return held
-
-
-@contextmanager
-def _turn(folder: Path) -> Iterator[None]:
-    lock = _lock(folder / ".turn")
-    try:
-        yield
-    finally:
-        if lock is not None:
-            os.close(lock)
-
-
-def _lock(file: Path, mode: int = 0) -> int | None:
-    """Lock a file until its descriptor is closed; None if another holds it, or if it was removed meanwhile."""
-    try:
-        descriptor = _open(file)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | mode)
-            if os.path.samestat(os.fstat(descriptor), os.stat(file)):
-                return descriptor
-        except (BlockingIOError, FileNotFoundError):
-            pass
-        os.close(descriptor)
-        return None
-    except OSError as error:
-        raise UserError(
-            f"{file}: cannot be locked ({error.strerror}); name another folder in MAXACT_GPU_LOCKS"
-        ) from None
-
-
-def _open(file: Path) -> int:
-    """Open for reading, make it first where it is missing: Linux refuses O_CREAT on another user's file in such a folder."""
-    while True:
-        try:
-            return os.open(file, os.O_RDONLY | os.O_NOFOLLOW)
-        except FileNotFoundError:
-            pass
-        try:
-            descriptor = os.open(file, os.O_RDONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o644)
-        except FileExistsError:
-            continue
-        os.fchmod(descriptor, 0o644)
-        return descriptor
+        close(kept)
 
 
 def _with_gpus(command: Sequence[str], number: int) -> str:

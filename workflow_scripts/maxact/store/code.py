@@ -20,6 +20,7 @@ ROOT = Path(__file__).parent.parent
 
 NOT_DECIDING = (
     "maxact.store",
+    "maxact.device_locks",
     "maxact.devices",
     "maxact.errors",
     "maxact.study",

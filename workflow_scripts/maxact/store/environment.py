@@ -21,6 +21,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
+from maxact import devices
 from maxact.errors import UnavailableError, UserError
 from maxact.store.job import Job, Product
 from maxact.store.locks import hold
@@ -62,7 +63,9 @@ def compute_in(environment: str, module: str, job: Job, packages: Mapping[str, s
     with ready(environment) as python:
         command = [str(python), "-P", "-m", "maxact.store.inside", str(request.resolve())]
         # It ends when this pipe is closed, so that it does not outlive a process that was killed.
-        with subprocess.Popen(command, stdin=subprocess.PIPE, env=_variables()) as process:
+        with subprocess.Popen(
+            command, stdin=subprocess.PIPE, env=_variables(), pass_fds=devices.descriptors()
+        ) as process:
             code = process.wait()
     if not answer.exists():
         raise RuntimeError(f"{job.stage} {job.name}: its process in the environment {environment!r} ended with {code}")
