@@ -12,10 +12,16 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
+from safetensors.numpy import save_file
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
 
 from maxact.errors import UserError
 from maxact.stages import STAGES, Stage
+from maxact.store.disk import telling
 from maxact.store.garbage import delete, garbage
 from maxact.store.locks import of_one_machine
 from maxact.store.objects import Store
@@ -65,6 +71,38 @@ def test_a_disk_that_fills_up_while_the_result_is_stored(small_disk: Path) -> No
     assert "cannot be written (No space left on device)" in str(caught.value.code)
     assert not (small_disk / "artifacts" / "study" / "first").exists()
     assert [path.name for path in (small_disk / "reports").glob("*")] == []
+
+
+def _write_safetensors(folder: Path) -> None:
+    save_file({"weight": np.zeros(1_000_000)}, folder / "model.safetensors")
+
+
+def _write_tokenizer(folder: Path) -> None:
+    Tokenizer(WordLevel({str(number): number for number in range(30_000)}, "0")).save(str(folder / "tokenizer.json"))
+
+
+def _write_table(folder: Path) -> None:
+    pd.DataFrame({"x": np.random.default_rng(0).random(100_000)}).to_parquet(folder / "x.parquet")
+
+
+@pytest.mark.parametrize("write", [_write_safetensors, _write_tokenizer, _write_table])
+def test_every_library_that_finds_the_disk_full_is_one_line(write: Callable[[Path], None], small_disk: Path) -> None:
+    """Those in Rust have exceptions of their own, which say so in their text."""
+    with (
+        pytest.raises(UserError, match=r"disk: cannot be written \(No space left on device\); free space"),
+        telling(small_disk),
+    ):
+        write(small_disk)
+    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    with pytest.raises(UserError, match=r"cannot be written \(Read-only file system\); mend"), telling(small_disk):
+        write(small_disk)
+
+
+def test_other_exceptions_are_left_as_they_are() -> None:
+    for error in (ValueError("x"), OSError(errno.EIO, "x"), RuntimeError("(os error 2)"), OSError("x")):
+        with pytest.raises(type(error)) as caught, telling(Path("x")):
+            raise error
+        assert caught.value is error
 
 
 def test_garbage_is_collected_on_a_disk_without_room(small_disk: Path) -> None:

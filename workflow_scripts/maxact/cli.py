@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from maxact import __version__
 from maxact.commands import (
@@ -27,6 +28,7 @@ from maxact.commands import (
     verify,
 )
 from maxact.errors import UserError
+from maxact.store.disk import telling
 
 COMMANDS = (
     measure,
@@ -65,7 +67,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code (0, 2 for a user's mistake, others as the commands say)."""
     options = _parser().parse_args(arguments)
     try:
-        code: int = options.run(options)
+        with telling(Path()):
+            code: int = options.run(options)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return MISTAKE

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,12 +22,40 @@ def writing(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise UserError(f"{path}: cannot be written ({error.strerror}); {mend(error)}") from None
+        raise UserError(f"{path}: cannot be written ({error.strerror}); {_mend(error.errno)}") from None
 
 
-def mend(error: OSError) -> str:
+FULL = (errno.ENOSPC, errno.EDQUOT)
+OF_RUST = re.compile(r"\(os error (\d+)\)")
+"""How safetensors and tokenizers tell an error of the disk: in the text of an exception of their own."""
+
+
+@contextmanager
+def telling(where: Path) -> Iterator[None]:
+    """Tell a user of a disk that is full or read-only, whichever library has met it; leave other exceptions as they are.
+
+    Args:
+        where: what to name where the exception has no file.
+
+    Raises:
+        UserError: in place of the exception.
+    """
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        found = OF_RUST.search(str(error))
+        number = error.errno if isinstance(error, OSError) else int(found[1]) if found else None
+        if number not in (*FULL, errno.EROFS):
+            raise
+        file = getattr(error, "filename", None) or where
+        raise UserError(f"{file}: cannot be written ({os.strerror(number)}); {_mend(number)}") from None
+
+
+def _mend(number: int | None) -> str:
     """What to do about a disk that is full or may not be written."""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if number in FULL:
         return "free space (`maxact gc` shows what no study needs), then run again: what is finished is kept"
     return "mend permissions or the mount, then run again"
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from maxact.errors import UnavailableError, UserError
 from maxact.store.compute import compute_here
+from maxact.store.disk import telling
 from maxact.store.job import Job
 from maxact.store.objects import Manifest, Store, write_atomically
 
@@ -28,7 +29,8 @@ def main(request: Path) -> None:
     fields |= {"unfinished": Path(fields["unfinished"]) if fields["unfinished"] else None}
     told: dict[str, Any]
     try:
-        product = compute_here(asked["module"], Job(**fields), asked["packages"], asked["mend"])
+        with telling(fields["store"].root):
+            product = compute_here(asked["module"], Job(**fields), asked["packages"], asked["mend"])
         files = {name: str(file) for name, file in product.files.items()}
         told = {"files": files, "summary": dict(product.summary), "costs": dict(product.costs)}
     except UserError as error:

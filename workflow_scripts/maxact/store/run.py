@@ -9,7 +9,6 @@ that nothing names, never half a result.
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 import platform
@@ -28,7 +27,7 @@ from maxact.errors import UnavailableError, UserError
 from maxact.stages import is_part, uses_of
 from maxact.store.claims import Turn, claimed
 from maxact.store.compute import compute
-from maxact.store.disk import mend
+from maxact.store.disk import telling
 from maxact.store.dropping import are_current, drop
 from maxact.store.job import used_objects
 from maxact.store.objects import Manifest, Store, StoredObject, canonical, digest_text, write_atomically
@@ -196,31 +195,29 @@ def run_rule(rule: Any) -> None:
     the folder that holds the study's manifests. `params.drop` names inputs whose weights are not kept: they go when the
     manifests in `params.after`, of other jobs that read them, are there and not older than the measurement.
     """
+    root = Path(rule.output.manifest).parents[2]
     try:
-        store = Store(Path(rule.output.manifest).parents[2], Shared.of_environment())
-        stage = rule.params.get("stage", rule.rule)
-        inputs = dict(_read_inputs(rule.input))
-        output = Path(rule.output.manifest)
-        recipe = json.loads(Path(rule.input.key).read_text(encoding="utf-8"))
-        # Before torch is imported, which reads it then. Snakemake's own number is less where --cores is.
-        os.environ["OMP_NUM_THREADS"] = str(recipe["parameters"].get("threads", rule.threads))
-        part_of = _part_of(rule)
-        gpus = rule.resources.get("gpu", 0) or devices.gpus_in(str(rule.resources.get("gres", "")))
-        manifest, computed = run_job(stage, output.stem, recipe, inputs, store, gpus, part_of=part_of)
-        publish(manifest, {Path(path).name: Path(path) for path in rule.output if Path(path) != output}, store)
-        write_atomically(output, manifest.to_json())
-        measured = output.parents[1] / "measure" / output.name
-        if are_current([Path(path) for path in rule.params.get("after", [])], measured):
-            for source in rule.params.get("drop", []):
-                drop(inputs[source], WEIGHTS, measured, store)
-        verb = "computed" if computed else "taken from the store"
-        write_atomically(Path(rule.log[0]), f"{stage}/{output.stem}: {verb}, action {manifest.key}\n")
+        with telling(root):
+            store = Store(root, Shared.of_environment())
+            stage = rule.params.get("stage", rule.rule)
+            inputs = dict(_read_inputs(rule.input))
+            output = Path(rule.output.manifest)
+            recipe = json.loads(Path(rule.input.key).read_text(encoding="utf-8"))
+            # Before torch is imported, which reads it then. Snakemake's own number is less where --cores is.
+            os.environ["OMP_NUM_THREADS"] = str(recipe["parameters"].get("threads", rule.threads))
+            part_of = _part_of(rule)
+            gpus = rule.resources.get("gpu", 0) or devices.gpus_in(str(rule.resources.get("gres", "")))
+            manifest, computed = run_job(stage, output.stem, recipe, inputs, store, gpus, part_of=part_of)
+            publish(manifest, {Path(path).name: Path(path) for path in rule.output if Path(path) != output}, store)
+            write_atomically(output, manifest.to_json())
+            measured = output.parents[1] / "measure" / output.name
+            if are_current([Path(path) for path in rule.params.get("after", [])], measured):
+                for source in rule.params.get("drop", []):
+                    drop(inputs[source], WEIGHTS, measured, store)
+            verb = "computed" if computed else "taken from the store"
+            write_atomically(Path(rule.log[0]), f"{stage}/{output.stem}: {verb}, action {manifest.key}\n")
     except UserError as error:
         _stop(rule, str(error))
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
-            raise
-        _stop(rule, f"{error.filename or store.root}: cannot be written ({error.strerror}); {mend(error)}")
 
 
 def _stop(rule: Any, error: str) -> NoReturn:
