@@ -16,6 +16,8 @@ from pathlib import Path
 import pytest
 
 KEY, SECRET = "writer", "secret-of-writer"
+PLAIN = "plain-writer"
+"""The access key of one who may not make buckets; KEY's may, and this server does so when they write to one that is missing."""
 PUBLIC = "public"
 """The bucket that may be read without credentials, but not listed."""
 
@@ -34,8 +36,10 @@ def object_storage(folder: Path) -> Iterator[str]:
     if program is None:
         pytest.skip("no weed, a server of object storage, which comes with envs/dev.txt")
     credentials = [{"accessKey": KEY, "secretKey": SECRET}]
+    plain = [{"accessKey": PLAIN, "secretKey": SECRET}]
     identities = [
         {"name": "writer", "credentials": credentials, "actions": ["Admin", "Read", "Write", "List"]},
+        {"name": "plain", "credentials": plain, "actions": ["Read", "Write", "List"]},
         {"name": "anonymous", "actions": [f"Read:{PUBLIC}"]},
     ]
     (folder / "s3.json").write_text(json.dumps({"identities": identities}))

@@ -19,7 +19,7 @@ from maxact.store.remotes import ObjectStorage, open_remote
 from maxact.store.run import publish, run_job
 from maxact.store.sharing import Shared
 from store import toy_stage
-from store.object_storage import PUBLIC
+from store.object_storage import PLAIN, PUBLIC
 
 
 @pytest.fixture(autouse=True)
@@ -91,6 +91,10 @@ def test_of_writers_at_once_one_wins(url: str, tmp_path: Path) -> None:
             {"AWS_SECRET_ACCESS_KEY": "wrong"},
             r"access is refused \(.*signature.*\); credentials may have expired: log in",
         ),
+        (
+            {"AWS_ACCESS_KEY_ID": PLAIN, "BUCKET": "nosuch"},
+            r"access is refused \(.*\); .*or the bucket is missing or not yours",
+        ),
         ({"AWS_ACCESS_KEY_ID": "nobody"}, r"access is refused \(.*\); credentials may have expired: log in"),
         ({"AWS_ACCESS_KEY_ID": None, "AWS_SECRET_ACCESS_KEY": None}, "no credentials .*; log in"),
         ({"AWS_PROFILE": "nosuch"}, r"no credentials \(The config profile \(nosuch\) could not be found\); log in"),
@@ -104,7 +108,9 @@ def test_credentials_that_do_not_do_stop_a_run_at_its_start(
     url: str, variables: dict[str, str | None], told: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, value in variables.items():
-        if value is None:
+        if name == "BUCKET":
+            url = f"s3://{value}/prefix"
+        elif value is None:
             monkeypatch.delenv(name)
         else:
             monkeypatch.setenv(name, value)
@@ -112,6 +118,27 @@ def test_credentials_that_do_not_do_stop_a_run_at_its_start(
         shared(url).check()
     assert str(caught.value).startswith(url)
     assert "\n" not in str(caught.value)
+
+
+class Refusing:
+    """Storage that answers every request with one mistake, as s3fs tells it."""
+
+    anon = False
+
+    def __init__(self, code: str, words: str) -> None:
+        self._answer = {"Error": {"Code": code, "Message": words}}
+
+    def _strip_protocol(self, url: str) -> str:
+        return url
+
+    def get_file(self, path: str, file: str) -> None:
+        raise translate_boto_error(ClientError(self._answer, "GetObject"))
+
+    def put_file(self, file: str, path: str, mode: str) -> None:
+        self.get_file(path, file)
+
+    def pipe_file(self, path: str, data: bytes) -> None:
+        self.get_file(path, "")
 
 
 @pytest.mark.parametrize(
@@ -127,15 +154,12 @@ def test_what_this_server_never_says_in_the_words_of_those_that_do(
     code: str, words: str, told: str, tmp_path: Path
 ) -> None:
     """Credentials that expire in mid-run, and a clock that is off: s3fs makes its exceptions of the answers of S3."""
-
-    class Refusing:
-        anon = False
-
-        def _strip_protocol(self, url: str) -> str:
-            return url
-
-        def get_file(self, path: str, file: str) -> None:
-            raise translate_boto_error(ClientError({"Error": {"Code": code, "Message": words}}, "GetObject"))
-
     with pytest.raises(UserError, match=told):
-        ObjectStorage("s3://bucket", Refusing()).fetch("actions/x.json", tmp_path / "x")
+        ObjectStorage("s3://bucket", Refusing(code, words)).fetch("actions/x.json", tmp_path / "x")
+
+
+def test_a_bucket_that_is_missing_is_told_where_the_server_says_so(tmp_path: Path) -> None:
+    remote = ObjectStorage("s3://bucket", Refusing("NoSuchBucket", "The specified bucket does not exist"))
+    for write in (lambda: remote.create("a", tmp_path / "x"), lambda: remote.put("a", b"")):
+        with pytest.raises(UserError, match=r"s3://bucket: no such bucket; make it, or mend MAXACT_REMOTE"):
+            write()

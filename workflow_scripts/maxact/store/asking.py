@@ -59,7 +59,9 @@ def refused(url: str, error: PermissionError) -> UserError:
     cause = error.__cause__
     if (_code(cause) if cause else None) == "RequestTimeTooSkewed":
         return UserError(f"{url}: the clock of this machine is wrong ({_words(error)}); set it")
-    return UserError(f"{url}: access is refused ({_words(error)}); credentials may have expired: {MEND}")
+    return UserError(
+        f"{url}: access is refused ({_words(error)}); credentials may have expired: {MEND}; or the bucket is missing or not yours"
+    )
 
 
 def _code(error: BaseException) -> str | None:
