@@ -9,7 +9,7 @@ import shutil
 import stat
 import tempfile
 import zipfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -73,33 +73,20 @@ def export(
     """
     study, lock = _as_made(study_file, store)
     known_figures, known_tables = made_of(FIGURES, study.provides), made_of(TABLES, study.provides)
-    for kind, asked, known in (("figure", figures, known_figures), ("table", tables, known_tables)):
-        for name in asked:
-            if name not in known:
-                hint = meant(name, known) or f"; they are {', '.join(known)}"
-                raise UserError(f"--{kind} {name}: no such {kind}{hint}")
+    _refuse_unknown("figure", figures, known_figures)
+    _refuse_unknown("table", tables, known_tables)
     if target.exists():
         raise UserError(f"{target}: is there already; delete it or choose another name")
     hold_study(study, store)
     everything = not (figures or tables)
     shown = tuple(known_figures if everything else dict.fromkeys(figures))
     stamps, manifests = {}, {}
-    for job, recipe in recipes(study, locks):
-        if job.stage == "figures" and job.name not in shown:
-            continue
-        path = store.root / study.study / job.stage / f"{job.name}.json"
-        if job.stage in UNASKED and not (everything and path.exists()):
-            continue
-        manifests[path] = _finished(path, canonical(recipe), store, study_file)
-        stamps[f"{job.stage}/{job.name}"] = canonical(recipe)
+    for path, stamp in _jobs(study, store, locks, shown, everything):
+        manifests[path] = _finished(path, stamp, store, study_file)
+        stamps[f"{path.parent.name}/{path.stem}"] = stamp
     contents = dict(_small_files(study_file, lock, study.study, stamps, manifests, store))
     for item in _objects(manifests.values(), shown, everything, bool(everything or tables), measurements):
-        path = store.path(item)
-        if not store.have(item):
-            raise UserError(
-                f"{path}: missing or damaged; run snakemake --configfile {study_file} again, which makes it"
-            )
-        contents[path.relative_to(store.root).as_posix()] = path
+        contents[store.path(item).relative_to(store.root).as_posix()] = _whole(item, store, study_file)
     commit, clean = commit_here()
     record = Record(
         study=study.study,
@@ -115,6 +102,32 @@ def export(
     )
     _write(target, record, contents)
     return Exported(target, digest_file(target), record)
+
+
+def _refuse_unknown(kind: str, asked: Sequence[str], known: Collection[str]) -> None:
+    for name in asked:
+        if name not in known:
+            hint = meant(name, known) or f"; they are {', '.join(known)}"
+            raise UserError(f"--{kind} {name}: no such {kind}{hint}")
+
+
+def _jobs(
+    study: Study | PublishedStudy, store: Store, locks: Path, figures: Collection[str], everything: bool
+) -> Iterator[tuple[Path, str]]:
+    """The manifest and the key stamp of every job that goes along; of what no table is made from, if it has run."""
+    for job, recipe in recipes(study, locks):
+        path = store.root / study.study / job.stage / f"{job.name}.json"
+        left_out = job.stage == "figures" and job.name not in figures
+        left_out |= job.stage in UNASKED and not (everything and path.exists())
+        if not left_out:
+            yield path, canonical(recipe)
+
+
+def _whole(item: StoredObject, store: Store, study_file: Path) -> Path:
+    path = store.path(item)
+    if not store.have(item):
+        raise UserError(f"{path}: missing or damaged; run snakemake --configfile {study_file} again, which makes it")
+    return path
 
 
 def _as_made(study_file: Path, store: Store) -> tuple[Study | PublishedStudy, bytes | None]:
