@@ -27,6 +27,7 @@ from torch import Tensor
 from maxact.histogram import INFINITY_KEY
 from maxact.measure import reference
 from maxact.measure.reference import DTYPES, ReferenceKernel, Scan
+from maxact.measure.threads import share_out
 from maxact.measurement import TOP
 
 _MASK = np.uint16(0x7FFF)
@@ -217,7 +218,7 @@ class NumbaKernel:
             np.empty((2, 3), np.int64),
             np.empty((TOP, 4), np.int64),
         )
-        numba.set_num_threads(self._threads)
+        share_out(self._threads)
         _scan(bits_TC, row_max_T, signed_T, unsigned_T, medians_T, channel_max_PC, self._counts_P, least_P)
         parts = (self._counts_P, channel_max_PC, least_P)
         size = _finish(bits_TC, (row_max_T, signed_T, unsigned_T), parts, least, counts, channel_max_C, places, top_N)

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from maxact.histogram import INFINITY_KEY, code_values, finite_codes
 from maxact.measure.reference import DTYPES, histogram_codes
+from maxact.measure.threads import share_out
 from maxact.quantize import compiled
 from maxact.quantize import compiled_rows as loops
 from maxact.quantize.blocks import by_channel, clipped, fake_quantize
@@ -104,7 +105,7 @@ class CompiledKernel:
         chunks = -(-len(bits_RC) // loops.CHUNK)
         errors_KW = np.empty((chunks, len(self._finer), 2))
         clipped_KW = np.empty((chunks, len(self._finer)), np.int64)
-        numba.set_num_threads(self._threads)
+        share_out(self._threads)
         loops.add_rows(
             bits_RC,
             self._values[dtype],
