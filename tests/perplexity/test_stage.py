@@ -15,7 +15,7 @@ from oracles import perplexity as oracle
 from perplexity.test_run import CALIBRATION, EVALUATION, asked
 
 from maxact.measure.run import Sample, measure
-from maxact.perplexity.stage import SCHEMA, SITES, chosen, compute
+from maxact.perplexity.stage import SCHEMA, SITES, compute
 from maxact.quantize.tensors import KINDS
 from maxact.sites.components import COMPONENTS
 from maxact.stages import STAGES
@@ -93,13 +93,3 @@ def test_a_perplexity_that_is_not_finite_is_stored_as_missing(tmp_path: Path) ->
     first, row = pq.read_table(product.files["perplexity.parquet"]).to_pylist()
     assert math.isfinite(first["perplexity"])
     assert [row[name] for name in ("perplexity", "ratio", "divergence")] == [None, None, None]
-
-
-def test_some_samples_are_taken_from_every_domain_and_all_without_a_number() -> None:
-    rows = [{"id": str(number), "domain": "web" if number % 3 else "code"} for number in range(30)]
-    assert chosen(rows, None, 1) == rows
-    some = chosen(rows, 9, 1)
-    assert Counter(row["domain"] for row in some) == {"web": 6, "code": 3}
-    assert some == [row for row in rows if row in some]
-    assert chosen(rows, 9, 1) == some != chosen(rows, 9, 2)
-    assert chosen(rows, 30, 1) == rows

@@ -194,7 +194,12 @@ def _jobs_of_checkpoint(study: Study, checkpoint: Checkpoint) -> Iterator[JobRec
             "perplexity", checkpoint.name, asked | loading | code, adapter, environment=checkpoint.environment
         )
     if study.evaluate is not None and checkpoint.name in evaluated(study):
-        evaluating = {**study.evaluate.asked(), "components": study.measure.components, **loading, **code}
+        evaluating = {
+            **study.evaluate.asked(study.tokens.seed),
+            "components": study.measure.components,
+            **loading,
+            **code,
+        }
         opened = (adapter_of(family.model_type), *opening)
         yield JobRecipe("evaluate", checkpoint.name, evaluating, opened, environment=checkpoint.environment)
     if study.paper_check is not None and checkpoint.name in paper_checked(study):

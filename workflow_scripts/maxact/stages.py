@@ -126,7 +126,7 @@ STAGES: dict[str, Stage] = {
             ),
             "quantize": ("errors.parquet", "bits.parquet", "curves.parquet"),
             "perplexity": ("perplexity.parquet", "sites.parquet"),
-            "evaluate": ("errors.parquet", "protection.parquet"),
+            "evaluate": ("errors.parquet", "protection.parquet", "smoothing.parquet"),
             "paper_check": ("histograms.parquet", "summary"),
         },
         archived="always",

@@ -19,7 +19,7 @@ from maxact.perplexity.plan import Histograms, Plan, plan
 from maxact.perplexity.run import Costs, run
 from maxact.sites.find import decoder_of
 from maxact.store.job import Job, Product
-from maxact.tokens import split
+from maxact.subset import chosen
 
 SCHEMA = pa.schema(
     [
@@ -71,14 +71,6 @@ def compute(job: Job) -> Product:
     }
     costs = {"forward_passes": found.passes, "tokens": found.tokens, "gpus": gpu_names(model)}
     return Product(files=files, summary=summary, costs=costs)
-
-
-def chosen(rows: list[dict[str, Any]], samples: int | None, seed: int) -> list[dict[str, Any]]:
-    """All rows, or so many, each domain its share, as splits are chosen."""
-    if samples is None:
-        return rows
-    splits = split([(row["id"], row["domain"]) for row in rows], {"calibration": samples, "evaluation": 0}, seed)
-    return [row for row in rows if splits[row["id"]] == "calibration"]
 
 
 def table_of(quantizers: Sequence[Mapping[str, Any]], plans: Sequence[Plan], found: Costs) -> list[dict[str, Any]]:

@@ -2,7 +2,8 @@
 
 errors.parquet has the columns of the stage `quantize`, for scales that channels, tokens, groups and blocks share;
 protection.parquet what keeping the first token or the largest channels would save. Sites are those of 16 bits that were
-measured. A sum over samples is in their order, one sample a pass, unpadded.
+measured. A sum over samples is in their order, one sample a pass, unpadded. smoothing.parquet, where the study asks for it,
+has what SmoothQuant reaches on some of the samples, which are passed once more (`smoothed.py`).
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import pyarrow.parquet as pq
 import torch
 from tqdm import tqdm
 
+from maxact.checkpoints.folder import weight_files
 from maxact.histogram import finite_codes
 from maxact.measure.batches import model_inputs
 from maxact.measure.prepare import prepare
@@ -30,14 +32,19 @@ from maxact.quantize.errors import UNDEFINED, Distribution, Error, statistics
 from maxact.quantize.evaluation import Evaluation, Seen
 from maxact.quantize.protection import PROTECTION, protections
 from maxact.quantize.row_kernel import RowKernel
+from maxact.quantize.smoothed import SMOOTHING, smoothing_rows
+from maxact.quantize.smoothing import smoothings_of
 from maxact.quantize.stage import SCHEMA
 from maxact.quantize.ways import Way, ways
+from maxact.quantize.weights import Weights
 from maxact.sites.find import Site, decoder_of, find_sites
 from maxact.store.job import Job, Product
+from maxact.subset import chosen
 
 
 def compute(job: Job) -> Product:
-    """errors.parquet and protection.parquet; the summary says how many sites there are, and how many have no 16 bits."""
+    """errors.parquet, protection.parquet, smoothing.parquet if asked for; the summary says how many sites there are, and how
+    many have no 16 bits."""
     asked = job.parameters
     sites = read_table(job.path("measure", "sites.parquet"))
     channels = read_table(job.path("measure", "channels.parquet"))
@@ -49,10 +56,12 @@ def compute(job: Job) -> Product:
     started = time.perf_counter()
     evaluate(prepared.model, samples, seen, wanted, job.name)
     seconds = time.perf_counter() - started
-    tables = {
+    tables: dict[str, tuple[pa.Schema, list[dict[str, Any]]]] = {
         "errors.parquet": (SCHEMA, [row for item in seen.values() for row in error_rows(item, wanted)]),
         "protection.parquet": (PROTECTION, [row for item in seen.values() for row in protection_rows(item, asked)]),
     }
+    if asked.get("smooth"):
+        tables["smoothing.parquet"] = (SMOOTHING, _smoothing(job, prepared.model, samples, found, sites, channels))
     tokens = sum(len(sample.token_ids) for sample in samples)
     measured = sites[sites.status == "measured"]
     return Product(
@@ -169,6 +178,26 @@ def protection_rows(item: Seen, asked: Mapping[str, Any]) -> Iterator[dict[str, 
     """A row for each format of whole tensors and each protection of one site."""
     for row in protections(item.sums.counts, item.protected, item.dtype, asked["formats"]):
         yield _place(item) | row
+
+
+def _smoothing(
+    job: Job,
+    model: Any,
+    samples: Sequence[Sample],
+    found: Sequence[Site],
+    sites: pd.DataFrame,
+    channels: pd.DataFrame,
+) -> list[dict[str, Any]]:
+    """The rows of what SmoothQuant reaches, at 16-bit sites."""
+    asked, folder = job.parameters["smooth"], job.folder("checkpoint")
+    listed = pq.read_table(
+        job.path("tokens", "tokens.parquet"), columns=["sample", "id", "domain", "split"]
+    ).to_pylist()
+    some = chosen([row for row in listed if row["split"] == "evaluation"], asked["samples"], asked["seed"])
+    numbers = {row["sample"] for row in some}
+    by_alpha = smoothings_of(folder, sites[sites.dtype != "float32"], channels, asked["alphas"])
+    taken = [sample for sample in samples if sample.sample in numbers]
+    return smoothing_rows(model, taken, found, by_alpha, Weights(weight_files(folder)), asked["formats"])
 
 
 def _place(item: Seen) -> dict[str, Any]:

@@ -20,7 +20,8 @@ import pandas as pd
 from maxact.histogram import Codes, Counts
 from maxact.measurement import SPLITS
 from maxact.quantize.scales import Scale, static_scale
-from maxact.quantize.smoothing import NORMED, Smoothing, layer_of, other_width, smoothings
+from maxact.quantize.smoothing import Smoothing, layer_of, other_width, smoothings
+from maxact.quantize.tensors import NORMED
 from maxact.quantize.weights import Weights
 from maxact.quantize.wiring import CACHED, Fed
 

@@ -27,11 +27,9 @@ import pandas as pd
 from maxact.checkpoints.folder import weight_files
 from maxact.errors import UserError
 from maxact.quantize.scales import SMALLEST
+from maxact.quantize.tensors import NORMED
 from maxact.quantize.weights import Maxima, Weights
 from maxact.quantize.wiring import Fed, wiring
-
-NORMED = ("attention_input", "mlp_input")
-"""What is smoothed, where a norm gives it."""
 
 NO_NORM = "no norm with a weight gives what the linear layers are given"
 

@@ -5,8 +5,11 @@ from __future__ import annotations
 LINEAR_INPUTS = ("attention_input", "attention_context", "mlp_input", "down_input")
 """What linear layers are given that are modules of their own, which scales can be exported for."""
 
+NORMED = ("attention_input", "mlp_input")
+"""Those that SmoothQuant scales, where a norm gives them."""
+
 ALL_LINEAR_INPUTS = (*LINEAR_INPUTS, "expert_down_input")
-"""These, and what the down projections of routed experts are given."""
+"""Linear inputs, and what the down projections of routed experts are given."""
 
 TENSORS = {
     "inputs of linear layers": ALL_LINEAR_INPUTS,

@@ -1,4 +1,4 @@
-"""Maxima of weight columns, read from safetensors one tensor at a time."""
+"""Weights of linear layers and maxima of their columns, read from safetensors one tensor at a time."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from safetensors import safe_open
+from torch import Tensor
 
 Maxima = npt.NDArray[np.float64]
 """Of channels."""
@@ -47,6 +49,15 @@ class Weights:
         if len({len(one) for one in maxima}) > 1:
             return f"the weights of {', '.join(modules)} have not as many columns as each other"
         return np.maximum.reduce(maxima)  # type: ignore[no-any-return]
+
+    def stacked(self, modules: Sequence[str]) -> Tensor:
+        """The weights [out, in] of linear layers, as they are stored, one below the other, float32."""
+        found = []
+        for module in modules:
+            name = f"{module}.weight"
+            with safe_open(self._files[name], framework="pt") as archive:
+                found.append(archive.get_tensor(name).float())
+        return torch.cat(found)
 
     def _of(self, name: str) -> Maxima | str:
         if name not in self._known:

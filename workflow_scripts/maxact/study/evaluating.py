@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field, field_validator
 
+from maxact.quantize.formats import Format
+from maxact.quantize.tensors import NORMED
 from maxact.quantize.ways import GRANULARITIES, ways
 from maxact.study.chosen import check_checkpoints, formats_once, once
 from maxact.study.mistakes import meant
@@ -14,6 +16,32 @@ from maxact.study.sections import Name, Positive, Section
 
 if TYPE_CHECKING:
     from maxact.study import Study
+
+
+class Smooth(Section):
+    """What SmoothQuant reaches at the linear layers behind norms (`maxact/quantize/smoothed.py`)."""
+
+    alphas: Annotated[list[Annotated[float, Field(ge=0, le=1)]], Field(min_length=1)]
+    """How much of the difficulty goes from the activations to the weights."""
+    formats: Annotated[list[str], Field(min_length=1)] = ["int8", "fp8_e4m3"]
+    """Of inputs and weights alike: symmetric, with a scale to choose."""
+    samples: Positive | None = None
+    """Of the evaluation split, each domain its share; without it all. What the sites are given is held in memory."""
+
+    @field_validator("alphas")
+    @classmethod
+    def each_alpha_once(cls, given: list[float]) -> list[float]:
+        return once(given, "an alpha")
+
+    @field_validator("formats")
+    @classmethod
+    def known_formats(cls, given: list[str]) -> list[str]:
+        return formats_once(given, lambda format: None if can_smooth(format) else "has no symmetric scale to choose")
+
+
+def can_smooth(format: Format) -> bool:
+    """Whether tensors and rows can have a scale of the format that is theirs alone."""
+    return format.scaling == "free" and not format.asymmetric
 
 
 class Evaluate(Section):
@@ -27,10 +55,16 @@ class Evaluate(Section):
     """What shares a scale (`maxact/quantize/ways.py`). Formats with blocks of their own have these whatever is asked."""
     protect_channels: list[Positive] = [1, 8]
     """How many of the largest channels are kept as they are."""
+    smooth: Smooth | None = None
 
-    def asked(self) -> dict[str, Any]:
-        """What decides the errors of a checkpoint."""
-        return self.model_dump(exclude={"checkpoints"})
+    def asked(self, seed: int) -> dict[str, Any]:
+        """What decides the errors of a checkpoint.
+
+        Args:
+            seed: of the study's splits, by which samples are chosen.
+        """
+        found = self.model_dump(exclude={"checkpoints", "smooth"})
+        return found | ({"smooth": {**self.smooth.model_dump(), "seed": seed}} if self.smooth else {})
 
     @field_validator("formats")
     @classmethod
@@ -78,3 +112,10 @@ def check_evaluate(study: Study) -> None:
                 f"evaluate.formats: {name} has none of the granularities {', '.join(section.granularities)}; add another, or "
                 "leave it out"
             )
+    if section.smooth is None:
+        return
+    if not set(NORMED) & set(study.measure.components):
+        raise ValueError(f"evaluate.smooth: measure.components has none of {', '.join(NORMED)}; add them")
+    if section.smooth.samples is not None and section.smooth.samples > study.tokens.splits.evaluation:
+        held = f"tokens.splits.evaluation ({study.tokens.splits.evaluation})"
+        raise ValueError(f"evaluate.smooth.samples: {section.smooth.samples} is above {held}")
