@@ -36,7 +36,14 @@ def test_all_components_are_named_and_their_order_decides_nothing(tmp_path: Path
     every = load_study(changed(tmp_path, lambda s: s["measure"].update(components="all")))
     assert every.measure.components == list(COMPONENTS)
     turned = load_study(
-        changed(tmp_path, lambda s: (s["measure"].update(components=[*reversed(PAPER)]), s.pop("perplexity")))
+        changed(
+            tmp_path,
+            lambda s: (
+                s["measure"].update(components=[*reversed(PAPER)]),
+                s.pop("perplexity"),
+                s["evaluate"].pop("smooth"),
+            ),
+        )
     )
     assert turned.measure.components == list(PAPER)
 
@@ -180,6 +187,26 @@ MISTAKES: dict[str, tuple[Callable[[dict[str, Any]], Any], list[str]]] = {
     "protecting no channel": (
         lambda s: s["evaluate"].update(protect_channels=[0]),
         ["evaluate.protect_channels[0]", "greater than 0"],
+    ),
+    "an alpha above 1": (
+        lambda s: s["evaluate"].update(smooth={"alphas": [0.5, 1.5]}),
+        ["evaluate.smooth.alphas[1]", "less than or equal to 1"],
+    ),
+    "an alpha twice": (
+        lambda s: s["evaluate"].update(smooth={"alphas": [1, 1.0]}),
+        ["evaluate.smooth.alphas", "an alpha is named twice"],
+    ),
+    "smoothing for blocks": (
+        lambda s: s["evaluate"].update(smooth={"alphas": [0.5], "formats": ["mxfp4"]}),
+        ["evaluate.smooth.formats", "mxfp4 has no symmetric scale to choose; leave it out"],
+    ),
+    "smoothing on more samples than there are": (
+        lambda s: s["evaluate"].update(smooth={"alphas": [0.5], "samples": 97}),
+        ["evaluate.smooth.samples", "97 is above tokens.splits.evaluation (96)"],
+    ),
+    "smoothing what is not measured": (
+        lambda s: [s["measure"].update(components=["residual"]), s.pop("perplexity")],
+        ["evaluate.smooth", "measure.components has none of attention_input, mlp_input; add them"],
     ),
     "no policy": (lambda s: s["quantize"].update(policies=[]), ["quantize.policies", "at least 1"]),
     "policy twice": (lambda s: s["quantize"].update(policies=["max", "max"]), ["quantize", "named twice"]),

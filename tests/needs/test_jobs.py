@@ -184,3 +184,14 @@ def test_no_attempt_asks_for_more_than_the_machines_have() -> None:
         asked = lookup.asked("measure", "Qwen2.5-32B", attempt)
         assert asked["runtime"] == 100
         assert asked["mem_mb"] == (64_000 if attempt == 1 else 70_000)
+
+
+def test_smoothing_holds_what_layers_are_given_and_runs_them_again() -> None:
+    plain = paper()
+    asked = {**plain.model_dump()["evaluate"], "smooth": {"alphas": [0.5, 0.8], "samples": 64}}
+    with_s, fewer = paper(evaluate=asked), paper(evaluate={**asked, "smooth": {"alphas": [0.5], "samples": 64}})
+    before, few, after = (needed(study, "evaluate") for study in (plain, fewer, with_s))
+    # Two norms of 64 layers, 16 bits of 5,120 channels, of 64 samples.
+    held = 2 * 64 * 5120 * 2 * TOKENS["evaluate"](paper(evaluate={**asked, "smooth": None})) * 64 / 256 / 1e9
+    assert after.memory_gb - before.memory_gb >= held
+    assert before.minutes <= few.minutes <= after.minutes

@@ -125,7 +125,16 @@ def _quantized_tokens(study: Study) -> float:
 
 
 def _evaluated_tokens(study: Study) -> float:
-    return study.tokens.splits.evaluation * mean_length(study)
+    """With SmoothQuant, layers behind norms run again for each format with and without s: thrice each, in float32."""
+    asked = study.evaluate and study.evaluate.smooth
+    again = 2 + 3 * len(asked.formats) * (1 + len(asked.alphas)) if asked else 0
+    return study.tokens.splits.evaluation * mean_length(study) + _smoothed_tokens(study) * again
+
+
+def _smoothed_tokens(study: Study) -> float:
+    """Tokens of which the inputs of linear layers are held."""
+    asked = study.evaluate and study.evaluate.smooth
+    return (asked.samples or study.tokens.splits.evaluation) * mean_length(study) if asked else 0.0
 
 
 def _varied_tokens(study: Study) -> float:
@@ -160,7 +169,7 @@ Change = tuple[str, Any]
 
 @dataclass(frozen=True)
 class _Pass:
-    """How a job runs its model: tokens in all and in the longest pass, scores (whether attention is eager)."""
+    """How a job runs its model: tokens in all, in the longest pass and kept, scores (whether attention is eager)."""
 
     device: str
     dtype: str
@@ -171,6 +180,7 @@ class _Pass:
     eager: bool
     watched: Collection[str]
     scans: float
+    kept: float
 
     @staticmethod
     def of(study: Study, stage: str, checkpoint: Checkpoint, change: Change | None) -> _Pass:
@@ -189,6 +199,7 @@ class _Pass:
             eager=settings["attention"] == "eager" or model_type in EAGER,
             watched=study.measure.components if stage in WATCHING else (),
             scans=EVALUATING if stage == "evaluate" else 1.0,
+            kept=_smoothed_tokens(study) if stage == "evaluate" else 0.0,
         )
 
 
@@ -236,6 +247,7 @@ def _running(study: Study, checkpoint: Checkpoint, shape: Shape, run: _Pass) -> 
     sites = _sites(study, shape) if run.watched else 0
     disk = sites * (SITE_DISK + SAMPLE_DISK * study.corpus.samples) / GB
     held = BASE[run.device] + weights + counters + (once if run.device == "cpu" else 0.0)
+    held += 2 * shape.layers * shape.hidden_size * 2 * LONGER * run.kept / GB  # of two norms, 16 bits
     found = _asked(held, seconds / 60, disk)
     if run.device == "cpu":
         return found

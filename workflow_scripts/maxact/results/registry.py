@@ -71,6 +71,7 @@ TABLES: dict[str, Table] = {
     "protection": Table(
         "What protecting the first token or the largest channels would change", "7 Number formats", "measured"
     ),
+    "smoothing": Table("What SmoothQuant reaches", "7 Number formats", "measured"),
     "bits_needed": Table("Bits that integers need", "7 Number formats", "measured"),
     "headroom": Table("What formats without a scale can hold", "7 Number formats"),
 }

@@ -33,6 +33,7 @@ from maxact.results import (
     per_layer,
     perplexity,
     published,
+    smoothing,
     tables,
 )
 from maxact.results.claims.pages import page, to_json
@@ -121,6 +122,7 @@ def shown(
         "perplexity": lambda: perplexity.perplexity(members),
         "granularities": lambda: granularities.granularities(members),
         "protection": lambda: granularities.protection(members),
+        "smoothing": lambda: smoothing.smoothing(members),
         "bits_needed": lambda: bits_needed.bits_needed(members),
         "headroom": lambda: headroom.headroom(members),
     }
@@ -165,8 +167,9 @@ def _evaluated(job: Job, name: str) -> dict[str, pd.DataFrame]:
     source = f"evaluate/{name}"
     if source not in job.inputs:
         return {}
-    files = {"evaluated": "errors.parquet", "protection": "protection.parquet"}
-    return {table: pd.read_parquet(job.path(source, file)) for table, file in files.items()}
+    files = {"evaluated": "errors.parquet", "protection": "protection.parquet", "smoothing": "smoothing.parquet"}
+    there = job.objects(source)
+    return {table: pd.read_parquet(job.path(source, file)) for table, file in files.items() if file in there}
 
 
 def _unavailable(job: Job, name: str) -> str | None:

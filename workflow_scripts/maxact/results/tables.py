@@ -39,6 +39,7 @@ class Member:
         witnesses: what stands where each component is largest (`witnesses.py`).
         evaluated: errors of scales by channel, token, group and block; empty where the checkpoint is not evaluated.
         protection: errors with some elements kept as they are; empty likewise.
+        smoothing: what SmoothQuant reaches; empty where the study does not ask it.
         role: main, instruct (tuned from a main one) or stage (of the training of one).
         perplexity, quantized: with quantized activations, and at which sites; None where the study does not ask it.
         subsets: M of random subsets of the samples, which published results have: size, repetition, M, component, layer.
@@ -63,6 +64,7 @@ class Member:
     witnesses: pd.DataFrame
     evaluated: pd.DataFrame = field(default_factory=pd.DataFrame)
     protection: pd.DataFrame = field(default_factory=pd.DataFrame)
+    smoothing: pd.DataFrame = field(default_factory=pd.DataFrame)
     role: str = "main"
     perplexity: pd.DataFrame | None = None
     quantized: pd.DataFrame | None = None

@@ -1,0 +1,97 @@
+"""What SmoothQuant reaches at the linear layers behind norms."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from maxact.results.frames import MARK_TYPES, typed
+from maxact.results.tables import Member, in_order, marks, site_name
+
+_COLUMNS = {
+    **MARK_TYPES,
+    **dict.fromkeys(("component", "format", "granularity"), "str"),
+    "alpha": "float64",
+    "sites": "Int64",
+    "tokens": "Int64",
+    **{
+        f"{what}_{how}_{side}_db": "float64"
+        for what in ("output", "input")
+        for how in ("median", "worst")
+        for side in ("without", "with")
+    },
+    "median_gain_db": "float64",
+    "sites_worse": "Int64",
+    "share_worse": "float64",
+    **dict.fromkeys(("worst_site", "note"), "str"),
+}
+
+WEIGHTS_ALONE = "weights alone"
+"""What the granularity `none` is called: the input stays as it is."""
+
+
+def smoothing(members: Sequence[Member]) -> pd.DataFrame:
+    """A row for each checkpoint, component, format, granularity of the input and alpha.
+
+    SQNR of the output of the layers and of their input, with inputs and weights quantized, without smoothing and with it,
+    over the sites that are smoothed. The gain at a site is that of the output; sites_worse: where it is negative. worst_site: of
+    the output with smoothing. A site where the output is exact counts as infinite.
+    """
+    rows: list[dict[str, Any]] = []
+    for member in in_order(members):
+        found = member.smoothing
+        if found.empty:
+            continue
+        for (component, alpha), part in found.dropna(subset="alpha").groupby(["component", "alpha"], sort=False):
+            named = {**marks(member), "component": component, "alpha": alpha}
+            left = part.dropna(subset="reason")
+            note = f"{len(left)} sites left out, the first: {left.reason.iloc[0]}" if len(left) else None
+            plain = found[found.alpha.isna() & (found.component == component)]
+            smoothed = part.dropna(subset="format")
+            if smoothed.empty:
+                rows.append(named | {"sites": 0, "note": note})
+            for (format, granularity), one in smoothed.groupby(["format", "granularity"], sort=False):
+                called = WEIGHTS_ALONE if granularity == "none" else granularity
+                same = plain[(plain["format"] == format) & (plain.granularity == granularity)]
+                rows.append(
+                    named | {"format": format, "granularity": called} | _side_by_side(one, same) | {"note": note}
+                )
+    return typed(rows, _COLUMNS)
+
+
+def _side_by_side(smoothed: pd.DataFrame, plain: pd.DataFrame) -> dict[str, Any]:
+    """Over the sites where both have an error of the output."""
+    both = smoothed.merge(plain, on="site", suffixes=("_with", "_without"))
+    outputs = {side: _exact_as_infinite(both, "output_", side) for side in ("without", "with")}
+    known = ~(np.isnan(outputs["with"]) | np.isnan(outputs["without"]))
+    if not known.any():
+        return {"sites": 0}
+    both, outputs = both[known], {side: values[known] for side, values in outputs.items()}
+    found: dict[str, Any] = {"sites": len(both), "tokens": int(both.tokens_with.max())}
+    for side, values in outputs.items():
+        found |= {f"output_median_{side}_db": float(np.median(values)), f"output_worst_{side}_db": values.min()}
+        inputs = _exact_as_infinite(both, "", side)
+        if not np.isinf(inputs).all() and not np.isnan(inputs).all():
+            found |= {f"input_median_{side}_db": np.nanmedian(inputs), f"input_worst_{side}_db": np.nanmin(inputs)}
+    gains = np.array([_less(*pair) for pair in zip(outputs["with"], outputs["without"], strict=True)])
+    worst = both.iloc[int(outputs["with"].argmin())]
+    return found | {
+        "median_gain_db": float(np.median(gains)),
+        "sites_worse": int((gains < 0).sum()),
+        "share_worse": float((gains < 0).mean()),
+        "worst_site": site_name(worst.component_with, worst.layer_with),
+    }
+
+
+def _exact_as_infinite(both: pd.DataFrame, what: str, side: str) -> np.ndarray[Any, np.dtype[np.float64]]:
+    decibels = both[f"{what}sqnr_db_{side}"].to_numpy(np.float64)
+    return np.where(both[f"{what}relative_rmse_{side}"] == 0, math.inf, decibels)
+
+
+def _less(one: float, other: float) -> float:
+    """Their difference, also of two that are infinite."""
+    return 0.0 if one == other else one - other
