@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from store.object_storage import PUBLIC
-from workflow.harness import Workspace, checkout
+from workflow.harness import Workspace, checkout, small_study
 
 FIGURE = "reports/small/figures/global_maxima.pdf"
 
@@ -35,3 +35,26 @@ def test_a_fresh_checkout_has_a_figure_from_object_storage_alone(
     assert (run.computed, run.forward_passes) == ([], 0)
     assert (reviewer.folder / FIGURE).read_bytes() == (workspace.folder / FIGURE).read_bytes()
     assert list((reviewer.folder / "artifacts" / "objects").glob("*/*.safetensors")) == []
+
+
+@pytest.mark.slow
+def test_two_machines_at_once_compute_nothing_twice(
+    storage: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each runs the study whole. Weights are not given, so each makes those that it reads."""
+    monkeypatch.setenv("MAXACT_REMOTE", f"s3://{PUBLIC}/both")
+    machines = []
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        machines.append(Workspace(checkout(tmp_path / name), small_study()))
+    running = [machine.start() for machine in machines]
+    outputs = [process.communicate()[0] for process in running]
+    for process, output in zip(running, outputs, strict=True):
+        assert process.returncode == 0, output
+    assert any("is at it, by its clock since" in output for output in outputs)
+    computed = [line for machine in machines for line in machine.journal() if line["stage"] != "checkpoint"]
+    assert {line["stage"] for line in computed} > {"corpus", "tokens", "measure", "quantize", "results", "figures"}
+    assert len(computed) == len({line["key"] for line in computed})
+    one, two = (machine.folder / "reports" / "small" for machine in machines)
+    files = [path.relative_to(one) for path in one.rglob("*") if path.is_file() and path.name != "report.html"]
+    assert [path for path in files if (one / path).read_bytes() != (two / path).read_bytes()] == []
