@@ -99,10 +99,10 @@ class _Claim:
     @contextmanager
     def held(self, turn: Turn) -> Iterator[None]:
         """Take the claim, or learn what another has made; renew it until the context ends."""
-        turn.record = self._take()
         stop = threading.Event()
         renewing = threading.Thread(target=self._renew, args=(stop,), daemon=True)
         try:
+            turn.record = self._take()
             if self._number and turn.record is None:
                 renewing.start()
             yield
