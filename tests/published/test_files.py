@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from maxact.errors import UserError
-from maxact.published.files import Published, read_tree
+from maxact.published.files import Published, model_of, read_tree
 from published.tree import MODELS, made, written
 
 SMALL = "Small/json/small-1b_activation_stats.json"
@@ -269,6 +269,11 @@ FAULTS: dict[str, tuple[Callable[[dict[str, Any]], Any], str, str]] = {
         "warning",
         f"{QUANT}: metrics[1].rel_mae: gives a mean |x| of",
     ),
+    "hidden size": (
+        lambda f: f[SMALL].update(hidden_size=15),
+        "warning",
+        f"{SMALL}: hidden_size: 15, but count by sun_n_tokens is 16 at 11 of 11 sites",
+    ),
     "quant truncated": (lambda f: f.update({QUANT: "{"}), "error", f"{QUANT}: not valid JSON"),
     "quant NaN": (
         lambda f: f[QUANT]["metrics"][0].update(mae=float("nan")),
@@ -342,6 +347,25 @@ def test_a_fault_is_named_on_one_line_and_the_rest_is_read(fault: str, read: Cal
     assert not any("\n" in line for line in lines(found))
     others = {"small-7b", "small-1b-it", "routed-8b", "deep-4b"}
     assert others <= {one.name for one in found.checkpoints}
+
+
+def test_a_wrong_hidden_size_is_one_fault_and_not_one_of_each_site(read: Callable[..., Published]) -> None:
+    assert len(lines(read(lambda files: files[SMALL].update(hidden_size=15)))) == 1
+
+
+@pytest.mark.parametrize(
+    ("path", "model"),
+    [
+        (SMALL, "small-1b"),
+        (SMALL_TOP, "small-1b"),
+        (QUANT, "small-1b"),
+        (RUN, "small-1b"),
+        ("bootstrap/2/r1/Small/json/small-1b_activation_stats.json", "small-1b"),
+        ("quant/quant_sanity_summary.json", None),
+    ],
+)
+def test_a_file_is_named_after_a_model(path: str, model: str | None) -> None:
+    assert model_of(path) == model
 
 
 def test_what_is_not_finite_is_no_value_of_the_site(read: Callable[..., Published]) -> None:

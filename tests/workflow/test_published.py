@@ -119,6 +119,8 @@ def test_bad_files_are_told_and_the_rest_is_built_with_the_gap_shown(workspace: 
     problems = pd.read_csv(tables / "published_problems.csv").set_index("field")
     again = "a second file for routed-8b; left out, Routed/json/routed-8b_activation_stats.json is read"
     assert again in set(problems.what["model_name"])
+    assert (problems.checkpoint[problems.file == SMALL.removeprefix("results/")] == "small-1b").all()
+    assert problems.checkpoint[problems.file == "Small/json/copy_activation_stats.json"].isna().all()
     assert "missing: layer 2 of 4" in problems.what["per_layer_stats.layer_2"]
     assert problems.what["per_layer_stats.layer_0_hidden.max"] == "not finite (nan)"
     assert f"faults of the published files: {(problems.severity == 'error').sum()} errors, " in done.output

@@ -44,6 +44,7 @@ __all__ = [
     "Top",
     "TopOfSite",
     "file_digests",
+    "model_of",
     "read_tree",
     "result_files",
 ]
@@ -81,6 +82,15 @@ def is_result_path(path: str) -> bool:
     if head == "quant":
         return "/" not in below and (below == SUMMARY or below.endswith(QUANT))
     return head not in APART and bool(re.fullmatch(rf"json/[^/]+({STATISTICS}|{TOP})", below))
+
+
+def model_of(path: str) -> str | None:
+    """The model that a file is named after; None where its name has none."""
+    _, _, name = path.rpartition("/")
+    flat, nested = (pattern.fullmatch(path.partition("/")[2]) for pattern in (_FLAT, _NESTED))
+    if path.startswith("bootstrap/") and (found := flat or nested):
+        return found["name"]
+    return next((name.removesuffix(suffix) for suffix in (STATISTICS, TOP, QUANT) if name.endswith(suffix)), None)
 
 
 def result_files(folder: Path) -> list[Path]:

@@ -9,7 +9,7 @@ import pandas as pd
 import pyarrow as pa
 
 from maxact.measurement import SCHEMAS
-from maxact.published.files import Problem, Published, read_tree
+from maxact.published.files import Problem, Published, model_of, read_tree
 from maxact.published.source import results_folder
 from maxact.published.tables import SITES, Imported, headline, imported, write_table
 from maxact.quantize.stage import SCHEMA as ERRORS
@@ -81,4 +81,4 @@ def _checkpoint_of(problem: Problem, published: Published) -> str | None:
     files |= {checkpoint.top.file: checkpoint.name for checkpoint in published.checkpoints if checkpoint.top}
     files |= {run.file: run.name for run in published.quant}
     files |= {run.statistics.file: run.name for run in published.bootstrap}
-    return files.get(problem.file)
+    return files.get(problem.file) or model_of(problem.file)

@@ -30,7 +30,8 @@ def read_statistics(document: Document, series: str) -> PublishedCheckpoint | No
     if name is None or model_type is None or layers is None or hidden_size is None or samples is None:
         document.problem("", "left out, as a field that it cannot do without is missing")
         return None
-    sites = _sites(document, hidden_size)
+    sites = _sites(document)
+    _consistent(document, sites, hidden_size)
     _complete(document, sites, layers)
     _same_tokens(document, sites)
     signed = document.number(document.content, "global_max_activation", "global_max_activation")
@@ -53,7 +54,7 @@ def read_statistics(document: Document, series: str) -> PublishedCheckpoint | No
     )
 
 
-def _sites(document: Document, hidden_size: int) -> dict[str, dict[str, float]]:
+def _sites(document: Document) -> dict[str, dict[str, float]]:
     """Finite statistics by site and field, in order of the file."""
     sites: dict[str, dict[str, float]] = {}
     for site, written in document.mapping(document.content.get("per_layer_stats"), "per_layer_stats").items():
@@ -73,9 +74,24 @@ def _sites(document: Document, hidden_size: int) -> dict[str, dict[str, float]]:
             of = "unknown" if tokens is None else f"{tokens:.0f}"
             document.problem(f"{at}.sun_n_pass", f"{passed:.0f} is no number of {of} tokens")
             del sites[site]["sun_n_pass"]
-        for field, what in contradictions(sites[site], hidden_size):
-            document.problem(f"{at}.{field}", what, "warning")
     return sites
+
+
+def _consistent(document: Document, sites: Mapping[str, Mapping[str, float]], hidden_size: int) -> None:
+    """No site contradicts itself; a width that is not `hidden_size` and is that of most sites is a fault of the header alone."""
+    widths = [
+        values["count"] / values["sun_n_tokens"]
+        for values in sites.values()
+        if values.get("count") and values.get("sun_n_tokens")
+    ]
+    usual, times = Counter(widths).most_common(1)[0] if widths else (float(hidden_size), 0)
+    if usual != hidden_size and 2 * times > len(widths) > 1 and usual == int(usual):
+        what = f"{hidden_size}, but count by sun_n_tokens is {usual:.0f} at {times} of {len(widths)} sites"
+        document.problem("hidden_size", what, "warning")
+        hidden_size = int(usual)
+    for site, values in sites.items():
+        for field, what in contradictions(values, hidden_size):
+            document.problem(f"per_layer_stats.{site}.{field}", what, "warning")
 
 
 def _complete(document: Document, sites: Mapping[str, object], layers: int) -> None:

@@ -90,7 +90,7 @@ def imported(checkpoint: PublishedCheckpoint, run: QuantRun | None) -> Imported:
             "layers": checkpoint.layers,
             "hidden_size": checkpoint.hidden_size,
             "planted": False,
-            "ancestry": AS_PUBLISHED + (f", without {unread} sites" if unread else ""),
+            "ancestry": AS_PUBLISHED + (f", without {unread} site{'s' if unread > 1 else ''}" if unread else ""),
             "licence": None,
             "source": checkpoint.file,
         },

@@ -62,9 +62,11 @@ def published_members(job: Job, asked: Sequence[Mapping[str, Any]]) -> tuple[lis
 def problems_of(job: Job, asked: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     """A row for each fault of the files, and for each checkpoint in them that the study does not name."""
     names = {item["found_as"]: item["name"] for item in asked}
-    found = _table(job, "problems")
-    rows = [{**row, "checkpoint": names.get(row["checkpoint"], row["checkpoint"])} for row in found.to_dict("records")]
-    for name, one in job.inputs["published"].summary["checkpoints"].items():
+    there = job.inputs["published"].summary["checkpoints"]
+    # A file may be named after a checkpoint that neither the study nor any file has.
+    known = {name: name for name in there} | names
+    rows = [{**row, "checkpoint": known.get(row["checkpoint"])} for row in _table(job, "problems").to_dict("records")]
+    for name, one in there.items():
         if name not in names:
             what = f"a checkpoint that the study does not name; add {name} to checkpoints, and its family"
             row = {"checkpoint": name, "severity": "warning", "file": one["summary"]["source"], "field": "model_name"}
