@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 import yaml
 from hub.server import Hub, Serving
-from published.tree import made, study, written
+from published.tree import MODELS, made, study, written
 from workflow.harness import REPOSITORY, Workspace, checkout, copy_of
 
 from maxact.figures.registry import FIGURES
@@ -155,6 +155,11 @@ def test_an_archive_of_a_folder_of_result_files_needs_no_such_folder(workspace: 
     beyond = workspace.snakemake("reports/made/figures/per_layer.pdf", *command[3:], check=False)
     assert "error: artifacts/made: came out of an archive that has not what " in beyond.output
     assert beyond.started == []
+    other = workspace.snakemake(
+        BARS, "--config", f"published_results={written(tmp_path / 'other', made(MODELS[:4]))}", check=False
+    )
+    assert "would compute published/published anew" in other.output
+    assert ", with --configfile artifacts/made/imported-study.yaml, or delete " in other.output
 
 
 def test_the_repository_gives_what_a_folder_with_the_same_files_gives(

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from maxact.archive.record import IMPORTED, Record
+from maxact.archive.record import IMPORTED, STUDY_FILE, Record
 from maxact.errors import UserError
 from maxact.stages import STAGES, uses_of
 from maxact.store.job import used_objects
@@ -89,12 +89,18 @@ def refuse_beyond_archive(
     if changed:
         raise UserError(
             f"{folder}: came out of an archive of {record.told()}, and this checkout or study would compute "
-            f"{several(changed)} anew; {record.remedy()}, or delete {file} to compute here"
+            f"{several(changed)} anew; {record.remedy()}{_with_study(folder)}, or delete {file} to compute here"
         )
     raise UserError(
         f"{folder}: came out of an archive that has not what {several([job for job, _ in found])} needs; import one that has, or "
         f"delete {file} to compute here"
     )
+
+
+def _with_study(folder: Path) -> str:
+    """The study file that came with the archive: another one makes other keys at the same commit too."""
+    kept = sorted(folder.glob(f"{STUDY_FILE}*.y*ml"))
+    return f", with --configfile {kept[0]}" if kept else ""
 
 
 def several(jobs: Sequence[Wanted]) -> str:
