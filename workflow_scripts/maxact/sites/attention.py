@@ -17,22 +17,12 @@ GIVEN = ("query", "key", "value")
 
 
 @contextmanager
-def spied_attention(see: Callable[[Any, dict[str, Tensor]], None]) -> Iterator[None]:
-    """Inside, `see` is called with the attention module and what its function is given, before that function runs."""
+def wrapped_attention(wrap: Callable[[Callable[..., Any]], Callable[..., Any]]) -> Iterator[None]:
+    """Inside, transformers' attention interface gives out `wrap(function)` in the place of each function."""
     from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS as INTERFACE
 
     inner, own = INTERFACE.get_interface, "get_interface" in vars(INTERFACE)
-
-    def get_interface(*arguments: Any, **keywords: Any) -> Any:
-        function = inner(*arguments, **keywords)
-
-        def spy(module: Any, query: Tensor, key: Tensor, value: Tensor, *more: Any, **named: Any) -> Any:
-            see(module, {"query": query, "key": key, "value": value})
-            return function(module, query, key, value, *more, **named)
-
-        return spy
-
-    INTERFACE.get_interface = get_interface
+    INTERFACE.get_interface = lambda *arguments, **keywords: wrap(inner(*arguments, **keywords))
     try:
         yield
     finally:
@@ -40,3 +30,18 @@ def spied_attention(see: Callable[[Any, dict[str, Tensor]], None]) -> Iterator[N
             INTERFACE.get_interface = inner
         else:
             del INTERFACE.get_interface
+
+
+@contextmanager
+def spied_attention(see: Callable[[Any, dict[str, Tensor]], None]) -> Iterator[None]:
+    """Inside, `see` is called with the attention module and what its function is given, before that function runs."""
+
+    def wrap(function: Callable[..., Any]) -> Callable[..., Any]:
+        def spy(module: Any, query: Tensor, key: Tensor, value: Tensor, *more: Any, **named: Any) -> Any:
+            see(module, {"query": query, "key": key, "value": value})
+            return function(module, query, key, value, *more, **named)
+
+        return spy
+
+    with wrapped_attention(wrap):
+        yield

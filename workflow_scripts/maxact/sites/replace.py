@@ -2,8 +2,7 @@
 
 `taps.py` looks; this changes. Modules are given other arguments, or return other outputs, by hooks; queries, keys and values
 are exchanged around the function that transformers' attention interface gives out. Nothing is written into a tensor of the
-pass, so what else holds the old one keeps it: the residual stream around a block's norm, for instance. The wrapping of the
-attention interface is like that of `attention.py`, and apart from it because that one decides measurements.
+pass, so what else holds the old one keeps it: the residual stream around a block's norm, for instance.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from maxact.sites.attention import GIVEN
+from maxact.sites.attention import GIVEN, wrapped_attention
 from maxact.sites.find import Place, Site
 
 Change = Callable[[Site, Tensor], Tensor]
@@ -162,16 +161,11 @@ def _with(place: Place, value: Any, x: Tensor) -> Any:
 @contextmanager
 def _exchanged(swaps: Sequence[_Swap]) -> Iterator[None]:
     """Inside, attention functions are given what `swaps` make of queries, keys and values [batch, heads, tokens, channels]."""
-    from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS as INTERFACE
-
     by_module: dict[int, list[_Swap]] = {}
     for swap in swaps:
         by_module.setdefault(id(swap.place.module), []).append(swap)
-    inner, own = INTERFACE.get_interface, "get_interface" in vars(INTERFACE)
 
-    def get_interface(*arguments: Any, **keywords: Any) -> Any:
-        function = inner(*arguments, **keywords)
-
+    def wrap(function: Callable[..., Any]) -> Callable[..., Any]:
         def exchange(module: Any, query: Tensor, key: Tensor, value: Tensor, *more: Any, **named: Any) -> Any:
             given = {"query": query, "key": key, "value": value}
             for swap in by_module.get(id(module), ()):
@@ -182,14 +176,8 @@ def _exchanged(swaps: Sequence[_Swap]) -> Iterator[None]:
 
         return exchange
 
-    INTERFACE.get_interface = get_interface
-    try:
+    with wrapped_attention(wrap):
         yield
-    finally:
-        if own:
-            INTERFACE.get_interface = inner
-        else:
-            del INTERFACE.get_interface
 
 
 def _heads(swap: _Swap, x_BHTC: Tensor) -> Tensor:
