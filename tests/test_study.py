@@ -188,6 +188,22 @@ MISTAKES: dict[str, tuple[Callable[[dict[str, Any]], Any], list[str]]] = {
         lambda s: s["evaluate"].update(protect_channels=[0]),
         ["evaluate.protect_channels[0]", "greater than 0"],
     ),
+    "entropy of few elements": (
+        lambda s: s["evaluate"].update(policies=["max", "entropy"]),
+        ["evaluate.policies", "entropy means nothing for the few elements that share a scale"],
+    ),
+    "an unknown policy to evaluate": (
+        lambda s: s["evaluate"].update(policies=["quantile_0.1234567890"]),
+        ["evaluate.policies", "unknown policy 'quantile_0.1234567890'"],
+    ),
+    "clipping channels alone": (
+        lambda s: s["evaluate"].update(policies=["mse"], formats=["int8"], granularities=["token", "channel"]),
+        ["evaluate.policies", "int8 by channel has max alone", "no histogram", "add max"],
+    ),
+    "clipping blocks alone": (
+        lambda s: s["evaluate"].update(policies=["mse"], formats=["int8", "mxfp4"], granularities=["token"]),
+        ["evaluate.policies", "mxfp4 by block has max alone", "add max"],
+    ),
     "an alpha above 1": (
         lambda s: s["evaluate"].update(smooth={"alphas": [0.5, 1.5]}),
         ["evaluate.smooth.alphas[1]", "less than or equal to 1"],

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -54,14 +55,33 @@ def _row(row: Values, way: Way, channel_C: Values) -> Iterator[tuple[float, floa
         if way.granularity == "channel":
             threshold = channel_C[start]
             scale = F(threshold / F(format.elements.largest)) if threshold else None
+        elif way.policy != "max":
+            threshold = _clipping(finite, format, way.policy)
+            scale = F(threshold / F(format.elements.largest))
         else:
             threshold, scale = None, _scale(finite, format, channel_C)
         for x in finite:
             made = (math.nan if x else 0.0) if scale is None else _made(x, scale, format, finite)
-            beyond = threshold is not None and threshold > 0 and abs(x) > threshold
+            beyond = threshold is not None and (threshold > 0 or way.policy != "max") and abs(x) > threshold
             if format.block is not None and scale is not None:
                 beyond = abs(float(x)) > format.elements.largest * float(scale)
             yield float(x), made, bool(beyond)
+
+
+def _clipping(finite: Sequence[Any], format: Format, policy: str) -> Any:
+    """The threshold of a policy for the elements that share it."""
+    ordered = sorted(abs(x) for x in finite)
+    if policy != "mse":
+        share = Fraction(policy.removeprefix("quantile_"))
+        return next(x for rank, x in enumerate(ordered, start=1) if Fraction(rank, len(ordered)) >= share)
+    best, least = ordered[-1], math.inf
+    for step in range(20):
+        tried = F(ordered[-1] * F((20 - step) / 20))
+        scale = F(tried / F(format.elements.largest))
+        lost = math.fsum((_made(x, scale, format, finite) - float(x)) ** 2 for x in finite)
+        if lost < least:
+            best, least = tried, lost
+    return best
 
 
 def _scale(finite: Sequence[Any], format: Format, channel_C: Values) -> Any:

@@ -20,6 +20,11 @@ EVERY = ways([*INTEGERS, "fp8_e4m3", "fp8_e5m2", *BLOCKS], GRANULARITIES)
 SOME = ways([*INTEGERS[1:4], "fp8_e4m3", *(name for name in BLOCKS if "fp4" in name)], GRANULARITIES)
 
 
+CLIPPED = ways(
+    ["int8", "int4", "fp8_e4m3", "int8_asymmetric", "nvfp4"], GRANULARITIES, ["mse", "quantile_0.9", "quantile_0.5"]
+)
+
+
 def typed(kind: str, channels: int, dtype: torch.dtype) -> torch.Tensor:
     x = tensor(kind, channels)
     return x.view(dtype) if kind == "any pattern" else x.to(dtype)
@@ -63,6 +68,38 @@ def test_sums_are_those_of_loops_over_elements(kind: str) -> None:
                 absolute, squared, beyond = errors(x.float().numpy(), way, calibration.channel_C)
                 assert found.tolist() == pytest.approx([absolute, squared], rel=1e-13, abs=0, nan_ok=True), way
                 assert clipped == beyond, way
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_thresholds_that_clip_give_the_sums_of_torch_and_of_loops_over_elements(kind: str) -> None:
+    for channels in (40, 17):
+        for dtype in (torch.bfloat16, torch.float16):
+            x = typed(kind, channels, dtype)
+            calibration = calibrations(x)[0]
+            made = summed(CompiledKernel(CLIPPED), [x, x[:2]], calibration, CLIPPED)
+            plain = summed(TorchKernel(CLIPPED), [x, x[:2]], calibration, CLIPPED)
+            np.testing.assert_allclose(made.errors_W2, plain.errors_W2, rtol=1e-13)
+            assert made.clipped_W.tolist() == plain.clipped_W.tolist()
+        x = tensor(kind, channels)[2:4]
+        made = summed(CompiledKernel(CLIPPED), [x], calibrations(x)[0], CLIPPED)
+        for way, found, clipped in zip(CLIPPED, made.errors_W2, made.clipped_W, strict=True):
+            absolute, squared, beyond = errors(x.float().numpy(), way, calibrations(x)[0].channel_C)
+            assert found.tolist() == pytest.approx([absolute, squared], rel=1e-13, abs=0, nan_ok=True), way
+            assert clipped == beyond, way
+
+
+def test_least_squares_never_lose_to_the_largest_magnitude_and_win_where_few_bits_meet_a_tail() -> None:
+    wanted = ways(["int4", "int8"], ["token", "group_32"], ["max", "mse"])
+    x = torch.randn(64, 512, generator=torch.Generator().manual_seed(4)).bfloat16()
+    made = summed(CompiledKernel(wanted), [x], calibrations(x)[0], wanted)
+    lost = {
+        (way.format.name, way.granularity, way.policy): found[1]
+        for way, found in zip(wanted, made.errors_W2, strict=True)
+    }
+    for (format, granularity, policy), squared in lost.items():
+        if policy == "mse":
+            assert squared <= lost[format, granularity, "max"]
+    assert lost["int4", "token", "mse"] < 0.8 * lost["int4", "token", "max"]
 
 
 def test_codes_are_counted_whether_finite_or_not() -> None:
@@ -122,3 +159,11 @@ def test_ways_are_those_that_a_format_can_have() -> None:
     assert len(EVERY) == len({(way.format.name, way.granularity) for way in EVERY})
     assert [way.group for way in ways(["int8"], GRANULARITIES)] == [None, None, None, 16, 32, 128]
     assert list(itertools.chain(ways([], GRANULARITIES))) == []
+    clipping = ways(["int8", "nvfp4", "int8_asymmetric"], ["channel", "token"], ["max", "mse"])
+    assert [(way.format.name, way.granularity, way.policy) for way in clipping] == [
+        ("int8", "channel", "max"),
+        ("int8", "token", "max"),
+        ("int8", "token", "mse"),
+        ("nvfp4", "block", "max"),
+        ("int8_asymmetric", "token", "max"),
+    ]

@@ -2,6 +2,15 @@
 
 On any device, in float32, with the definitions of `formats.py`. Elements that are not finite take no part in a scale and
 come out as they are. The last group of a row may have fewer channels than the others.
+
+Where all that shares a scale is one sample, row or group, its threshold may be another than the largest |x| v:
+
+* `quantile_<q>`: the smallest |x| of those that share it whose cumulative share is at least q. Of n elements that is v where
+  n < 1 / (1 - q).
+* `mse`: the multiple of v among `FRACTIONS` under which the sum of squared errors of those that share it is least, the
+  largest of equal ones. AWQ's search for clipping tries the same steps, down to 0.5 (Lin et al. 2024, `auto_clip`).
+
+A threshold of 0 clips all to 0.
 """
 
 from __future__ import annotations
@@ -18,34 +27,38 @@ from maxact.quantize.formats import E4M3, ExponentRounding, Floats, Format, Inte
 GROUPS = ("sample", "token", "group_16", "group_32", "group_128")
 """Granularities whose scales follow from the tensor itself (dynamic): all of it, a row, or so many channels of a row."""
 
+FRACTIONS = tuple((20 - step) / 20 for step in range(20))
+"""Of the largest |x|, that `mse` tries: 1, 0.95, ... 0.05, in float32."""
+
 _EXPONENTS = (-127, 127)
 """Of E8M0, the scale of MX formats."""
 
 
-def fake_quantize(x: Tensor, format: Format, granularity: str | None = None, largest: float | None = None) -> Tensor:
+def fake_quantize(
+    x: Tensor, format: Format, granularity: str | None = None, largest: float | None = None, policy: str = "max"
+) -> Tensor:
     """Every element reconstructed, float32, in the shape of x [..., channels].
 
     Args:
         x: of any floating dtype.
         granularity: one of `GROUPS`; None for a format with blocks of its own.
         largest: of `nvfp4`, the largest |x| that the scale of the tensor is for, from calibration; by default that of x.
+        policy: `max`, `mse` or a quantile; of symmetric formats without blocks.
 
     Raises:
-        ValueError: the granularity is not one of the format's.
+        ValueError: the granularity is not one of the format's, or the format has no such policy.
     """
     if (format.block is None) != (granularity in GROUPS):
         raise ValueError(f"{format.name}: granularity {granularity!r}; known: {', '.join(GROUPS)}, or None with blocks")
     if format.scaling == "none":
         raise ValueError(f"{format.name} is a cast, which has no scale")
+    if policy != "max" and (format.scaling != "free" or format.asymmetric):
+        raise ValueError(f"{format.name} has no threshold by {policy}")
     known = x.float()
     if not x.numel():
         return known
     finite = torch.isfinite(known)
-    finite_x = torch.where(finite, known, 0.0)
-    if granularity == "sample":
-        grouped = finite_x.reshape(1, -1)
-    else:
-        grouped = _grouped(finite_x, format.block or _size(granularity or "", x))
+    grouped = _sharing(torch.where(finite, known, 0.0), format, granularity)
     if format.scaling == "power_of_two":
         made = _power_of_two(grouped, format)
     elif format.scaling == "two_level":
@@ -53,7 +66,8 @@ def fake_quantize(x: Tensor, format: Format, granularity: str | None = None, lar
     elif isinstance(format.elements, Integers) and format.asymmetric:
         made = _shifted(grouped, format.elements)
     else:
-        made = _scaled(grouped, format)
+        threshold = _threshold(grouped, _sharing(finite, format, granularity), format, policy)
+        made = _quantized(grouped, threshold / format.elements.largest, format.elements)
     made = made.reshape(x.shape) if granularity == "sample" else made.flatten(-2)[..., : x.shape[-1]]
     return torch.where(finite, made, known)
 
@@ -76,15 +90,21 @@ def by_channel(x: Tensor, format: Format, largest_C: Tensor) -> Tensor:
     return torch.where(kept, known, _quantized(torch.where(kept, 0.0, known), scale_C, format.elements))
 
 
-def clipped(x: Tensor, format: Format, largest: float | None = None) -> Tensor:
-    """How many finite elements are beyond what the scale of their block can hold, int64 []; none where a scale is free.
+def clipped(
+    x: Tensor, format: Format, largest: float | None = None, granularity: str | None = None, policy: str = "max"
+) -> Tensor:
+    """How many finite elements are beyond what their scale can hold, int64 []; none where it is free and for the largest.
 
     Args:
-        largest: as for `fake_quantize`.
+        largest, granularity, policy: as for `fake_quantize`.
     """
+    known = x.float()
+    if policy != "max" and x.numel():
+        finite = torch.isfinite(known)
+        shared = _sharing(torch.where(finite, known, 0.0), format, granularity)
+        return (shared.abs() > _threshold(shared, _sharing(finite, format, granularity), format, policy)).sum()
     if format.block is None:
         return torch.zeros((), dtype=torch.int64, device=x.device)
-    known = x.float()
     grouped = _grouped(torch.where(torch.isfinite(known), known, 0.0), format.block)
     if format.scaling == "power_of_two":
         scale: Tensor | None = _shared_power(grouped, format)
@@ -149,8 +169,38 @@ def _quantized(x: Tensor, scale: Tensor, elements: Integers | Floats) -> Tensor:
     return torch.where(scale > 0, rounded * scale, 0.0)
 
 
-def _scaled(x: Tensor, format: Format) -> Tensor:
-    return _quantized(x, x.abs().amax(-1, keepdim=True) / format.elements.largest, format.elements)
+def _sharing(x: Tensor, format: Format, granularity: str | None) -> Tensor:
+    """What shares a scale along the last dimension, filled up with zeros."""
+    if granularity == "sample":
+        return x.reshape(1, -1)
+    return _grouped(x, format.block or _size(granularity or "", x))
+
+
+def _threshold(x: Tensor, finite: Tensor, format: Format, policy: str) -> Tensor:
+    """Of each group of x [..., groups, size], float32 [..., groups, 1]; what is not finite is 0 in x."""
+    magnitudes = x.abs()
+    largest = magnitudes.amax(-1, keepdim=True)
+    if policy == "max":
+        return largest
+    if policy != "mse":
+        numerator, denominator = share_of(policy)
+        count = finite.sum(-1, keepdim=True)
+        rank = ((count * numerator + denominator - 1) // denominator).clamp(min=1)
+        ordered = torch.where(finite, magnitudes, torch.inf).sort(-1).values
+        return torch.where(count > 0, ordered.gather(-1, rank - 1), 0.0)
+    best, least = largest, torch.full_like(largest, torch.inf, dtype=torch.float64)
+    for fraction in FRACTIONS:
+        threshold = largest * largest.new_tensor(fraction)
+        made = _quantized(x, threshold / format.elements.largest, format.elements)
+        lost = (made.double() - x.double()).square().sum(-1, keepdim=True)
+        best, least = torch.where(lost < least, threshold, best), torch.minimum(lost, least)
+    return best
+
+
+def share_of(policy: str) -> tuple[int, int]:
+    """q of the policy `quantile_<q>` as an exact fraction."""
+    digits = policy.removeprefix("quantile_0.")
+    return int(digits), 10 ** len(digits)
 
 
 def _shifted(x: Tensor, elements: Integers) -> Tensor:

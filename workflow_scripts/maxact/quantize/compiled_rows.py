@@ -30,8 +30,12 @@ FLOOR, CEIL, EVEN, RCEIL = range(4)
 ROW, CHANNEL = 0, -1
 """In place of the size of a group: all channels share a scale, or every channel has its own from calibration."""
 
-KIND, SCALING, GROUP, ROUNDING, MANTISSA, SMALLEST_EXPONENT, LARGEST_EXPONENT = range(7)
-"""Columns of the integers that describe a way to quantize."""
+LARGEST_MAGNITUDE, LEAST_SQUARES, QUANTILE = range(3)
+
+KIND, SCALING, GROUP, ROUNDING, MANTISSA, SMALLEST_EXPONENT, LARGEST_EXPONENT, POLICY, NUMERATOR, DENOMINATOR = range(
+    10
+)
+"""Columns of the integers that describe a way to quantize; the last two are those of the share of a quantile."""
 
 LARGEST, LOWEST, HIGHEST = range(3)
 """Columns of its floats: the largest magnitude of an element; of asymmetric integers, the smallest and largest."""
@@ -219,6 +223,63 @@ def _fill_scales(a, largest_U, size, how, floats, g, groups, scale):  # type: ig
 
 
 @numba.njit(nogil=True, cache=True, error_model="numpy")
+def _squares(a, scale, how, largest):  # type: ignore[no-untyped-def]
+    """The sum of squared errors of some elements under one scale."""
+    total = 0.0
+    for j in range(a.shape[0]):
+        y = min(np.float32(a[j] / scale), largest)
+        if how[KIND] == INTEGER:
+            rounded = np.float32(np.float32(y + _ROUNDS) - _ROUNDS)
+        else:
+            rounded = _on_grid(y, how[MANTISSA], how[SMALLEST_EXPONENT])
+        error = np.float64(np.float32(rounded * scale)) - np.float64(a[j])
+        total += error * error
+    return total
+
+
+@numba.njit(nogil=True, cache=True, error_model="numpy")
+def _threshold(a, bits, infinity, how, largest, fractions, ordered):  # type: ignore[no-untyped-def]
+    """The threshold of a group by a policy that clips (`blocks.py`)."""
+    if how[POLICY] == QUANTILE:
+        count = 0
+        for j in range(a.shape[0]):
+            if (bits[j] & np.uint16(0x7FFF)) < infinity:
+                ordered[count] = a[j]
+                count += 1
+        if count == 0:
+            return _ZERO
+        ordered[:count].sort()
+        rank = (count * how[NUMERATOR] + how[DENOMINATOR] - 1) // how[DENOMINATOR]
+        return ordered[max(rank, 1) - 1]
+    whole = _ZERO
+    for j in range(a.shape[0]):
+        whole = max(whole, a[j])
+    best, least = whole, np.inf
+    for fraction in fractions:
+        tried = np.float32(whole * fraction)
+        scale = np.float32(tried / largest)
+        lost = _squares(a, scale if scale > _ZERO else _HUGE, how, largest)
+        if lost < least:
+            best, least = tried, lost
+    return best
+
+
+@numba.njit(nogil=True, cache=True, error_model="numpy")
+def _fill_clipped(a, bits, infinity, size, how, largest, fractions, ordered, scale):  # type: ignore[no-untyped-def]
+    """The scale of every element of a row by a policy that clips; returns how many elements are clipped."""
+    clipped = np.int64(0)
+    for start in range(0, a.shape[0], size):
+        stop = min(start + size, a.shape[0])
+        threshold = _threshold(a[start:stop], bits[start:stop], infinity, how, largest, fractions, ordered)
+        found = np.float32(threshold / largest)
+        used = found if found > _ZERO else _HUGE
+        for j in range(start, stop):
+            scale[j] = used
+            clipped += np.int64(a[j] > threshold)
+    return clipped
+
+
+@numba.njit(nogil=True, cache=True, error_model="numpy")
 def _fill_ranges(x, size, floats, scale, zero_point):  # type: ignore[no-untyped-def]
     """Scale and zero point of every element of a row, of an asymmetric format."""
     lowest, highest = floats[LOWEST], floats[HIGHEST]
@@ -242,7 +303,7 @@ def _fill_ranges(x, size, floats, scale, zero_point):  # type: ignore[no-untyped
 
 
 @numba.njit(nogil=True, cache=True, error_model="numpy")
-def _add_chunk(x_RC, a_RC, largest_RU, channel_C, g, how, floats, buffers):  # type: ignore[no-untyped-def]
+def _add_chunk(bits_RC, infinity, x_RC, a_RC, largest_RU, channel_C, g, fractions, how, floats, buffers):  # type: ignore[no-untyped-def]
     """Sums of |error| and error^2 of one way to quantize over a chunk, and how many elements are clipped.
 
     The sums are NaN where an element that is not 0 has no scale.
@@ -273,6 +334,8 @@ def _add_chunk(x_RC, a_RC, largest_RU, channel_C, g, how, floats, buffers):  # t
             a = calibrated
         elif how[KIND] == SHIFTED:
             _fill_ranges(x_RC[r], size, floats, scale, zero_point)
+        elif how[POLICY] != LARGEST_MAGNITUDE:
+            clipped += _fill_clipped(a, bits_RC[r], infinity, size, how, floats[LARGEST], fractions, calibrated, scale)
         else:
             clipped += _fill_scales(a, largest_RU[r], size, how, floats, g, groups, scale)
         if how[KIND] == SHIFTED:
@@ -291,7 +354,7 @@ def _add_chunk(x_RC, a_RC, largest_RU, channel_C, g, how, floats, buffers):  # t
 
 
 @numba.njit(nogil=True, cache=True, parallel=True, error_model="numpy")
-def add_rows(bits_RC, values, shifted, infinity, channel_C, whole, ways, counts_P, errors_KW, clipped_KW):  # type: ignore[no-untyped-def]
+def add_rows(bits_RC, values, shifted, infinity, channel_C, whole, fractions, ways, counts_P, errors_KW, clipped_KW):  # type: ignore[no-untyped-def]
     """Quantize a tensor in every way; count its codes.
 
     Args:
@@ -300,7 +363,8 @@ def add_rows(bits_RC, values, shifted, infinity, channel_C, whole, ways, counts_
         infinity: the pattern of +infinity.
         channel_C: float32, the largest |x| of each channel on the calibration split; 0 where there is none.
         whole: the largest of these; where it is 0, a format with two levels of scales has none.
-        ways: int64 [W, 7] and float32 [W, 3], described by the columns above.
+        fractions: float32, of the largest |x| of a group, that are tried as its threshold.
+        ways: int64 [W, 10] and float32 [W, 3], described by the columns above.
         counts_P: uint32 [threads, 65536], added to.
         errors_KW: float64 [chunks, W, 2], set to the sums of |error| and error^2 of each chunk; NaN where an element that is
             not 0 has no scale, as its channel or the tensor is 0 all over the calibration split.
@@ -333,7 +397,17 @@ def add_rows(bits_RC, values, shifted, infinity, channel_C, whole, ways, counts_
             _units(a_RC, largest_RU)
             for way in range(hows.shape[0]):
                 absolute, squared, clipped = _add_chunk(
-                    x_RC, a_RC, largest_RU, channel_C, g, hows[way], floats[way], buffers
+                    bits_RC[start : start + length],
+                    infinity,
+                    x_RC,
+                    a_RC,
+                    largest_RU,
+                    channel_C,
+                    g,
+                    fractions,
+                    hows[way],
+                    floats[way],
+                    buffers,
                 )
                 errors_KW[chunk, way, 0], errors_KW[chunk, way, 1] = absolute, squared
                 clipped_KW[chunk, way] = clipped

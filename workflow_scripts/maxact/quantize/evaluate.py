@@ -50,7 +50,7 @@ def compute(job: Job) -> Product:
     channels = read_table(job.path("measure", "channels.parquet"))
     prepared = prepare(job)
     samples = [sample for sample in prepared.samples if sample.split == "evaluation"]
-    wanted = ways(asked["formats"], asked["granularities"])
+    wanted = ways(asked["formats"], asked["granularities"], asked["policies"])
     found = find_sites(decoder_of(prepared.model), asked["components"])
     seen = begun(found, sites, channels, wanted, asked["protect_channels"])
     started = time.perf_counter()
@@ -166,7 +166,7 @@ def error_rows(item: Seen, wanted: Sequence[Way]) -> Iterator[dict[str, Any]]:
             **_place(item),
             "format": way.format.name,
             "granularity": way.granularity,
-            "policy": "max",
+            "policy": way.policy,
             "threshold": None,
             "scale": None,
             "zero_point": None,

@@ -15,17 +15,17 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from maxact.histogram import INFINITY_KEY, code_values, finite_codes
+from maxact.histogram import INFINITY_KEY, Codes, abs_quantile, code_values, finite_codes
 from maxact.measure.reference import DTYPES, histogram_codes
 from maxact.measure.threads import share_out
 from maxact.quantize import compiled
 from maxact.quantize import compiled_rows as loops
-from maxact.quantize.blocks import by_channel, clipped, fake_quantize
+from maxact.quantize.blocks import FRACTIONS, by_channel, clipped, fake_quantize, share_of
 from maxact.quantize.compiled import Float32
 from maxact.quantize.errors import Distribution
 from maxact.quantize.formats import Floats
 from maxact.quantize.quantizers import quantizer
-from maxact.quantize.ways import SAMPLE, Way
+from maxact.quantize.ways import MAX, SAMPLE, Way
 
 Counts = npt.NDArray[np.int64]
 
@@ -113,6 +113,7 @@ class CompiledKernel:
             np.uint16(INFINITY_KEY[dtype]),
             calibration.channel_C,
             np.float32(calibration.largest),
+            np.array(FRACTIONS, np.float32),
             self._described,
             self._counts_P,
             errors_KW,
@@ -127,7 +128,7 @@ class CompiledKernel:
         self._add_whole(sums, counts, dtype)
 
     def _add_whole(self, sums: Sums, counts: Counts, dtype: str) -> None:
-        """One scale for all elements of the sample: its histogram tells all, and nothing is clipped."""
+        """One scale for all elements of the sample: its histogram tells all."""
         if not self._whole:
             return
         codes = np.flatnonzero((counts > 0) & finite_codes(dtype)).astype(np.uint16)
@@ -136,8 +137,30 @@ class CompiledKernel:
         tensor = Distribution.of(codes, counts[codes], dtype)
         low, high = tensor.extremes
         for at in self._whole:
-            how = quantizer(self._ways[at].format, max(-low, high), low, high)
-            sums.errors_W2[at] += compiled.sums(tensor.values, tensor.counts, how.rule, -np.inf, np.inf)[:2]
+            way = self._ways[at]
+            threshold = self._threshold(way, tensor, codes, dtype)
+            rule = quantizer(way.format, threshold, low, high).rule
+            if threshold == 0:  # not that there was nothing to calibrate on: all is clipped to 0
+                rule = rule._replace(kind=compiled.ZERO)
+            found = compiled.sums(tensor.values, tensor.counts, rule, -threshold, threshold)
+            sums.errors_W2[at] += found[:2]
+            sums.clipped_W[at] += found[4] if way.policy != MAX else 0
+
+    def _threshold(self, way: Way, tensor: Distribution, codes: Codes, dtype: str) -> float:
+        """Of one sample, as `blocks.py` has it."""
+        low, high = tensor.extremes
+        largest = np.float32(max(-low, high))
+        if way.policy == MAX:
+            return float(largest)
+        if way.policy != "mse":
+            return abs_quantile(codes, tensor.counts, dtype, way.policy.removeprefix("quantile_"))
+        weights = tensor.counts.astype(np.float64)
+
+        def loss(threshold: float) -> float:
+            how = quantizer(way.format, threshold)
+            return float(compiled.noise(tensor.values, weights, how.rule))
+
+        return min((float(largest * np.float32(fraction)) for fraction in FRACTIONS), key=loss)
 
     def flush(self) -> None:
         pass
@@ -175,9 +198,9 @@ class TorchKernel:
         else:
             granularity = None if way.format.block is not None else way.granularity
             largest = calibration.largest if way.format.scaling == "two_level" else None
-            made = fake_quantize(x_RC, way.format, granularity, largest)
+            made = fake_quantize(x_RC, way.format, granularity, largest, way.policy)
             unscaled = torch.tensor(largest == 0, device=x_RC.device)
-            beyond = clipped(x_RC, way.format, largest)
+            beyond = clipped(x_RC, way.format, largest, granularity, way.policy)
         error = torch.where(known, made.double() - x_RC.double(), 0.0)
         error = torch.where(known & unscaled & (x_RC != 0), torch.nan, error)
         return torch.stack([error.abs().sum(), error.square().sum(), beyond.double()])
@@ -194,7 +217,7 @@ class TorchKernel:
 
 def described(ways: Sequence[Way]) -> tuple[npt.NDArray[np.int64], Float32]:
     """The ways as the compiled loops read them."""
-    hows = np.zeros((len(ways), 7), np.int64)
+    hows = np.zeros((len(ways), 10), np.int64)
     floats = np.zeros((len(ways), 3), np.float32)
     scalings = {"free": loops.FREE, "power_of_two": loops.POWER_OF_TWO, "two_level": loops.TWO_LEVEL}
     roundings = {"floor": loops.FLOOR, "ceil": loops.CEIL, "even": loops.EVEN, "rceil": loops.RCEIL}
@@ -202,6 +225,11 @@ def described(ways: Sequence[Way]) -> tuple[npt.NDArray[np.int64], Float32]:
         elements = way.format.elements
         how[loops.SCALING], how[loops.ROUNDING] = scalings[way.format.scaling], roundings[way.format.rounding]
         how[loops.GROUP] = way.group or (loops.CHANNEL if way.granularity == "channel" else loops.ROW)
+        if way.policy == "mse":
+            how[loops.POLICY] = loops.LEAST_SQUARES
+        elif way.policy != MAX:
+            how[loops.POLICY] = loops.QUANTILE
+            how[loops.NUMERATOR], how[loops.DENOMINATOR] = share_of(way.policy)
         numbers[loops.LARGEST] = elements.largest
         if isinstance(elements, Floats):
             how[loops.KIND], how[loops.MANTISSA] = loops.FLOATING, elements.mantissa

@@ -15,16 +15,20 @@ GRANULARITIES = (SAMPLE, "channel", "token", "group_16", "group_32", "group_128"
 """What shares a scale. `channel`: static, from the channel's largest |x| on the calibration split; the others: dynamic,
 from the very elements that share it: all of a sample, a row, or so many channels of a row."""
 
+MAX = "max"
+"""The policy that clips nothing."""
+
 BLOCK = "block"
 """The granularity of a format with blocks of its own."""
 
 
 @dataclass(frozen=True)
 class Way:
-    """A format with what shares a scale: one of `GRANULARITIES`, or `BLOCK`."""
+    """A format with what shares a scale, one of `GRANULARITIES` or `BLOCK`, and how its threshold follows (`clips`)."""
 
     format: Format
     granularity: str
+    policy: str = MAX
 
     @property
     def group(self) -> int | None:
@@ -38,18 +42,28 @@ class Way:
         return self.granularity == "channel" or self.format.scaling == "two_level"
 
 
-def ways(formats: Sequence[str], granularities: Sequence[str]) -> tuple[Way, ...]:
-    """Every format with every granularity that it can have.
+def clips(format: Format, granularity: str) -> bool:
+    """Whether other policies than `max` can choose a threshold from the very elements that share it.
+
+    A static scale of a channel has none: a measurement keeps no histogram of a channel. Nor have blocks, whose scales the
+    formats define by the largest |x|, nor asymmetric formats here.
+    """
+    return (
+        granularity in GRANULARITIES and granularity != "channel" and format.scaling == "free" and not format.asymmetric
+    )
+
+
+def ways(formats: Sequence[str], granularities: Sequence[str], policies: Sequence[str] = (MAX,)) -> tuple[Way, ...]:
+    """Every format with every granularity and policy that it can have.
 
     A format with blocks has these alone. An asymmetric one has none by channel: a measurement keeps no smallest and
-    largest value of a channel.
+    largest value of a channel. What cannot clip (`clips`) has the policy `max` alone.
     """
     found = []
     for format in (FORMATS[name] for name in formats):
-        if format.block is not None:
-            found.append(Way(format, BLOCK))
-            continue
-        found += [Way(format, name) for name in granularities if not (name == "channel" and format.asymmetric)]
+        for name in [BLOCK] if format.block is not None else granularities:
+            if not (name == "channel" and format.asymmetric):
+                found += [Way(format, name, policy) for policy in policies if policy == MAX or clips(format, name)]
     return tuple(found)
 
 

@@ -43,7 +43,8 @@ def granularities(members: Sequence[Member]) -> pd.DataFrame:
     where it has the format.
     """
     rows: list[dict[str, Any]] = []
-    for member, tensors, errors in _kinds(members, "evaluated"):
+    for member, tensors, every in _kinds(members, "evaluated"):
+        errors = every[every.policy == "max"]
         whole = member.errors[(member.errors.policy == "max") & member.errors.site.isin(errors.site)]
         for format, shared in errors.groupby("format", sort=False):
             parts = {

@@ -7,15 +7,21 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field, field_validator
 
-from maxact.quantize.formats import Format
+from maxact.quantize.formats import Format, is_policy
 from maxact.quantize.tensors import NORMED
-from maxact.quantize.ways import GRANULARITIES, ways
+from maxact.quantize.ways import GRANULARITIES, MAX, clips, ways
 from maxact.study.chosen import check_checkpoints, formats_once, once
 from maxact.study.mistakes import meant
 from maxact.study.sections import Name, Positive, Section
 
 if TYPE_CHECKING:
     from maxact.study import Study
+
+
+_WHY_NOT = (
+    "channels have no histogram in a measurement, blocks of MX and NVFP4 follow from their largest |x|, and asymmetric ranges "
+    "from both ends"
+)
 
 
 class Smooth(Section):
@@ -53,6 +59,8 @@ class Evaluate(Section):
     """Of `maxact/quantize/formats.py`, but for casts."""
     granularities: Annotated[list[str], Field(min_length=1)]
     """What shares a scale (`maxact/quantize/ways.py`). Formats with blocks of their own have these whatever is asked."""
+    policies: Annotated[list[str], Field(min_length=1)] = [MAX]
+    """How a threshold follows from the elements that share it: `max`, `mse`, `quantile_0.99` (`maxact/quantize/blocks.py`)."""
     protect_channels: list[Positive] = [1, 8]
     """How many of the largest channels are kept as they are."""
     smooth: Smooth | None = None
@@ -81,6 +89,18 @@ class Evaluate(Section):
                 known = ", ".join(GRANULARITIES)
                 raise ValueError(f"unknown granularity {name!r}{meant(name, GRANULARITIES)}; known: {known}")
         return once(given, "a granularity")
+
+    @field_validator("policies")
+    @classmethod
+    def known_policies(cls, given: list[str]) -> list[str]:
+        for name in given:
+            if name == "entropy":
+                raise ValueError(
+                    "entropy means nothing for the few elements that share a scale; say max, mse or a quantile"
+                )
+            if not is_policy(name) or len(name) > len("quantile_0.") + 9:
+                raise ValueError(f"unknown policy {name!r}; known: max, mse, quantile_0.<1 to 9 digits>")
+        return once(given, "a policy")
 
     @field_validator("protect_channels")
     @classmethod
@@ -112,6 +132,13 @@ def check_evaluate(study: Study) -> None:
                 f"evaluate.formats: {name} has none of the granularities {', '.join(section.granularities)}; add another, or "
                 "leave it out"
             )
+    if MAX not in section.policies:
+        for name in section.formats:
+            for way in ways([name], section.granularities):
+                if not clips(way.format, way.granularity):
+                    raise ValueError(
+                        f"evaluate.policies: {name} by {way.granularity} has max alone ({_WHY_NOT}); add max"
+                    )
     if section.smooth is None:
         return
     if not set(NORMED) & set(study.measure.components):
