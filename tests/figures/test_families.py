@@ -30,9 +30,15 @@ def test_members_of_one_family_have_shades_and_others_their_own() -> None:
     assert colors[1] == family_color("gemma3").lower()
     assert colors[0] == family_color("qwen3").lower()
     light = [sum(to_rgb(color)) for color in (colors[0], colors[2], colors[3])]
-    assert light == sorted(set(light))
+    assert light == sorted(set(light), reverse=True)
     assert len(light) == 3
-    assert max(light) < 2.7  # still seen on white
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_shade_of_a_family_is_seen_on_white(family: str) -> None:
+    colors = member_colors([family] * 4)
+    assert len(set(colors)) == 4
+    assert all(sum(to_rgb(color)) < 2.1 for color in colors)
 
 
 def test_a_planted_family_has_the_colour_that_it_stands_for_and_an_unknown_one_always_the_same() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import importlib
 import itertools
 import math
 import re
@@ -22,22 +21,25 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from results.members import many, moe, nothing_finite, planted, real
 
-from maxact.figures import comparisons, registry
-from maxact.figures.scatter import spread
-from maxact.figures.stage import compute, read_frame
-from maxact.figures.style import decades, styled
-from maxact.quantize.tensors import TENSORS
+from maxact.figures import registry
+from maxact.figures.scatter import BESIDE, cross, places_of_names, spread
+from maxact.figures.stage import compute, draw, read_frame
+from maxact.figures.style import PAGE_INCHES, decades, styled
 from maxact.quantize.ways import GRANULARITIES
 from maxact.results import stage, tables
-from maxact.results.granularities import granularities
 from maxact.results.registry import MEASURED, made_of
 from maxact.results.tables import Member
 from maxact.results.text import to_csv
 from maxact.store.job import Job, Product
 from maxact.store.objects import Manifest, Store
 
-FIGURES = {name: figure for name, figure in made_of(registry.FIGURES, MEASURED).items() if name != "scaling"}
-"""But for the one that names families (`test_scaling.py`)."""
+FIGURES = {
+    name: figure
+    for name, figure in made_of(registry.FIGURES, MEASURED | {"matched_sizes"}).items()
+    if not name.endswith(("_linear_inputs", "_kv_cache"))
+}
+"""But for those that differ from another in their rows alone; `scaling`, which names families, has tests of its own."""
+Place = tuple[float, float]
 STYLE = {"width_inches": 7.0, "font_size": 8.0, "dots_per_inch": 100}
 STUDIES = {
     "pocket": lambda: [real(), planted(), moe()],
@@ -47,8 +49,10 @@ STUDIES = {
     "nothing finite": lambda: [nothing_finite()],
     "many": lambda: [real(), *(planted(f"planted-with-a-rather-long-name-{number}") for number in range(6))],
 }
-COMPARED = {"comparisons", "per_layer_comparison"}
+COMPARED = {"matched_sizes"}
 """Figures that show the members of groups, not every checkpoint."""
+ROUTED = "moe_router_gate"
+"""Shows the checkpoints that have a router."""
 ASKED = "perplexity_cost"
 """Shows the real checkpoints that a study asks it of."""
 REAL_ALONE = {"error_vs_M"}
@@ -58,10 +62,16 @@ UNMEASURED = {"per_layer_inside"}
 
 
 def questions_of(members: list[Member]) -> dict[str, dict[str, list[str]]]:
-    """Groups of neighbours, and of all, as far as there are two members; a question has none."""
+    """At most six groups of neighbours, as the paper has, as far as there are two members; a question has none."""
     names = [member.name for member in members]
-    pairs = {f"group-{at}": names[at : at + 3] for at in range(0, len(names) - 1, 2)}
-    return {"scaling": {}, "moe_vs_dense": {name: group for name, group in pairs.items() if len(group) > 1}}
+    size = max(2, math.ceil(len(names) / 6))
+    pairs = {f"group-{at}": names[at : at + size + 1] for at in range(0, len(names) - 1, size)}
+    return {"scaling": {}, "matched_sizes": {name: group for name, group in pairs.items() if len(group) > 1}}
+
+
+def has(name: str, study: str) -> bool:
+    """Whether a study has the figure: one of a question needs a group."""
+    return name not in COMPARED or bool(questions_of(STUDIES[study]())["matched_sizes"])
 
 
 def write_frames(members: list[Member], folder: Path) -> dict[str, Path]:
@@ -101,9 +111,7 @@ def frames_of(study: str) -> dict[str, pd.DataFrame]:
 def laid_out(name: str, read: dict[str, pd.DataFrame], dots_per_inch: int = 100) -> tuple[Figure, list[str]]:
     """The figure of frames that were read, laid out, and all its visible text."""
     with styled(STYLE):
-        figure = importlib.import_module(FIGURES[name].module).draw(
-            {item: read[item].copy() for item in FIGURES[name].reads}, STYLE
-        )
+        figure = draw(name, {item: read[item].copy() for item in FIGURES[name].reads}, STYLE)
         figure.set_dpi(dots_per_inch)
         figure.draw_without_rendering()
     shown = figure.findobj(lambda artist: isinstance(artist, Text) and artist.get_visible())
@@ -120,8 +128,9 @@ def job_on(name: str, files: dict[str, Path], folder: Path, style: dict[str, flo
     return compute(Job("figures", name, style, {"results": manifest}, {"results": FIGURES[name].reads}, store, scratch))
 
 
-@pytest.mark.parametrize("study", STUDIES)
-@pytest.mark.parametrize("name", FIGURES)
+@pytest.mark.parametrize(
+    ("name", "study"), [(name, study) for name in FIGURES for study in STUDIES if has(name, study)]
+)
 def test_every_figure_of_any_study_can_be_read_and_names_its_checkpoints_and_what_they_are(
     name: str, study: str
 ) -> None:
@@ -130,7 +139,7 @@ def test_every_figure_of_any_study_can_be_read_and_names_its_checkpoints_and_wha
     names_checkpoints(name, study, members, texts)
     if study == "pocket":
         inside(figure)
-    if study in ("pocket", "one not finite") and name != ASKED and name not in REAL_ALONE:
+    if study in ("pocket", "one not finite") and name not in {ASKED, ROUTED, *REAL_ALONE}:
         apart(figure, members)
 
 
@@ -148,9 +157,12 @@ def names_checkpoints(name: str, study: str, members: list[Member], texts: list[
         assert all(member.replace("-", "") in text.replace("-", "").replace(" ", "") for member in told)
         assert ("asks no checkpoint" in text) == (not told)
         return
-    if name in COMPARED and len(shown) < 2:
-        assert "in this study" in text
-    elif any(member.headline["M"] for member in members):
+    if name == ROUTED:
+        shown = members = [member for member in members if "router_logits" in set(member.sites.component)]
+        if not shown:
+            assert text == "no mixture of experts in this study"
+            return
+    if any(member.headline["M"] for member in members):
         for member in shown:
             assert member.name.replace("-", "") in text.replace("-", "").replace(" ", "")
         assert ("says nothing about released models" in text) == any(member.kind == "planted" for member in shown)
@@ -189,7 +201,7 @@ def inside(figure: Figure) -> None:
 def apart(figure: Figure, members: list[Member]) -> None:
     """No name of a checkpoint lies on another; of a name with a line to a point, the name alone counts."""
     texts = named(figure, members)
-    assert len(texts) >= 2
+    assert texts
     boxes = [Text.get_window_extent(text).padded(-0.5) for text in texts]
     assert not any(one.overlaps(other) for at, one in enumerate(boxes) for other in boxes[:at])
 
@@ -206,45 +218,42 @@ def test_as_many_checkpoints_as_the_paper_has_can_be_read(
 ) -> None:
     members, read = as_many_as_the_paper
     figure, texts = laid_out(name, read)
-    assert figure.get_figheight() < 18
-    assert all(any(member.name in text.replace("\n", "") for text in texts) for member in members)
+    assert figure.get_figheight() <= PAGE_INCHES
+    shown = [member for member in members if name != ROUTED or "router_logits" in set(member.sites.component)]
+    assert all(any(member.name in text.replace("\n", "") for text in texts) for member in shown)
     inside(figure)
     if name not in REAL_ALONE:
         apart(figure, members)
 
 
-def test_every_kind_of_tensor_of_as_many_checkpoints_as_the_paper_has_can_be_read() -> None:
-    """Formats of a study with all granularities; one checkpoint lacks a kind, one has exact sites, one nothing finite."""
+def test_every_granularity_of_as_many_checkpoints_as_the_paper_has_can_be_read() -> None:
+    """Formats of a study with all granularities; one checkpoint has exact sites, one nothing finite, one nothing."""
     columns = [(format, name) for format in ("int8", "int4", "fp8_e4m3") for name in ("tensor", *GRANULARITIES)]
     columns += [(format, "block") for format in ("mxfp8_e4m3", "mxfp6_e2m3", "mxfp4", "nvfp4")]
     members, rows = many(), []
     for number, member in enumerate(members):
-        for kind in TENSORS:
-            for at, (format, name) in enumerate(columns if (number, kind) != (1, "KV cache") else []):
-                value = {2: math.inf, 3: math.nan}.get(number, 5.0 + at)
-                named = {"tensors": kind, "format": format, "granularity": name, "median_sqnr_db": value}
-                rows.append({**tables.marks(member), **named})
-    figure, texts = laid_out("granularity_heatmap", {"granularities.parquet": pd.DataFrame(rows)})
-    assert figure.get_figheight() < 18
-    assert {"not measured", "no finite value", "∞", *TENSORS} <= set(texts)
+        for at, (format, name) in enumerate(columns if number != 1 else columns[:1]):
+            value = {1: math.nan, 2: math.inf, 3: math.nan}.get(number, 5.0 + at)
+            named = {"tensors": "residual stream", "format": format, "granularity": name, "median_sqnr_db": value}
+            rows.append({**tables.marks(member), **named})
+    figure, texts = laid_out("granularity_heatmap_residual", {"granularities.parquet": pd.DataFrame(rows)})
+    assert figure.get_figheight() <= PAGE_INCHES
+    assert {"no finite value", "∞"} <= set(texts)
+    assert any(text.startswith("residual stream") for text in texts)
     inside(figure)
     apart(figure, members)
 
 
-def test_a_study_that_evaluates_nothing_says_so() -> None:
-    _, texts = laid_out("granularity_heatmap", {"granularities.parquet": granularities([])})
-    assert texts == ["no checkpoint is evaluated in this study"]
-
-
-def test_an_absent_member_and_a_question_without_groups_are_said_in_words(tmp_path: Path) -> None:
-    frame = stage.drawn([real(), planted()], {"scaling": {}, "generations": {"g": ["far", real().name]}}, {"far": "x"})
+@pytest.mark.parametrize("name", ["error_by_site_residual", "granularity_heatmap_residual"])
+def test_a_figure_of_one_kind_of_tensor_shows_its_rows_alone(name: str, tmp_path: Path) -> None:
+    other = f"{name.removesuffix('_residual')}_kv_cache"
+    read = read_frames([real()], tmp_path)
     with styled(STYLE):
-        figure = comparisons.draw({"comparisons.parquet": frame["comparisons"]}, STYLE)
-        figure.draw_without_rendering()
-    texts = [text.get_text() for text in figure.findobj(Text)]
-    assert "not available" in texts
-    assert any("no group in this study: scaling" in text for text in texts)
-    assert any("cannot be compared" in text for text in texts)
+        figure = draw(other, {item: read[item] for item in registry.FIGURES[other].reads}, STYLE)
+    (text,) = [text.get_text() for text in figure.findobj(Text) if text.get_text()]
+    assert "not measured" in text or "no checkpoint" in text
+    _, texts = drawn(name, [real()], tmp_path)
+    assert any(text.startswith("residual stream: ") for text in texts)
 
 
 @given(st.lists(st.floats(0, 1), max_size=30), st.floats(0.001, 0.1))
@@ -255,6 +264,28 @@ def test_names_beside_a_panel_keep_their_order_and_distance(heights: list[float]
     if gap * len(places) <= 1:
         assert all(-1e-9 <= place <= 1 + 1e-9 for place in places)
     assert spread([0.1, 0.5], 0.1) == [0.1, 0.5]
+
+
+@given(st.lists(st.tuples(st.integers(0, 20), st.integers(0, 20)), max_size=30))
+@settings(deadline=None, derandomize=True)
+def test_lines_from_names_to_points_do_not_cross(grid: list[tuple[int, int]]) -> None:
+    points = [(across / 20, up / 20) for across, up in grid]
+    places = places_of_names(points, 0.03)
+    assert sorted(places) == sorted(spread(sorted(up for _, up in points), 0.03))
+    ends = list(zip(points, places, strict=True))
+    for (one, place), (other, place_of_other) in itertools.combinations(ends, 2):
+        assert not cross(one, place, other, place_of_other)
+        assert not crossing(one, (BESIDE, place), other, (BESIDE, place_of_other))
+
+
+def crossing(a: Place, b: Place, c: Place, d: Place) -> bool:
+    """Whether the segments ab and cd cross at a point inside both: each has the ends of the other on two sides of it."""
+
+    def side(p: Place, q: Place, r: Place) -> float:
+        turn = (q[0] - p[0]) * (r[1] - p[1]) - (q[1] - p[1]) * (r[0] - p[0])
+        return 0.0 if abs(turn) < 1e-7 else turn
+
+    return side(a, b, c) * side(a, b, d) < 0 and side(c, d, a) * side(c, d, b) < 0
 
 
 @pytest.mark.parametrize(("low", "high"), [(3.0, 5.0), (1e-3, 2.0), (10.0, 10.0), (23.5, 696320.0)])
@@ -284,7 +315,7 @@ def test_a_largest_value_of_zero_is_a_gap_and_not_a_small_number(tmp_path: Path)
 
 def test_the_same_data_give_the_same_bytes_and_another_style_others(tmp_path: Path) -> None:
     written = write_frames(STUDIES["planted alone"](), tmp_path)
-    for name in FIGURES:
+    for name in [name for name in FIGURES if has(name, "planted alone")]:
         made = [
             job_on(name, written, tmp_path / f"{name}-{number}", style).files
             for number, style in enumerate([STYLE, STYLE, {**STYLE, "font_size": 11.0}])

@@ -13,7 +13,7 @@ from matplotlib.text import Text
 from maxact.figures import bootstrap
 from maxact.figures.style import styled
 
-MARKS: dict[str, Any] = {"kind": "real", "weights": "as published", "nonfinite": 0}
+MARKS: dict[str, Any] = {"kind": "real", "family": "qwen3", "weights": "as published", "nonfinite": 0}
 ERROR = {**MARKS, "format": "int8", "granularity": "tensor", "spearman": 0.1, "p_holm": 0.5, "verdict": "no link seen"}
 
 

@@ -14,7 +14,8 @@ from results.members import nothing_finite, planted, real
 
 from maxact.figures import scaling
 from maxact.figures.style import styled
-from maxact.results.comparisons import drawn_comparisons
+from maxact.results.comparisons import comparisons
+from maxact.results.frames import with_family
 from maxact.results.tables import Member
 
 
@@ -33,9 +34,8 @@ MEMBERS = [
 
 def drawn(groups: dict[str, list[str]]) -> Figure:
     with styled(STYLE):
-        frame = drawn_comparisons(
-            MEMBERS, {"scaling": groups, "generations": {"other": ["a1", "b2"]}}, {"gone": "no network"}
-        )
+        questions = {"scaling": groups, "generations": {"other": ["a1", "b2"]}}
+        frame = with_family(comparisons(MEMBERS, questions, {"gone": "no network"}), MEMBERS)
         figure = scaling.draw({"comparisons.parquet": frame}, STYLE)
         figure.draw_without_rendering()
     return figure
@@ -62,6 +62,6 @@ def test_without_a_family_of_two_sizes_it_says_so(groups: dict[str, list[str]]) 
 
 def test_it_reads_no_more_than_the_comparisons() -> None:
     columns = {"question", "group", "family", "kind", "parameters", "M"}
-    frame = drawn_comparisons(MEMBERS, {"scaling": {"a": ["a1", "a4"]}}, {})
+    frame = with_family(comparisons(MEMBERS, {"scaling": {"a": ["a1", "a4"]}}, {}), MEMBERS)
     with styled(STYLE):
         scaling.draw({"comparisons.parquet": pd.DataFrame(frame[list(columns)])}, STYLE)

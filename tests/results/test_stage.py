@@ -102,7 +102,7 @@ def product(tmp_path: Path) -> Product:
 
 def test_it_makes_every_table_and_what_every_figure_reads(product: Product) -> None:
     tables = {f"{name}.{suffix}" for name in made_of(TABLES, MEASURED) for suffix in SUFFIXES}
-    read = {name for figure in made_of(FIGURES, MEASURED).values() for name in figure.reads}
+    read = {name for figure in made_of(FIGURES, MEASURED | {"generations"}).values() for name in figure.reads}
     pages = {f"{CLAIMS}.{suffix}" for suffix in PAGE_SUFFIXES}
     assert tables | pages | read == set(product.files)
     for name in [name for name in product.files if name.endswith(".parquet")]:
@@ -157,7 +157,11 @@ def test_bits_decide_nothing_that_the_maxima_figures_read(tmp_path: Path) -> Non
     same = [name for name in found[0] if found[0][name].read_bytes() == found[1][name].read_bytes()]
     read = {name for name, figure in made_of(FIGURES, MEASURED).items() for item in figure.reads if item not in same}
     assert read == {
-        *("clipping_curve", "error_by_site", "error_vs_M"),
-        *("granularity_heatmap", "int8_vs_M", "perplexity_cost"),
+        *("clipping_curve", "error_vs_M", "int8_vs_M", "perplexity_cost"),
+        *(
+            f"{name}_{kind}"
+            for name in ("error_by_site", "granularity_heatmap")
+            for kind in ("linear_inputs", "kv_cache", "residual")
+        ),
     }
     assert not {"int8.csv", "error_by_site.parquet"} & set(same)

@@ -93,8 +93,9 @@ def test_bits_recompute_quantization_and_what_shows_it(workspace: Workspace) -> 
         f"quantize/{checkpoint['name']}"
         for checkpoint in sorted(workspace.study["checkpoints"], key=lambda c: c["name"])
     ]
-    shown = ["clipping_curve", "error_by_site", "error_vs_M", "granularity_heatmap", "int8_vs_M"]
-    shown += ["perplexity_cost"]
+    kinds = ("kv_cache", "linear_inputs", "residual")
+    shown = ["clipping_curve", *(f"error_by_site_{kind}" for kind in kinds), "error_vs_M"]
+    shown += [*(f"granularity_heatmap_{kind}" for kind in kinds), "int8_vs_M", "perplexity_cost"]
     assert [line for line in run.computed if line.startswith("figures/")] == [f"figures/{name}" for name in shown]
     assert run.forward_passes == 0
 
@@ -127,7 +128,8 @@ def test_granularities_recompute_evaluation_and_what_shows_it(workspace: Workspa
     assert stages(run) == {"evaluate", "results", "figures"}
     assert [line for line in run.computed if line.startswith("evaluate/")] == sorted(f"evaluate/{n}" for n in EVALUATED)
     drawn = [line for line in run.computed if line.startswith("figures/")]
-    assert drawn == ["figures/error_vs_M", "figures/granularity_heatmap"]
+    kinds = ("kv_cache", "linear_inputs", "residual")
+    assert drawn == ["figures/error_vs_M", *(f"figures/granularity_heatmap_{kind}" for kind in kinds)]
     assert run.forward_passes == len(EVALUATED) * workspace.study["tokens"]["splits"]["evaluation"]
     assert table.read_bytes() != before
     store = Store(workspace.folder / "artifacts")

@@ -48,7 +48,7 @@ def workspace(whole: tuple[Workspace, list[str], str], tmp_path: Path) -> Worksp
 
 def test_every_table_and_figure_that_published_files_allow_is_made(whole: tuple[Workspace, list[str], str]) -> None:
     workspace, computed, output = whole
-    figures = made_of(FIGURES, PUBLISHED)
+    figures = made_of(FIGURES, PUBLISHED | set(study()["comparisons"]))
     others = ["audit/audit", "published/published", "results/results"]
     assert computed == sorted([*(f"figures/{name}" for name in figures), *others])
     reports = workspace.folder / "reports" / "made"

@@ -125,7 +125,8 @@ def _shown(study: Study | PublishedStudy, parameters: dict[str, Any]) -> Iterato
     ]
     yield JobRecipe("results", "results", {**parameters, "comparisons": comparisons})
     for figure, entry in made_of(FIGURES, study.provides).items():
-        yield JobRecipe("figures", figure, study.figures.style(figure), (entry.module,))
+        rows = {} if entry.rows is None else {"rows": list(entry.rows)}
+        yield JobRecipe("figures", figure, {**study.figures.style(figure), **rows}, (entry.module,))
 
 
 def _packages_of(tokens: dict[str, Any]) -> tuple[str, ...]:

@@ -35,9 +35,8 @@ def draw(frames: Mapping[str, pd.DataFrame], style: Mapping[str, float]) -> Figu
             axes.plot(
                 [part["share"].min(), part["share"].max()], [at, at], color=color, linewidth=0.8, alpha=0.6, zorder=2
             )
-            axes.plot(
-                part["share"], [at] * len(part), mark, color=color, markersize=4, markerfacecolor="white", zorder=3
-            )
+            heights = at + _stacked(part["share"], 0.3 / len(sizes))
+            axes.plot(part["share"], heights, mark, color=color, markersize=4, markerfacecolor="white", zorder=3)
     axes.axvline(1, color=GREY, linewidth=0.7, linestyle=(0, (4, 2)), zorder=0)
     low = min(1.0, data["share"].min())
     low = max(0.0, (math.ceil(low * 20) - 1) / 20)  # the twentieth below
@@ -53,3 +52,10 @@ def draw(frames: Mapping[str, pd.DataFrame], style: Mapping[str, float]) -> Figu
     note = f"\nin italics, {PLANTED_NOTE}" if (data["kind"] == "planted").any() else ""
     axes.set_xlabel(f"M of a random subset by M of all samples{note}")
     return figure
+
+
+def _stacked(shares: pd.Series, room: float) -> pd.Series:
+    """By how much each mark is moved so that equal ones show: one above the other around zero, `room` at most in all."""
+    equal = shares.groupby(shares)
+    count = equal.transform("size")
+    return (equal.cumcount() - (count - 1) / 2) * min(0.07, room / count.max())

@@ -10,15 +10,15 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import NullFormatter
 
 from maxact.figures.style import (
     PLANTED_NOTE,
     columns_for,
-    mark_planted,
+    height_for,
+    logarithmic,
     message,
+    name_panel,
     nothing,
-    panel_title,
     panels,
 )
 
@@ -32,29 +32,25 @@ def draw(frames: Mapping[str, pd.DataFrame], style: Mapping[str, float]) -> Figu
     data = frames["clipping_curves.parquet"]
     entries = data.drop_duplicates("checkpoint").to_dict("records")
     columns = columns_for(len(entries))
-    rows = -(-len(entries) // columns)
-    figure = Figure(figsize=(style["width_inches"], 1.2 + 1.75 * style["font_size"] / 8 * rows), layout="constrained")
+    figure = Figure(figsize=(style["width_inches"], height_for(len(entries), 1.3)), layout="constrained")
     finite = data[np.isfinite(data["sqnr_db"])]
     if finite.empty:
         message(figure, "no finite activation")
         return figure
     formats, reasons, policies = (list(data[name].dropna().unique()) for name in ("format", "reason", "policy"))
-    width = int(1.35 * style["width_inches"] * 72 / style["font_size"] / columns)
+    chosen = finite.loc[(finite["kind_of_row"] == "policy") & (finite["share"] > 0), "share"]
+    lowest = chosen.min() if len(chosen) else 1.0
     for entry, axes in zip(entries, panels(figure, len(entries), columns, sharex=True, sharey=True), strict=True):
-        axes.set_title(panel_title(entry, width), loc="left")
-        mark_planted(axes, entry["kind"])
         axes.set_xscale("log")
-        axes.set_xlim(5e-4, 3)
-        axes.set_xticks([0.001, 0.01, 0.1, 1], ["0.001", "0.01", "0.1", "1"], minor=False)
-        axes.xaxis.set_minor_formatter(NullFormatter())
+        axes.set_xlim(min(5e-4, lowest / 1.5), 3)
+        logarithmic(axes.xaxis)
         axes.set_ylim(min(0.0, finite["sqnr_db"].min()), finite["sqnr_db"].max() * 1.05)
         own = finite[finite["checkpoint"] == entry["checkpoint"]]
+        name_panel(axes, entry, columns, ", ".join(own.drop_duplicates("reason")["site"]))
         if own.empty:
             nothing(axes, "no finite activation")
             continue
         _curves(axes, own, formats, reasons, policies)
-        sites = own.drop_duplicates("reason")["site"]
-        axes.text(0.03, 0.96, "\n".join(sites), transform=axes.transAxes, va="top", fontsize=style["font_size"] - 2)
     handles = [Line2D([], [], color=colour, label=name) for name, colour in zip(formats, COLOURS, strict=False)]
     handles += [
         Line2D([], [], color="black", linestyle=line, label=why) for why, line in zip(reasons, STYLES, strict=False)

@@ -1,4 +1,4 @@
-"""SQNR of every format along the layers: a block for each kind of tensor, a panel for each format, a row for each checkpoint."""
+"""SQNR of every format along the layers, for one kind of tensor: a panel for each format, a row for each checkpoint."""
 
 from __future__ import annotations
 
@@ -23,41 +23,36 @@ def draw(frames: Mapping[str, pd.DataFrame], style: Mapping[str, float]) -> Figu
     """The figure. Formats that are exact wherever they are known are named below and not drawn."""
     data = frames["error_by_site.parquet"]
     entries = data.drop_duplicates("checkpoint").to_dict("records")
-    kinds = list(data.loc[data["format"].notna(), "tensors"].unique())
     known = data[data["sqnr_db"].notna()].groupby("format", sort=False)["sqnr_db"].min()
     formats = [name for name, least in known.items() if least < np.inf]
     margin = style["font_size"] / 8
-    height = 0.42 * margin + row_height(entries, style["font_size"] - 1, 28) * len(entries)
-    figure = Figure(figsize=(style["width_inches"], 1.2 * margin + height * max(1, len(kinds))), layout="constrained")
+    height = row_height(entries, style["font_size"] - 1, 28) * len(entries) if formats else 0.0
+    figure = Figure(figsize=(style["width_inches"], 1.6 * margin + height), layout="constrained")
     if not formats:
-        message(figure, "no finite activation")
+        told = "exact at every site" if len(known) else "no finite activation"
+        message(figure, f"{data['tensors'].iloc[0]}: {'not measured' if data['format'].isna().all() else told}")
         return figure
     norm = Normalize(0, HIGHEST)
     colours = matplotlib.colormaps["viridis"].with_extremes(under="#D55E00")
-    grid = figure.subplots(len(kinds), len(formats), squeeze=False, sharex=True, sharey=True)
-    for kind, line in zip(kinds, grid, strict=True):
-        for format, axes in zip(formats, line, strict=True):
-            part = data[data["tensors"] == kind]
-            for row, entry in enumerate(entries):
-                own = part[part["checkpoint"] == entry["checkpoint"]]
-                _cells(own[own["format"] == format], int(entry["layers"]), row, norm, colours, axes)
-            axes.set_xlim(0, 1)
-            axes.set_xticks([0, 1], ["0", "1"])
-            axes.spines[["left", "bottom"]].set_visible(False)
-            axes.tick_params(axis="y", length=0)
-            axes.set_title(
-                str(format).replace("_asymmetric", "\nasymmetric").replace("fp8_", "FP8\n"), fontsize="small"
-            )
-        label_rows(line[0], entries, 28)
-        line[0].set_ylabel(kind)
+    grid = figure.subplots(1, len(formats), squeeze=False, sharex=True, sharey=True)[0]
+    for format, axes in zip(formats, grid, strict=True):
+        part = data[data["format"] == format]
+        for row, entry in enumerate(entries):
+            _cells(part[part["checkpoint"] == entry["checkpoint"]], int(entry["layers"]), row, norm, colours, axes)
+        axes.set_xlim(0, 1)
+        axes.set_xticks([0, 1], ["0", "1"])
+        axes.spines[["left", "bottom"]].set_visible(False)
+        axes.tick_params(axis="y", length=0)
+        axes.set_title(str(format).replace("_asymmetric", "\nasymmetric").replace("fp8_", "FP8\n"), fontsize="small")
+    label_rows(grid[0], entries, 28)
     exact = [name for name in known.index if name not in formats]
     notes = ["relative depth"] + ([f"exact at every site: {', '.join(exact)}"] if exact else [])
     notes += [f"in italics, {PLANTED_NOTE}"] if (data["kind"] == "planted").any() else []
     figure.supxlabel("\n".join(notes), fontsize=style["font_size"] - 1)
     bar = figure.colorbar(
-        ScalarMappable(norm, colours), ax=grid, location="top", aspect=60, shrink=0.6, pad=0.01, extend="both"
+        ScalarMappable(norm, colours), ax=list(grid), location="top", aspect=60, shrink=0.6, pad=0.01, extend="both"
     )
-    bar.set_label("SQNR in dB, best static policy, worst site of the layer; orange: below 0, or overflow")
+    bar.set_label(f"{data['tensors'].iloc[0]}: SQNR in dB; orange: below 0, or overflow")
     return figure
 
 

@@ -10,12 +10,11 @@ from collections.abc import Mapping
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.transforms import ScaledTranslation
 
 from maxact.figures.style import decades, elsewhere, label, logarithmic, message, nothing, panels
 
 _LOOKS = (("o", "#0072B2"), ("s", "#D55E00"), ("^", "#009E73"), ("D", "#CC79A7"), ("v", "#E69F00"), ("P", "#000000"))
-
-_Y_LABEL = "relative RMSE at the residual site of largest |x|"
 
 
 def draw(frames: Mapping[str, pd.DataFrame], style: Mapping[str, float]) -> Figure:
@@ -39,26 +38,24 @@ def draw(frames: Mapping[str, pd.DataFrame], style: Mapping[str, float]) -> Figu
     line = (style["font_size"] - 1) * 1.35 / 72
     columns = min(2, len(parts))
     notes = _notes(data, shown, int(130 * style["width_inches"] / style["font_size"]))
-    height = 0.4 + (1.5 + line * (lines + 1)) * -(-len(parts) // columns) + line * (notes.count("\n") + 1)
-    # A letter is up to 0.6 of the font's size wide; the label runs along the whole figure.
-    height = max(height, 0.6 * style["font_size"] / 72 * len(_Y_LABEL))
+    height = 0.4 + (1.7 + line * (lines + 1)) * -(-len(parts) // columns) + line * (notes.count("\n") + 1)
     figure = Figure(figsize=(style["width_inches"], height), layout="constrained")
     limits = decades(shown["M"].min(), shown["M"].max())
     width = int(104 // columns * style["width_inches"] / style["font_size"])
     for (title, part), axes in zip(parts, panels(figure, len(parts), columns), strict=True):
         axes.set_title(title, loc="left")
+        axes.set_ylabel("relative RMSE")
         _panel(part, limits, axes, width, style["font_size"] - 1.5)
-    figure.supylabel(_Y_LABEL, fontsize=style["font_size"])
-    figure.supxlabel(notes, fontsize=style["font_size"] - 1)
+    figure.supxlabel(notes, x=0.02, ha="left", fontsize=style["font_size"] - 1)
     return figure
 
 
 def _notes(data: pd.DataFrame, shown: pd.DataFrame, width: int) -> str:
-    """The label of the horizontal axes, and below it which checkpoints the points are."""
+    """Which checkpoints the points are."""
     order = shown.drop_duplicates("checkpoint").sort_values("M", kind="stable").to_dict("records")
     told = f"from left to right: {', '.join(label(entry, 60) for entry in order)}"
     notes = [textwrap.fill(told, width, break_on_hyphens=False), elsewhere(shown, width), _left_out(data, shown, width)]
-    return "\n".join(["M, the largest |x|", *filter(None, notes)])
+    return "\n".join(["errors are at the residual site of largest |x|", *filter(None, notes)])
 
 
 def _left_out(data: pd.DataFrame, shown: pd.DataFrame, width: int) -> str:
@@ -81,6 +78,7 @@ def _panel(part: pd.DataFrame, limits: tuple[float, float], axes: Axes, width: i
     logarithmic(axes.xaxis)
     logarithmic(axes.yaxis)
     axes.grid(linewidth=0.3, alpha=0.6)
+    axes.set_xlabel("M, the largest |x|", labelpad=1)
     looks, verdicts = itertools.cycle(_LOOKS), part["verdict"].unique()
     ways = sorted(part.groupby(["granularity", "policy"], sort=False), key=lambda item: _order(*item[0]))
     for (granularity, policy), points in ways:
@@ -90,8 +88,12 @@ def _panel(part: pd.DataFrame, limits: tuple[float, float], axes: Axes, width: i
         told = textwrap.fill(told, width, subsequent_indent="  ")
         axes.plot(points["M"], points["relative_rmse"], marker, markersize=3.5, color=color, alpha=0.85,
                   markeredgewidth=0, label=told)  # fmt: skip
+    figure = axes.get_figure(root=True)
+    assert figure is not None
+    # A fixed distance, so that the layout knows it whatever the panel's height: names of ticks, and the axis's own.
+    below = axes.transAxes + ScaledTranslation(0, -4.2 * size / 72, figure.dpi_scale_trans)
     head = _link(part.iloc[0]) if len(ways) == 1 else verdicts[0] if len(verdicts) == 1 else None
-    axes.legend(loc="upper left", bbox_to_anchor=(0, -0.2), borderaxespad=0, fontsize=size, handletextpad=0.2,
+    axes.legend(loc="upper left", bbox_to_anchor=(0, 0), bbox_transform=below, borderaxespad=0, fontsize=size, handletextpad=0.2,
                 ncols=1 if len(verdicts) > 1 else 4, columnspacing=0.8, borderpad=0,
                 title=head, title_fontsize=size, alignment="left")  # fmt: skip
 

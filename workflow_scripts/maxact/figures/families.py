@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Sequence
+from typing import Any
 
 from matplotlib.colors import to_hex, to_rgb
 
@@ -24,7 +25,12 @@ FAMILIES: dict[str, str] = {
 """sRGB by family as the paper's study names them: the palette of Okabe and Ito, and beyond it a shade of a related one."""
 
 _OTHERS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#6A51A3")
-_LIGHTEST = 0.6
+_FARTHEST = 0.6
+_DARK = 0.06
+"""Relative luminance below which shades go towards white, not black, so that each is seen on white."""
+
+DASHES: tuple[Any, ...] = ("solid", (0, (4, 1.5)), (0, (1.5, 1)), (0, (6, 1, 1.5, 1)))
+"""Lines of the members of a group, so that one shows under another, and in grey."""
 
 
 def family_color(family: str) -> str:
@@ -37,10 +43,18 @@ def family_color(family: str) -> str:
 
 
 def member_colors(families: Sequence[str]) -> list[str]:
-    """A colour for each member of a group, given their families: several of one have shades of it, the first the darkest."""
+    """A colour for each member of a group, given their families: several of one have shades of it, the first its own."""
     found = []
     for at, family in enumerate(families):
-        share = families[:at].count(family) / max(1, families.count(family) - 1) * _LIGHTEST
-        red, green, blue = (part + (1 - part) * share for part in to_rgb(family_color(family)))
+        own = to_rgb(family_color(family))
+        towards = 1.0 if _luminance(own) < _DARK else 0.0
+        share = families[:at].count(family) / max(1, families.count(family) - 1) * _FARTHEST
+        red, green, blue = (part + (towards - part) * share for part in own)
         found.append(to_hex((red, green, blue)))
     return found
+
+
+def _luminance(color: Sequence[float]) -> float:
+    """Relative luminance of sRGB (WCAG 2), from 0, black, to 1."""
+    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in color]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]

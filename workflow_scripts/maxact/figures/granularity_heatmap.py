@@ -1,4 +1,4 @@
-"""Median SQNR of every format and granularity, a panel for each kind of tensor."""
+"""Median SQNR of every format and granularity, for one kind of tensor."""
 
 from __future__ import annotations
 
@@ -28,28 +28,22 @@ def draw(frames: Mapping[str, pd.DataFrame], style: Mapping[str, float]) -> Figu
     data = frames["granularities.parquet"]
     if data.empty:
         figure = Figure(figsize=(style["width_inches"], 1.0))
-        message(figure, "no checkpoint is evaluated in this study")
+        message(figure, "no checkpoint of this study is evaluated at such tensors")
         return figure
     entries = data.drop_duplicates("checkpoint").to_dict("records")
     columns = list(dict.fromkeys(zip(data["format"], data["granularity"], strict=True)))
-    kinds = list(dict.fromkeys(data["tensors"]))
     known = data.median_sqnr_db[np.isfinite(data.median_sqnr_db.astype("float64"))]
     height = max(row_height(entries, style["font_size"] - 1), 0.175)
     upright = 0.62 * style["font_size"] / 72 * max(len(granularity) for _, granularity in columns)
-    heights = len(kinds) * (len(entries) * height + 2.2 * style["font_size"] / 72)
-    figure = Figure(figsize=(style["width_inches"], heights + 2 * upright + 0.9), layout="constrained")
+    figure = Figure(figsize=(style["width_inches"], len(entries) * height + 2 * upright + 1.2), layout="constrained")
     limits = (float(known.min()), float(known.max())) if len(known) else (0.0, 1.0)
     colours: Any = ScalarMappable(Normalize(limits[0], max(limits[1], limits[0] + 1)), "viridis")
-    panels = figure.subplots(len(kinds), 1, squeeze=False)[:, 0]
-    for number, (kind, axes) in enumerate(zip(kinds, panels, strict=True)):
-        _panel(axes, data[data["tensors"] == kind], entries, columns, colours, style)
-        # Over the names of checkpoints: over the cells stand the names of formats.
-        above = {"xycoords": "axes fraction", "textcoords": "offset points"}
-        axes.annotate(kind, (0, 1), xytext=(-4, 3), ha="right", va="bottom", fontweight="bold", **above)
-        axes.set_xticks(range(len(columns)), [name for _, name in columns] if number == 0 else [], rotation=90)
-    _name_formats(panels[0], columns, style)
-    bar = figure.colorbar(colours, ax=panels, location="bottom", aspect=60, shrink=0.7, pad=0.01)
-    bar.set_label("median SQNR over the sites, dB")
+    axes = figure.subplots()
+    _panel(axes, data, entries, columns, colours, style)
+    axes.set_xticks(range(len(columns)), [name for _, name in columns], rotation=90)
+    _name_formats(axes, columns, style)
+    bar = figure.colorbar(colours, ax=axes, location="bottom", aspect=60, shrink=0.7, pad=0.01)
+    bar.set_label(f"{data['tensors'].iloc[0]}: median SQNR over the sites, dB")
     if (data["kind"] == "planted").any():
         figure.supxlabel(f"in italics, {PLANTED_NOTE}", fontsize=style["font_size"])
     return figure

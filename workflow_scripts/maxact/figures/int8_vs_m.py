@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import pandas as pd
 from matplotlib.figure import Figure
 
-from maxact.figures.scatter import named_points
+from maxact.figures.scatter import checkpoint_points, draw_named
 from maxact.figures.style import PLANTED_NOTE, decades, elsewhere, logarithmic, message, nothing
 
 
@@ -41,11 +41,15 @@ def draw(frames: Mapping[str, pd.DataFrame], style: Mapping[str, float]) -> Figu
         logarithmic(axes.xaxis)
         logarithmic(axes.yaxis)
         axes.grid(linewidth=0.3, alpha=0.6)
-        named_points(part, "M", "relative_rmse", axes, line / height)
+        draw_named(checkpoint_points(part, "M", "relative_rmse"), axes, line / height)
     out = sorted(set(data["checkpoint"]) - set(shown["checkpoint"]))
     width = int(150 * style["width_inches"] / style["font_size"])
     notes = (
-        [textwrap.fill(f"not shown, no finite activation or no error: {', '.join(out)}", width, break_on_hyphens=False)]
+        [
+            textwrap.fill(
+                f"not shown, no finite M or no error above zero: {', '.join(out)}", width, break_on_hyphens=False
+            )
+        ]
         if out
         else []
     )

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import pandas as pd
 from matplotlib.figure import Figure
 
-from maxact.figures.scatter import named_points
+from maxact.figures.scatter import checkpoint_points, draw_named
 from maxact.figures.style import PLANTED_NOTE, decades, logarithmic, message
 
 PLACES = {"residual": "at the residual site of largest |x|", "any": "at the site where most tokens pass"}
@@ -43,7 +43,7 @@ def draw(frames: Mapping[str, pd.DataFrame], style: Mapping[str, float]) -> Figu
         axes.axhline(zero, color="#aaaaaa", linewidth=0.6, linestyle=(0, (4, 2)), zorder=0)
         axes.grid(linewidth=0.3, alpha=0.6)
         points = shown.assign(percent=percent[f"{place}_share"].where(percent[f"{place}_share"] > 0, zero))
-        named_points(points, "M", "percent", axes, line / height)
+        draw_named(checkpoint_points(points, "M", "percent"), axes, line / height)
     out = sorted(set(data["checkpoint"]) - set(shown["checkpoint"]))
     notes = [f"not shown, no finite activation above zero: {', '.join(out)}"] if out else []
     notes += [f"grey and in italics, {PLANTED_NOTE}"] if (data["kind"] == "planted").any() else []

@@ -10,12 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from maxact.figures.style import PLANTED_NOTE, columns_for, logarithmic, mark_planted, nothing, panel_title, panels
+from maxact.figures.style import PLANTED_NOTE, columns_for, height_for, logarithmic, name_panel, nothing, panels
 from maxact.sites.legend import LEGEND
-
-HEIGHTS = {2: 2.2, 3: 1.8, 4: 1.5}
-"""Inches of a row of panels, by the number of columns."""
-
 
 INSIDE = (
     *("attention_input", "query", "key", "value", "attention_context", "mlp_input"),
@@ -33,27 +29,23 @@ def draw_components(layers: pd.DataFrame, components: Collection[str], style: Ma
     """A panel for each checkpoint with a line for each of those components that it has."""
     groups = [part for _, part in layers.groupby("checkpoint", sort=False)]
     columns = columns_for(len(groups))
-    rows = -(-len(groups) // columns)
-    figure = Figure(figsize=(style["width_inches"], 0.9 + HEIGHTS[columns] * rows), layout="constrained")
-    for number, (axes, part) in enumerate(zip(panels(figure, len(groups), columns, sharey=True), groups, strict=True)):
-        curves(part, components, axes)
-        entry = part.iloc[0].to_dict()
-        axes.set_title(panel_title(entry, 72 // columns))
-        mark_planted(axes, entry["kind"])
-        axes.set_xlabel("layer" if number >= len(groups) - columns else "")
+    figure = Figure(figsize=(style["width_inches"], height_for(len(groups), 0.9)), layout="constrained")
+    for axes, part in zip(panels(figure, len(groups), columns, sharey=True), groups, strict=True):
+        curves(part, components, axes, ticks=max(4, 16 // columns))
+        name_panel(axes, part.iloc[0].to_dict(), columns)
     seen: dict[str, Artist] = {}
     for axes in figure.axes:
         seen |= dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))
     order = [shown.label for shown in LEGEND.values() if shown.label in seen]
     if order:
-        figure.legend([seen[label] for label in order], order, loc="outside lower center", ncols=4)
+        figure.legend([seen[label] for label in order], order, loc="outside upper center", ncols=4)
     figure.supylabel("largest |x|", fontsize=style["font_size"])
-    if (layers["kind"] == "planted").any():
-        figure.suptitle(f"Grey panels are {PLANTED_NOTE}", fontsize=style["font_size"] - 1)
+    note = f"\ngrey panels are {PLANTED_NOTE}" if (layers["kind"] == "planted").any() else ""
+    figure.supxlabel(f"layer{note}", fontsize=style["font_size"])
     return figure
 
 
-def curves(data: pd.DataFrame, components: Collection[str], axes: Axes) -> None:
+def curves(data: pd.DataFrame, components: Collection[str], axes: Axes, ticks: int) -> None:
     """A line for each of those components; what exists once is a mark before the first layer or after the last.
 
     A largest |x| of zero has no place on a logarithmic axis and leaves a gap.
@@ -77,5 +69,5 @@ def curves(data: pd.DataFrame, components: Collection[str], axes: Axes) -> None:
             heights = part.set_index(part["layer"].astype(int))["peak"].reindex(range(last + 1))
             axes.plot(heights.index, heights, color=shown.color, label=shown.label, marker="." if last < 12 else None)
     axes.set_xlim(-1.6, last + 1.6)
-    axes.set_xticks([tick for tick in MaxNLocator(integer=True, nbins=8).tick_values(0, last) if 0 <= tick <= last])
+    axes.set_xticks([tick for tick in MaxNLocator(integer=True, nbins=ticks).tick_values(0, last) if 0 <= tick <= last])
     axes.grid(axis="y", linewidth=0.3, alpha=0.6)

@@ -13,9 +13,10 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from maxact.figures.scatter import COLOR, spread
-from maxact.figures.style import columns_for, message, nothing, panel_title, panels
+from maxact.figures.scatter import Point, draw_named
+from maxact.figures.style import columns_for, height_for, message, name_panel, nothing, panels
 
+COLOR = "#0072B2"
 RATIO = "perplexity by that without quantization"
 NO_POINT = "no point: see the table"
 _LOOKS = [*itertools.product("os^", ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#000000"))]
@@ -48,13 +49,14 @@ def _few(quantized: pd.DataFrame, names: list[str], label: str, style: Mapping[s
     figure = Figure(figsize=(style["width_inches"], 0.3 + (1.1 + height) * len(names)), layout="constrained")
     for name, axes in zip(names, panels(figure, len(names), 1), strict=True):
         part = quantized[quantized["checkpoint"] == name]
-        axes.set_title(panel_title(part.iloc[0], 100), loc="left")
+        name_panel(axes, part.iloc[0].to_dict(), 1)
         shown = _shown(part)
         if shown.empty:
             nothing(axes, NO_POINT)
         else:
             _scales(axes, shown)
-            _name_beside(axes, shown, line / height)
+            named = [Point(row.median_sqnr_db, row.ratio, row.named, COLOR) for row in shown.itertuples()]
+            draw_named(named, axes, line / height)
         told = [_in_words(row) for row in part.drop(shown.index).itertuples()]
         axes.set_xlabel("\n".join([label, *told]))
     figure.supylabel(RATIO, fontsize=style["font_size"])
@@ -64,11 +66,11 @@ def _few(quantized: pd.DataFrame, names: list[str], label: str, style: Mapping[s
 def _many(quantized: pd.DataFrame, names: list[str], label: str, style: Mapping[str, float]) -> Figure:
     columns, every = columns_for(len(names)), _shown(quantized)
     looks = dict(zip(every["named"].unique(), itertools.cycle(_LOOKS)))
-    rows, legend_rows = -(-len(names) // columns), -(-len(looks) // 3)
-    figure = Figure(figsize=(style["width_inches"], 0.8 + 1.9 * rows + 0.18 * legend_rows), layout="constrained")
+    legend = 0.18 * -(-len(looks) // 3)
+    figure = Figure(figsize=(style["width_inches"], height_for(len(names), 0.8 + legend)), layout="constrained")
     for name, axes in zip(names, panels(figure, len(names), columns), strict=True):
         part = quantized[quantized["checkpoint"] == name]
-        axes.set_title(panel_title(part.iloc[0], 92 // columns), loc="left")
+        name_panel(axes, part.iloc[0].to_dict(), columns)
         shown = _shown(part)
         if shown.empty:
             nothing(axes, NO_POINT)
@@ -120,23 +122,3 @@ def _scales(axes: Axes, shown: pd.DataFrame) -> None:
     axes.yaxis.set_minor_formatter(NullFormatter())
     axes.axhline(1.0, color="#999999", linewidth=0.6, linestyle="--")
     axes.grid(linewidth=0.3, alpha=0.6)
-
-
-def _name_beside(axes: Axes, shown: pd.DataFrame, gap: float) -> None:
-    """A point for each quantizer, named right of the panel with a thin line to the point."""
-    to_panel = axes.transData + axes.transAxes.inverted()
-    points = shown.assign(height=[to_panel.transform(xy)[1] for xy in shown[["median_sqnr_db", "ratio"]].to_numpy()])
-    points = points.sort_values(["height", "median_sqnr_db", "named"])
-    for row, place in zip(points.itertuples(), spread(points["height"].tolist(), gap), strict=True):
-        axes.plot([row.median_sqnr_db], [row.ratio], "o", markersize=4, color=COLOR, zorder=3)
-        axes.annotate(
-            row.named,
-            xy=(row.median_sqnr_db, row.ratio),
-            xytext=(1.04, place),
-            textcoords="axes fraction",
-            va="center",
-            annotation_clip=False,
-            fontsize="small",
-            arrowprops={"arrowstyle": "-", "linewidth": 0.35, "color": "#aaaaaa", "shrinkA": 1, "shrinkB": 2,
-                        "relpos": (0, 0.5)},
-        )  # fmt: skip

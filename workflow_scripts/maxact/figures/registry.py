@@ -15,6 +15,7 @@ class Figure:
         module: the module that draws it.
         reads: the objects of the results that it needs; no others decide it.
         needs: as of a table (`results/registry.py`).
+        rows: column and value: of what it reads, the figure shows the rows that have it; None where it shows all.
     """
 
     title: str
@@ -22,6 +23,22 @@ class Figure:
     module: str
     reads: tuple[str, ...]
     needs: str | None = None
+    rows: tuple[str, str] | None = None
+
+
+_QUESTIONS = {
+    "scaling_by_layer": ("scaling", "Scaling, layer by layer"),
+    "matched_sizes": ("matched_sizes", "Matched sizes"),
+    "moe_vs_dense": ("moe_vs_dense", "MoE against dense"),
+    "base_vs_instruct": ("base_vs_instruct", "Base against instruct"),
+    "vision_vs_text": ("vision_vs_text", "Vision-language against text"),
+    "training_stages": ("training_stages", "Stages of training"),
+    "generations": ("generations", "Generations"),
+}
+"""Question and title of each figure of one question."""
+
+_TENSORS = {"linear_inputs": "inputs of linear layers", "kv_cache": "KV cache", "residual": "residual stream"}
+"""Kinds of tensors (`quantize/tensors.py`) by what ends the name of a figure of one."""
 
 
 FIGURES: dict[str, Figure] = {
@@ -46,17 +63,29 @@ FIGURES: dict[str, Figure] = {
     "domains": Figure(
         "Largest |x| by domain, drawn", "3 Maxima", "maxact.figures.domains", ("domain_maxima.parquet",), "measured"
     ),
-    "comparisons": Figure(
-        "Comparisons, drawn", "4 Comparisons", "maxact.figures.comparisons", ("comparisons.parquet",)
-    ),
     "scaling": Figure(
-        "M against the number of parameters", "4 Comparisons", "maxact.figures.scaling", ("comparisons.parquet",)
-    ),
-    "per_layer_comparison": Figure(
-        "Residual streams of each group",
+        "M against the number of parameters",
         "4 Comparisons",
-        "maxact.figures.per_layer_comparison",
-        ("residual_by_depth.parquet",),
+        "maxact.figures.scaling",
+        ("comparisons.parquet",),
+        "scaling",
+    ),
+    **{
+        name: Figure(
+            f"{title}, drawn",
+            "4 Comparisons",
+            "maxact.figures.groups",
+            ("comparisons.parquet", "residual_by_depth.parquet"),
+            question,
+            ("question", question),
+        )
+        for name, (question, title) in _QUESTIONS.items()
+    },
+    "moe_router_gate": Figure(
+        "Router and gate of mixtures of experts",
+        "4 Comparisons",
+        "maxact.figures.moe_router_gate",
+        ("routers_and_gates.parquet",),
     ),
     "per_layer": Figure("Largest |x| per layer", "5 Along the layers", "maxact.figures.per_layer", ("layers.parquet",)),
     "per_layer_inside": Figure(
@@ -84,13 +113,17 @@ FIGURES: dict[str, Figure] = {
         "maxact.figures.massive_coverage",
         ("massive_coverage.parquet",),
     ),
-    "error_by_site": Figure(
-        "SQNR of every format along the layers",
-        "7 Number formats",
-        "maxact.figures.error_by_site",
-        ("error_by_site.parquet",),
-        "measured",
-    ),
+    **{
+        f"error_by_site_{name}": Figure(
+            f"SQNR of every format along the layers, {kind}",
+            "7 Number formats",
+            "maxact.figures.error_by_site",
+            ("error_by_site.parquet",),
+            "measured",
+            ("tensors", kind),
+        )
+        for name, kind in _TENSORS.items()
+    },
     "clipping_curve": Figure(
         "SQNR against the clipping threshold",
         "7 Number formats",
@@ -109,11 +142,15 @@ FIGURES: dict[str, Figure] = {
         ("perplexity.parquet",),
         "measured",
     ),
-    "granularity_heatmap": Figure(
-        "Formats and granularities, drawn",
-        "7 Number formats",
-        "maxact.figures.granularity_heatmap",
-        ("granularities.parquet",),
-        "measured",
-    ),
+    **{
+        f"granularity_heatmap_{name}": Figure(
+            f"Formats and granularities, {kind}",
+            "7 Number formats",
+            "maxact.figures.granularity_heatmap",
+            ("granularities.parquet",),
+            "measured",
+            ("tensors", kind),
+        )
+        for name, kind in _TENSORS.items()
+    },
 }

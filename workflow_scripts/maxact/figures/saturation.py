@@ -13,11 +13,11 @@ from maxact.figures.style import (
     GREY,
     PLANTED_NOTE,
     columns_for,
+    height_for,
     logarithmic,
-    mark_planted,
     message,
+    name_panel,
     nothing,
-    panel_title,
     panels,
 )
 
@@ -29,16 +29,13 @@ def draw(frames: Mapping[str, pd.DataFrame], style: Mapping[str, float]) -> Figu
     data, summary = frames["saturation.parquet"], frames["how_sure.parquet"]
     entries = summary.to_dict("records")
     columns = columns_for(len(entries))
-    rows = -(-len(entries) // columns)
-    figure = Figure(figsize=(style["width_inches"], 0.6 + 1.35 * style["font_size"] / 8 * rows), layout="constrained")
+    figure = Figure(figsize=(style["width_inches"], height_for(len(entries), 0.6)), layout="constrained")
     if data.empty:
         message(figure, "no finite activation")
         return figure
     most = int(data["samples"].max())
-    width = int(1.35 * style["width_inches"] * 72 / style["font_size"] / columns)
     for entry, axes in zip(entries, panels(figure, len(entries), columns, sharex=True, sharey=True), strict=True):
-        axes.set_title(panel_title(entry, width))
-        mark_planted(axes, entry["kind"])
+        name_panel(axes, entry, columns)
         axes.set_xscale("log")
         axes.set_xlim(1, max(most, 2))
         logarithmic(axes.xaxis)

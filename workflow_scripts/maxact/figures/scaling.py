@@ -6,9 +6,9 @@ from collections.abc import Mapping
 
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator
 
-from maxact.figures.families import member_colors
-from maxact.figures.per_layer_comparison import DASHES
+from maxact.figures.families import DASHES, member_colors
 from maxact.figures.style import PLANTED_NOTE, decades, logarithmic, message
 
 MARKS = ("o", "s", "^", "D", "v", "P", "X")
@@ -41,9 +41,12 @@ def draw(frames: Mapping[str, pd.DataFrame], style: Mapping[str, float]) -> Figu
     axes.set_xscale("log")
     axes.set_yscale("log")
     sizes = shown["parameters"].astype(float) / 1e9
-    axes.set_xlim(*decades(sizes.min(), sizes.max()))
+    axes.set_xlim(sizes.min() / 1.5, sizes.max() * 1.5)
     axes.set_ylim(*decades(shown["M"].min(), shown["M"].max()))
     logarithmic(axes.xaxis)
+    if sizes.max() < 1000 * sizes.min():  # few decades: 2 and 5 of each are named too
+        axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.6g}"))
     logarithmic(axes.yaxis)
     axes.grid(linewidth=0.3, alpha=0.6)
     figure.legend(loc="outside right upper")

@@ -133,9 +133,22 @@ def _nonfinite(entry: Mapping[Any, Any]) -> list[str]:
     return ["has NaN or infinity"] if not pd.isna(count) and count else []
 
 
-def panel_title(entry: Mapping[Any, Any], width: int) -> str:
-    """`title` for a panel of about so many characters: its lines broken where they are longer."""
-    return "\n".join(textwrap.fill(line, width) for line in title(entry).split("\n"))
+def name_panel(axes: Axes, entry: Mapping[Any, Any], columns: int, more: str = "") -> None:
+    """A checkpoint's name over one of so many panels beside each other, on lines as long as it is wide; planted ones grey.
+
+    Args:
+        axes: the panel, of a figure whose width is set.
+        entry: as for `label`.
+        columns: more than four have smaller letters, so that the names of the paper's checkpoints have room on a line.
+        more: a line below the name.
+    """
+    figure = axes.get_figure(root=True)
+    assert figure is not None
+    size = float(axes.title.get_fontsize()) - (columns > 4)
+    width = int(0.9 * figure.get_figwidth() / columns * 72 / (0.55 * size))
+    lines = [*label(entry, 0).split("\n"), *([more] if more else [])]
+    axes.set_title("\n".join(textwrap.fill(line, width) for line in lines), fontsize=size, pad=3)
+    mark_planted(axes, entry["kind"])
 
 
 def panels(figure: Figure, count: int, columns: int, **options: Any) -> list[Axes]:
@@ -143,12 +156,28 @@ def panels(figure: Figure, count: int, columns: int, **options: Any) -> list[Axe
     grid = list(figure.subplots(-(-count // columns), columns, squeeze=False, **options).flat)
     for axes in grid[count:]:
         axes.remove()
+    for axes in grid[max(0, count - columns) : count]:  # the lowest of each column, where all share an axis
+        axes.tick_params(axis="x", labelbottom=True)
     return grid[:count]
+
+
+PAGE_INCHES = 9.5
+"""A figure of as many checkpoints as the paper has is no higher: it fits a page of letter or A4 with its caption."""
+
+_HEIGHTS = {2: 2.2, 3: 1.8, 4: 1.5, 5: 1.3}
+"""Inches of a row of panels, by the number of columns."""
 
 
 def columns_for(count: int) -> int:
     """How many panels stand beside each other, so that 27 of them fit a page."""
-    return 2 if count <= 4 else 3 if count <= 12 else 4
+    return 2 if count <= 4 else 3 if count <= 12 else 4 if count <= 20 else 5
+
+
+def height_for(count: int, margins: float, least: float = 0.95) -> float:
+    """Inches of a figure of so many panels: no more than a page, as long as a row has `least` inches."""
+    columns = columns_for(count)
+    rows = max(1, -(-count // columns))
+    return margins + rows * max(least, min(_HEIGHTS[columns], (PAGE_INCHES - margins) / rows))
 
 
 def label_rows(axes: Axes, entries: Sequence[Mapping[Any, Any]], width: int = 36) -> None:

@@ -8,16 +8,15 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from maxact.figures.per_layer import HEIGHTS
 from maxact.figures.style import (
     GREY,
     PLANTED_NOTE,
     columns_for,
+    height_for,
     logarithmic,
-    mark_planted,
     message,
+    name_panel,
     nothing,
-    panel_title,
     panels,
 )
 
@@ -34,22 +33,18 @@ def draw(frames: Mapping[str, pd.DataFrame], style: Mapping[str, float]) -> Figu
     data = frames["top_and_median_by_layer.parquet"]
     groups = [part for _, part in data.groupby("checkpoint", sort=False)]
     columns = columns_for(len(groups))
-    rows = -(-len(groups) // columns)
-    figure = Figure(figsize=(style["width_inches"], 0.9 + HEIGHTS[columns] * rows), layout="constrained")
+    figure = Figure(figsize=(style["width_inches"], height_for(len(groups), 0.9)), layout="constrained")
     if not groups:
         message(figure, "no residual stream was measured")
         return figure
-    for number, (axes, part) in enumerate(zip(panels(figure, len(groups), columns, sharey=True), groups, strict=True)):
+    for axes, part in zip(panels(figure, len(groups), columns, sharey=True), groups, strict=True):
         curves(part, axes)
-        entry = part.iloc[0].to_dict()
-        axes.set_title(panel_title(entry, 72 // columns))
-        mark_planted(axes, entry["kind"])
-        axes.set_xlabel("relative depth" if number >= len(groups) - columns else "")
+        name_panel(axes, part.iloc[0].to_dict(), columns)
     handles = [figure.axes[0].plot([], [], color=color, linestyle=dash)[0] for _, color, dash in LINES.values()]
-    figure.legend(handles, [name for name, *_ in LINES.values()], loc="outside lower center", ncols=4)
+    figure.legend(handles, [name for name, *_ in LINES.values()], loc="outside upper center", ncols=4)
     figure.supylabel("|x| of the residual stream", fontsize=style["font_size"])
-    if (data["kind"] == "planted").any():
-        figure.suptitle(f"Grey panels are {PLANTED_NOTE}", fontsize=style["font_size"] - 1)
+    note = f"\ngrey panels are {PLANTED_NOTE}" if (data["kind"] == "planted").any() else ""
+    figure.supxlabel(f"relative depth{note}", fontsize=style["font_size"])
     return figure
 
 

@@ -61,12 +61,6 @@ def comparisons(members: Sequence[Member], questions: Questions, absent: Mapping
     return typed(rows, _COLUMNS)
 
 
-def drawn_comparisons(members: Sequence[Member], questions: Questions, absent: Mapping[str, str]) -> pd.DataFrame:
-    """For figures: `comparisons` with the family of each member that was measured."""
-    frame = comparisons(members, questions, absent)
-    return frame.assign(family=frame["checkpoint"].map({member.name: member.family for member in members}))
-
-
 def verdicts(members: Sequence[Member], questions: Questions, absent: Mapping[str, str]) -> pd.DataFrame:
     """A row for each question and group: how many members have an M, and the verdict; `kind` is planted if any is."""
     frame = comparisons(members, questions, absent)

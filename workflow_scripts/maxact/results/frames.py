@@ -18,6 +18,11 @@ def typed(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str]) -> pd.D
     return pd.DataFrame(list(rows), columns=list(columns)).astype(dict(columns))
 
 
+def with_family(frame: pd.DataFrame, members: Sequence[Member]) -> pd.DataFrame:
+    """For figures: the frame with the family of each checkpoint, missing where it was not measured."""
+    return frame.assign(family=frame["checkpoint"].map({member.name: member.family for member in members}))
+
+
 def relative_depth(component: str, layer: int | None, layers: int) -> float:
     """How deep in a model a site is: the embedding 0, layer l (from 0) of n (l + 1) / n, the final norm 1."""
     if layer is None:

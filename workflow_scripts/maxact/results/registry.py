@@ -14,8 +14,9 @@ class Table:
     Attributes:
         title: what the report calls it.
         category: where the report files it.
-        needs: the kind of study that it can be made of, `measured` or `published`; None where any will do. Published results
-            have sites, their largest values and some errors, and lack samples, classes, experts and text.
+        needs: the kind of study that it can be made of, `measured` or `published`, or the question of the comparisons that
+            must have a group; None where any study will do. Published results have sites, their largest values and some
+            errors, and lack samples, classes, experts and text.
     """
 
     title: str
@@ -37,7 +38,7 @@ def made_of(entries: Mapping[str, _Entry], provides: frozenset[str]) -> dict[str
 
 
 MEASURED, PUBLISHED = frozenset({"measured"}), frozenset({"published"})
-"""What a study of one's own measurements provides, and one of published results."""
+"""What a study of one's own measurements provides, and one of published results, beside the questions that it asks."""
 
 SUFFIXES = ("csv", "md", "tex", "html")
 """Every table is written as each of these; the report shows the last."""

@@ -33,11 +33,13 @@ from maxact.results import (
     per_layer,
     perplexity,
     published,
+    routers,
     smoothing,
     tables,
 )
 from maxact.results.claims.pages import page, to_json
 from maxact.results.comparisons import Questions
+from maxact.results.frames import with_family
 from maxact.results.pages import page_files
 from maxact.results.registry import CLAIMS, MEASURED, PUBLISHED, SUFFIXES, TABLES, made_of
 from maxact.results.samples import class_maxima, sample_maxima, sites_of_M
@@ -133,6 +135,7 @@ def drawn(
     members: Sequence[Member], questions: Questions, absent: Mapping[str, str], provides: frozenset[str] = MEASURED
 ) -> dict[str, pd.DataFrame]:
     """Every frame that a figure of the study draws, by name."""
+    provides = provides | {question for question, groups in questions.items() if groups}
     every: dict[str, Callable[[], pd.DataFrame]] = {
         "layers": lambda: tables.layers(members),
         "error_by_site": lambda: drawn_formats.error_by_site(members),
@@ -143,12 +146,13 @@ def drawn(
         "saturation": lambda: how_sure.saturation(members),
         "subsets": lambda: published.subsets(members),
         "domain_maxima": lambda: how_sure.domain_maxima(members),
-        "comparisons": lambda: comparisons.drawn_comparisons(members, questions, absent),
+        "comparisons": lambda: with_family(comparisons.comparisons(members, questions, absent), members),
         "residual_by_depth": lambda: per_layer.residual_by_depth(members, questions),
+        "routers_and_gates": lambda: routers.routers_and_gates(members, questions),
         "emergence": lambda: emergence.emergence(members),
         "top_and_median_by_layer": lambda: per_layer.top_and_median_by_layer(members),
-        "massive_coverage": lambda: massive.massive_coverage(members),
-        "int8_vs_M": lambda: int8_vs_m.int8_vs_M(members),
+        "massive_coverage": lambda: with_family(massive.massive_coverage(members), members),
+        "int8_vs_M": lambda: with_family(int8_vs_m.int8_vs_M(members), members),
         "perplexity": lambda: perplexity.perplexity(members),
         "granularities": lambda: granularities.granularities(members),
     }

@@ -79,7 +79,7 @@ class Study(Section):
     @property
     def provides(self) -> frozenset[str]:
         """What tables and figures can be made of, beside what all studies have (`results/registry.py`)."""
-        return MEASURED
+        return MEASURED | self.comparisons.asked()
 
     def wheels(self, optional: bool = False) -> list[Wheel]:
         """Every wheel that the study needs: of the corpus, then of checkpoints; or those that it goes on without."""

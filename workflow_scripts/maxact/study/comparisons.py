@@ -33,3 +33,7 @@ class Comparisons(Section):
     def groups(self) -> dict[str, Groups]:
         """Every question, in the order above."""
         return {question: getattr(self, question) for question in type(self).model_fields}
+
+    def asked(self) -> frozenset[str]:
+        """The questions that have a group."""
+        return frozenset(question for question, groups in self.groups().items() if groups)

@@ -88,7 +88,7 @@ class PublishedStudy(Section):
     @property
     def provides(self) -> frozenset[str]:
         """What tables and figures can be made of, beside what all studies have (`results/registry.py`)."""
-        return PUBLISHED
+        return PUBLISHED | self.comparisons.asked()
 
     @property
     def results_folder(self) -> str | None:
