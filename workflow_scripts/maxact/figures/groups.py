@@ -58,7 +58,10 @@ def draw(frames: Mapping[str, pd.DataFrame], style: Mapping[str, float]) -> Figu
 
 
 def _group(group: Sequence[Mapping[str, Any]], streams: pd.DataFrame, named: Sequence[str], axes: Axes) -> None:
-    """The lines of one group, a diamond at the depth and value of each M, and the members beside the panel."""
+    """The lines of one group, a diamond at the depth and value of each M, and the members beside the panel.
+
+    Later diamonds are smaller, so that those at one place show in each other.
+    """
     colors = member_colors(["" if pd.isna(entry["family"]) else str(entry["family"]) for entry in group])
     handles = []
     for number, (entry, color) in enumerate(zip(group, colors, strict=True)):
@@ -69,8 +72,9 @@ def _group(group: Sequence[Mapping[str, Any]], streams: pd.DataFrame, named: Seq
         axes.plot(part["relative_depth"], part["peak"].where(part["peak"] > 0), color=color, linestyle=dash,
                   marker=mark, markersize=2.5, markerfacecolor=face)  # fmt: skip
         if entry["M"] > 0:
-            axes.plot([entry["relative_depth"]], [entry["M"]], M_MARK, color=color, markersize=4.5,
-                      markerfacecolor=face, markeredgecolor=color, clip_on=False, zorder=3)  # fmt: skip
+            axes.plot([entry["relative_depth"]], [entry["M"]], M_MARK, color=color, markersize=max(3.0, 6.5 - 1.2 * number),
+                      markerfacecolor=face, markeredgecolor=color if entry["kind"] == "planted" else "white",
+                      markeredgewidth=0.5, clip_on=False, zorder=3)  # fmt: skip
         gone = entry["kind"] == "not available"
         handles.append(Line2D([], [], color="none" if gone else color, linestyle=dash))
     if not any(entry["M"] > 0 for entry in group) and not (streams["peak"] > 0).any():
