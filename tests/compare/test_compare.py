@@ -6,6 +6,7 @@ import json
 import math
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,9 @@ from measure.models import tiny
 from oracles import compare as oracle
 
 from maxact.cli import main
-from maxact.compare.samples import sign_test
+from maxact.compare.report import differing_settings
+from maxact.compare.samples import paired, sign_test
+from maxact.compare.sides import open_side
 from maxact.compare.sites import TOLERANCES, apart, kolmogorov_smirnov, parse_tolerances
 from maxact.errors import UserError
 
@@ -344,3 +347,15 @@ def test_a_measurement_that_is_not_there_is_one_line(
     assert code == 2
     assert expected in error
     assert error.count("\n") == 1
+
+
+def test_digests_of_other_kinds_are_not_told_as_other_weights(original: Path) -> None:
+    """Of a study they are of objects in the store, of a folder of tables of what the command was given."""
+    folder = open_side(str(original), original)
+    study = replace(folder, name="study", settings={**folder.settings, "weights": "1", "tokens": "2"}, study=True)
+    told = list(differing_settings(folder, study, folder.sites(), study.sites()))
+    assert told == [
+        f"{setting}: not compared, as a study and a folder of tables have digests of other kinds"
+        for setting in ("weights", "tokens", "measuring code")
+    ]
+    assert paired(folder, study)[1] == f"{original} tells its tokens by a digest that a study has not"

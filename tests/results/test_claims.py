@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 from results.members import errors_of, headline_of, nothing_finite, planted, real, samples_of, sites_of
 
-from maxact.results.claims import CLAIMS, claims
+from maxact.results.claims import CLAIMS, claims, not_judged
 from maxact.results.claims.claim import Claim, Verdict, of_share
 from maxact.results.claims.material import Material
 from maxact.results.claims.pages import page, to_json
@@ -338,14 +338,31 @@ def test_the_page_and_the_json_tell_the_same_and_hostile_names_stay_text() -> No
     members = [replace(member, name="<b>|`x`\n" if member.name == "b2" else member.name) for member in study()]
     questions = {**QUESTIONS, "matched_sizes": {"large": ["a2", "<b>|`x`\n"]}}
     found = claims(members, questions)
-    markdown, html, told = page_to_markdown(page(found)), page_to_html(page(found)), to_json(found)
+    left_out = {"<b>|gone": "not valid JSON"}
+    markdown, html, told = (
+        page_to_markdown(page(found, left_out)),
+        page_to_html(page(found, left_out)),
+        to_json(found, left_out),
+    )
     for text, title in ((markdown, markdown_text), (html, html_text)):
         assert "<b>|" not in text
         assert all(title(claim.stated.title) in text for claim in found)
     assert json.loads(canonical(told)) == told
     assert [claim["verdict"] for claim in told] == [str(claim.verdict) for claim in found]
-    summary = page(found).summary
+    summary = page(found, {}).summary
     assert summary.verdict.tolist() == [str(claim.verdict) for claim in found]
+
+
+def test_checkpoints_that_no_claim_counts_are_named_with_why() -> None:
+    first, *others = study()
+    members = [replace(first, headline={**first.headline, "M": None}), *others]
+    left_out = not_judged(members, {"gone": "a reason"})
+    assert left_out == {"gone": "a reason", first.name: "has no finite M"}
+    told = f"Checkpoints of this study that no claim counts: gone (a reason); {first.name} (has no finite M)."
+    assert told in page(claims(members, QUESTIONS), left_out).introduction
+    assert all(claim["not_judged"] == left_out for claim in to_json(claims(members, QUESTIONS), left_out))
+    assert not_judged(study(), {}) == {}
+    assert not any("that no claim counts" in line for line in page(claims(study(), QUESTIONS), {}).introduction)
 
 
 def test_every_statement_has_its_numbers() -> None:

@@ -137,3 +137,17 @@ def test_files_that_changed_after_the_workflow_was_read_are_refused(tmp_path: Pa
     (tree / "quant" / "quant_sanity_summary.json").write_text("[]")
     with pytest.raises(UserError, match="its files have changed since the workflow was read; run again"):
         import_results(Job("published", "published", asked, {}, {}, Store(tmp_path / "store"), tmp_path))
+
+
+def test_a_subset_without_the_maximum_of_a_site_is_left_out_and_told(results: Made) -> None:
+    path = "bootstrap/small-1b_s2_r1_activation_stats.json"
+
+    def change(files: dict[str, Any]) -> None:
+        del files[path]["per_layer_stats"]["layer_1_hidden"]
+
+    made_of_it = results(change)
+    rows = table(made_of_it, "bootstrap").set_index(["checkpoint", "size"])
+    assert (rows.subsets["small-1b", 2], rows.subsets["small-1b", 4]) == (2, 3)
+    problems = table(made_of_it, "published_problems")
+    told = problems.what[(problems.file == path) & (problems.severity == "left out")]
+    assert list(told) == ["no maximum at 1 of the sites that M ranges over, so its M is left out of the subsets"]

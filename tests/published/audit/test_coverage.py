@@ -80,3 +80,22 @@ def test_the_effect_of_a_checkpoint_in_another_series_is_computed(read: Callable
     finding = series.mixed_series(read(deeper, lambda f: site(f, "small-14b", "layer_1_hidden").update(max=4.0)))
     assert finding is not None
     assert "at 1 steps with them and at 0 without" in finding.what
+
+
+def test_of_two_usual_numbers_of_tokens_neither_name_nor_run_decides(read: Callable[..., Published]) -> None:
+    def without(files: Files) -> None:
+        for name in (A, "small-14b"):
+            for values in statistics(files, name)["per_layer_stats"].values():
+                values.pop("sun_n_tokens", None)
+        for model in (A, B, "small-14b"):
+            statistics(files, model)["data_path"] = "/data/one.jsonl"
+        statistics(files, B)["num_samples"] = 6
+
+    finding = coverage.other_tokens(read(without))
+    assert finding is not None
+    assert [row["samples_of_others"] for row in of(finding)] == [5]
+    tie = coverage.other_tokens(
+        read(without, lambda f: statistics(f, "small-14b").update(data_path="/data/else.jsonl"))
+    )
+    assert tie is not None
+    assert [(row["checkpoint"], row["samples_of_others"]) for row in of(tie)] == [(A, 6)]

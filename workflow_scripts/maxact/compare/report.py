@@ -79,7 +79,7 @@ def compare(a: str, b: str, root: Path, tolerances: Mapping[str, float], strict:
         a=sides[0],
         b=sides[1],
         tolerances=tolerances,
-        settings=tuple(_settings(*sides, *tables)),
+        settings=tuple(differing_settings(*sides, *tables)),
         sites=tuple(sites),
         only_a=tuple(lacking(tables[0], tables[1])),
         only_b=tuple(lacking(tables[1], tables[0])),
@@ -89,7 +89,8 @@ def compare(a: str, b: str, root: Path, tolerances: Mapping[str, float], strict:
     )
 
 
-def _settings(a: Side, b: Side, mine: pd.DataFrame, theirs: pd.DataFrame) -> Iterator[str]:
+def differing_settings(a: Side, b: Side, mine: pd.DataFrame, theirs: pd.DataFrame) -> Iterator[str]:
+    """What decides a measurement and is not the same, or not known of one side, in words."""
     if a.planted != b.planted:
         yield f"one is planted: {(a if a.planted else b).checkpoint} says nothing about released models"
     for setting in SETTINGS:
@@ -98,6 +99,8 @@ def _settings(a: Side, b: Side, mine: pd.DataFrame, theirs: pd.DataFrame) -> Ite
             continue
         if None in values:
             yield f"{setting}: not known of {'A' if values[0] is None else 'B'}"
+        elif setting in _DIGESTS and a.study != b.study:
+            yield f"{setting}: not compared, as a study and a folder of tables have digests of other kinds"
         elif values[0] != values[1]:
             yield f"other {setting}" if setting in _DIGESTS else f"other {setting}: A {values[0]}, B {values[1]}"
     for letter, sites in (("A", mine), ("B", theirs)):

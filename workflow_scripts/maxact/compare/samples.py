@@ -74,6 +74,8 @@ def paired(a: Side, b: Side) -> tuple[pd.DataFrame, str]:
     if a.tokens is None or b.tokens is None:
         unknown = next(side for side in (a, b) if side.tokens is None)
         known = all(digest is not None for digest in digests)
+        if known and a.study != b.study:
+            return nothing, f"{unknown.name} tells its tokens by a digest that a study has not"
         return nothing, "other tokens" if known else f"{unknown.name} does not tell its tokens"
     tables = [pq.read_table(side.tokens, columns=["sample", "id", "token_ids"]).to_pandas() for side in (a, b)]
     for table in tables:

@@ -43,6 +43,7 @@ class Side:
         files: table -> file, of those of `TABLES` that there are.
         tokens: the `tokens.parquet` that was measured; None where it is not known or not there.
         settings: of `SETTINGS`, those that are known.
+        study: whether it is of a study, whose digests of weights, tokens and code are of other things than those of a folder.
     """
 
     name: str
@@ -51,6 +52,7 @@ class Side:
     files: Mapping[str, Path]
     tokens: Path | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
+    study: bool = True
 
     def sites(self) -> pd.DataFrame:
         """The table `sites`.
@@ -228,7 +230,7 @@ def _of_folder(name: str, folder: Path) -> Side:
             f"{folder / ABOUT}: not what `maxact measure --tables` writes; write the folder again"
         ) from None
     settings = {setting: about[setting] for setting in SETTINGS if about.get(setting) is not None}
-    return Side(name, checkpoint, bool(about.get("planted")), files, None, settings)
+    return Side(name, checkpoint, bool(about.get("planted")), files, None, settings, study=False)
 
 
 def about_tables(about: Mapping[str, Any]) -> str:

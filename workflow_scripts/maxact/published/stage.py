@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from maxact.measurement import SCHEMAS
 from maxact.published.files import Problem, Published, model_of, read_tree
+from maxact.published.names import IN_M
 from maxact.published.source import results_folder
 from maxact.published.tables import SITES, Imported, headline, imported, write_table
 from maxact.quantize.stage import SCHEMA as ERRORS
@@ -47,9 +48,10 @@ def compute(job: Job) -> Product:
             ("errors", one.errors, ERRORS),
         ):
             files[f"{name}.{table}.parquet"] = write_table(frame, schema, job.scratch / f"{name}.{table}.parquet")
-    problems = [*published.problems, *_left_out(published, found)]
+    subsets, partial = _subsets(published)
+    problems = [*published.problems, *_left_out(published, found), *partial]
     for table, rows, schema in (
-        ("subsets", list(_subsets(published)), SUBSETS),
+        ("subsets", subsets, SUBSETS),
         ("problems", [{"checkpoint": _checkpoint_of(one, published), **vars(one)} for one in problems], PROBLEMS),
     ):
         frame = pd.DataFrame(rows, columns=schema.names)
@@ -67,12 +69,20 @@ def _left_out(published: Published, found: dict[str, Imported]) -> Iterator[Prob
             yield Problem(checkpoint.file, f"per_layer_stats.{site}", what, "left out")
 
 
-def _subsets(published: Published) -> Iterator[dict[str, Any]]:
+def _subsets(published: Published) -> tuple[list[dict[str, Any]], list[Problem]]:
+    """M of each subset; one that lacks the maximum of a site could have a smaller M for that alone, and is left out."""
+    rows, partial = [], []
     for run in published.bootstrap:
-        M = headline(imported(run.statistics, None).sites)["M"]
-        if M is not None:
+        sites = imported(run.statistics, None).sites
+        unread = int((sites.component.isin(IN_M) & sites.peak.isna()).sum())
+        M = headline(sites)["M"]
+        if unread:
+            what = f"no maximum at {unread} of the sites that M ranges over, so its M is left out of the subsets"
+            partial.append(Problem(run.statistics.file, "per_layer_stats", what, "left out"))
+        elif M is not None:
             row = {"checkpoint": run.name, "size": run.size, "repetition": run.repetition, "M": M["value"]}
-            yield row | {"component": M["component"], "layer": M["layer"]}
+            rows.append(row | {"component": M["component"], "layer": M["layer"]})
+    return rows, partial
 
 
 def _checkpoint_of(problem: Problem, published: Published) -> str | None:

@@ -70,7 +70,8 @@ def compute(job: Job) -> Product:
         # Without pandas' own notes, which would change with its version.
         pq.write_table(pa.Table.from_pandas(frame, preserve_index=False).replace_schema_metadata(None), file)
     judged = claims.claims(members, questions)
-    files |= page_files(job.scratch, CLAIMS, page(judged), to_json(judged))
+    left_out = claims.not_judged(members, absent)
+    files |= page_files(job.scratch, CLAIMS, page(judged, left_out), to_json(judged, left_out))
     summary: dict[str, Any] = {
         "checkpoints": [_closing_row(member) for member in tables.in_order(members)],
         "absent": absent,

@@ -155,7 +155,8 @@ def other_tokens(published: Published) -> Finding | None:
         groups[checkpoint.data_path].append((checkpoint.samples, tokens_of(checkpoint), checkpoint.name))
     rows: list[dict[str, Any]] = []
     for path, found in sorted(groups.items()):
-        usual = max({one[:2] for one in found}, key=lambda pair: sum(one[:2] == pair for one in found))
+        pairs = sorted({one[:2] for one in found}, key=lambda pair: (pair[1] is None, pair[0], pair[1] or 0))
+        usual = max(pairs, key=lambda pair: sum(one[:2] == pair for one in found))  # of a tie the first
         for samples, tokens, name in sorted(found, key=lambda one: one[2]):
             if (samples, tokens) != usual:
                 row = {"checkpoint": name, "data": path.rpartition("/")[2], "samples": samples, "tokens": tokens}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -18,8 +18,12 @@ INTRODUCTION = (
 )
 
 
-def page(claims: Sequence[Claim]) -> Page:
-    """A row for each claim, then its section: the statement, the verdict, its rows, and how it depends on choices."""
+def page(claims: Sequence[Claim], not_judged: Mapping[str, str]) -> Page:
+    """A row for each claim, then its section: the statement, the verdict, its rows, and how it depends on choices.
+
+    Args:
+        not_judged: checkpoints of the study that no claim counts, each with why.
+    """
     rows = [
         {
             "claim": claim.stated.title,
@@ -29,7 +33,10 @@ def page(claims: Sequence[Claim]) -> Page:
         }
         for claim in claims
     ]
-    return Page(TITLE, INTRODUCTION, pd.DataFrame(rows, dtype="str"), [_section(claim) for claim in claims])
+    left_out = [f"{name} ({why})" for name, why in not_judged.items()]
+    told = [f"Checkpoints of this study that no claim counts: {'; '.join(left_out)}."] if left_out else []
+    sections = [_section(claim) for claim in claims]
+    return Page(TITLE, [*INTRODUCTION, *told], pd.DataFrame(rows, dtype="str"), sections)
 
 
 def _section(claim: Claim) -> Section:
@@ -41,7 +48,7 @@ def _section(claim: Claim) -> Section:
     return Section(claim.stated.title, lines, tables)
 
 
-def to_json(claims: Sequence[Claim]) -> list[dict[str, Any]]:
+def to_json(claims: Sequence[Claim], not_judged: Mapping[str, str]) -> list[dict[str, Any]]:
     """The same, all rows, as JSON values."""
     return [
         {
@@ -50,6 +57,7 @@ def to_json(claims: Sequence[Claim]) -> list[dict[str, Any]]:
             "source": claim.stated.source,
             "verdict": str(claim.verdict),
             "value": claim.read.value,
+            "not_judged": dict(not_judged),
             "depends": to_records(claim.depends),
             "evidence": to_records(claim.evidence),
         }
