@@ -14,11 +14,13 @@ from maxact.published.choice import note_source_of
 from maxact.recipes import write_stamps
 from maxact.results.registry import PAGE_SUFFIXES, PAGES
 from maxact.slurm import LOGS, Asked
-from maxact.store.objects import write_if_changed
+from maxact.store.dropping import READERS
+from maxact.store.objects import canonical, write_if_changed
 from maxact.study import PublishedStudy, validate_study
 from maxact.study.evaluating import evaluated
 from maxact.study.perplexity import perplexed
 from maxact.study.paper_check import paper_checked
+from maxact.study.readers import readers_of_weights
 from maxact.study.sensitivity import variants
 
 if not workflow.overwrite_configfiles:
@@ -37,6 +39,10 @@ try:
         write_stamps(STUDY, ARTIFACTS / "keys", Path(workflow.basedir, "envs"))
         if PUBLISHED:
             note_source_of(STUDY, ARTIFACTS.parent)
+        write_if_changed(
+            ARTIFACTS / READERS,
+            canonical({} if PUBLISHED else readers_of_weights(STUDY)),
+        )
         write_if_changed(
             ARTIFACTS / "study.yaml",
             yaml.safe_dump(STUDY.model_dump(exclude_unset=True), sort_keys=False),
@@ -105,38 +111,6 @@ def tokenizer_of_planted(wildcards):
 
 def loading_check_of(wildcards):
     return manifest("loading_check", wildcards.name) if wildcards.name in REAL else []
-
-
-def later_readers(name):
-    """The stages that read the weights of a checkpoint after it was measured."""
-    return [
-        *(["evaluate"] if name in EVALUATED else []),
-        *(["perplexity"] if name in PERPLEXED else []),
-        *(["paper_check"] if name in CHECKED else []),
-    ]
-
-
-def drops(stage):
-    """What a job drops: the weights, where they are not kept and the stage may be the last that reads them."""
-
-    def dropped(wildcards):
-        early = stage == "measure" and later_readers(wildcards.name)
-        return [] if STUDY.keep_weights or early else ["checkpoint"]
-
-    return dropped
-
-
-def drops_after(stage):
-    """The manifests that must be there, made from the present measurement, before a job of that stage drops anything."""
-
-    def others(wildcards):
-        return [
-            manifest(other, wildcards.name)
-            for other in later_readers(wildcards.name)
-            if other != stage
-        ]
-
-    return others
 
 
 def resources_of(stage, name=None):

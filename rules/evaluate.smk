@@ -18,8 +18,5 @@ rule evaluate:
     threads: THREADS
     resources:
         **resources_of("evaluate"),
-    params:
-        drop=drops("evaluate"),
-        after=drops_after("evaluate"),
     script:
         SCRIPT

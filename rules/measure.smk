@@ -18,8 +18,6 @@ rule measure:
     threads: THREADS
     resources:
         **resources_of("measure"),
-    params:
-        drop=drops("measure"),
     script:
         SCRIPT
 
@@ -63,9 +61,6 @@ rule paper_check:
     threads: THREADS
     resources:
         **resources_of("paper_check"),
-    params:
-        drop=drops("paper_check"),
-        after=drops_after("paper_check"),
     script:
         SCRIPT
 

@@ -17,8 +17,5 @@ rule perplexity:
     threads: THREADS
     resources:
         **resources_of("perplexity"),
-    params:
-        drop=drops("perplexity"),
-        after=drops_after("perplexity"),
     script:
         SCRIPT

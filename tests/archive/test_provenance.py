@@ -12,8 +12,8 @@ import pytest
 from maxact.archive.provenance import FIELDS, manifests_of, refuse_unfounded
 from maxact.archive.record import Record
 from maxact.errors import UserError
+from maxact.store.keys import action_key
 from maxact.store.objects import Manifest, StoredObject
-from maxact.store.run import action_key
 
 FILE = Path("a.zip")
 

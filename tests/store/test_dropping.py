@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from maxact.stages import STAGES, Stage
-from maxact.store.dropping import are_current, drop
+from maxact.store.dropping import READERS, Readers, drop, drop_read
 from maxact.store.garbage import DAY, delete, garbage
-from maxact.store.objects import Manifest, Store, write_atomically
+from maxact.store.objects import Manifest, Store, canonical, write_atomically
 from maxact.store.run import run_job
 from maxact.store.show import show
 from maxact.store.verify import faults
@@ -23,6 +24,9 @@ def _toy_stages(monkeypatch: pytest.MonkeyPatch) -> None:
     toy_stage.CALLS.clear()
     monkeypatch.setitem(STAGES, "first", Stage("store.toy_stage", {}))
     monkeypatch.setitem(STAGES, "second", Stage("store.toy_stage", {"first": ("out.*",)}))
+    monkeypatch.setitem(STAGES, "third", Stage("store.toy_stage", {"first": ("out.*",)}))
+    for module in ("dropping", "garbage"):
+        monkeypatch.setattr(f"maxact.store.{module}.WEIGHTS", "out.*")
 
 
 @pytest.fixture
@@ -30,98 +34,152 @@ def store(tmp_path: Path) -> Store:
     return Store(tmp_path / "artifacts")
 
 
-def run(store: Store, stage: str, name: str, inputs: dict[str, Manifest], text: str, study: str = "study") -> Manifest:
+def stamp(store: Store, stage: str, name: str, text: str, study: str = "study") -> dict[str, Any]:
+    """The recipe of a job, as its stamp has it."""
     recipe = {"parameters": {"text": text}, "code": "c", "packages": {}}
-    manifest, _ = run_job(stage, name, recipe, inputs, store)
-    write_atomically(output(store, stage, name, study), manifest.to_json())
+    write_atomically(store.root / study / "keys" / stage / f"{name}.json", canonical(recipe))
+    return recipe
+
+
+def run(store: Store, stage: str, name: str, inputs: dict[str, Manifest], text: str, study: str = "study") -> Manifest:
+    """What a rule does."""
+    manifest, _ = run_job(stage, name, stamp(store, stage, name, text, study), inputs, store)
+    output = store.root / study / stage / f"{name}.json"
+    write_atomically(output, manifest.to_json())
+    drop_read(output, inputs, store)
     return manifest
 
 
-def output(store: Store, stage: str, name: str, study: str = "study") -> Path:
-    return store.root / study / stage / f"{name}.json"
+def unkept(store: Store, *jobs: str, study: str = "study") -> None:
+    """The study does not keep what `first` makes; `second/a` reads what is named a."""
+    listed: Readers = {"first": {}}
+    for job in jobs:
+        name = Path(job).name
+        inputs = {"key": f"keys/{job}.json", "first": f"first/{name}.json"}
+        listed["first"].setdefault(name, {})[f"{job}.json"] = inputs
+    write_atomically(store.root / study / READERS, canonical(listed))
 
 
-def test_what_matches_goes_and_is_no_fault(store: Store) -> None:
+def is_there(store: Store, manifest: Manifest) -> bool:
+    return store.path(manifest.objects["out.txt"]).exists()
+
+
+def test_what_no_job_reads_any_more_goes_and_is_no_fault(store: Store) -> None:
+    unkept(store, "second/a")
     first = run(store, "first", "a", {}, "x")
+    assert is_there(store, first)
     run(store, "second", "a", {"first": first}, "y")
-    drop(first, "out.*", output(store, "second", "a"), store)
-    assert not store.path(first.objects["out.txt"]).exists()
+    assert not is_there(store, first)
     assert store.path(first.objects["extra.txt"]).exists()
     assert list(faults(store)) == []
-    assert "not kept" in show(output(store, "first", "a"), store.root)
+    assert "not kept" in show(store.root / "study/first/a.json", store.root)
     run(store, "second", "a", {"first": first}, "y")
     assert toy_stage.CALLS == ["a", "a"]  # a hit makes nothing again
 
 
-def test_a_job_that_reads_it_later_has_it_made_again(store: Store) -> None:
+def test_a_study_without_a_list_of_readers_keeps_all(store: Store) -> None:
     first = run(store, "first", "a", {}, "x")
     run(store, "second", "a", {"first": first}, "y")
-    drop(first, "out.*", output(store, "second", "a"), store)
-    again = run(store, "second", "a", {"first": first}, "z")
+    drop(first, store)
+    assert is_there(store, first)
+
+
+def test_a_job_that_reads_it_later_has_it_made_again(store: Store) -> None:
+    unkept(store, "second/a")
+    first = run(store, "first", "a", {}, "x")
+    run(store, "second", "a", {"first": first}, "y")
+    assert not is_there(store, first)
+    unkept(store)
+    again = run(store, "third", "a", {"first": first}, "z")
     assert store.path(again.objects["out.txt"]).read_text() == "zx"
     assert store.is_whole(first.objects["out.txt"])
     store.path(first.objects["out.txt"]).unlink()
     assert [fault.what for fault in faults(store)] == ["missing"]  # it was there again, so its loss is one
 
 
-def test_the_same_bytes_wait_for_the_last_job_of_the_study_that_reads_them(store: Store) -> None:
+@pytest.mark.parametrize("order", [("second", "third"), ("third", "second")])
+def test_the_last_of_several_jobs_that_read_it_drops_it(store: Store, order: tuple[str, str]) -> None:
+    unkept(store, "second/a", "third/a")
+    first = run(store, "first", "a", {}, "x")
+    run(store, order[0], "a", {"first": first}, "y")
+    assert is_there(store, first)
+    run(store, order[1], "a", {"first": first}, "y")
+    assert not is_there(store, first)
+
+
+def test_the_same_bytes_under_two_names_wait_for_every_job_that_reads_either(store: Store) -> None:
+    """Not for the first job of each alone: of b, `third` still reads them."""
+    unkept(store, "second/a", "second/b", "third/b")
     first, other = run(store, "first", "a", {}, "x"), run(store, "first", "b", {}, "x")
-    run(store, "second", "a", {"first": first}, "y")
-    drop(first, "out.*", output(store, "second", "a"), store)
-    assert store.is_whole(first.objects["out.txt"])
+    assert first.objects["out.txt"] == other.objects["out.txt"]
     run(store, "second", "b", {"first": other}, "y")
-    drop(other, "out.*", output(store, "second", "b"), store)
-    assert not store.path(first.objects["out.txt"]).exists()
+    run(store, "second", "a", {"first": first}, "y")
+    assert is_there(store, first)
+    run(store, "third", "b", {"first": other}, "y")
+    assert not is_there(store, first)
+    assert toy_stage.CALLS == ["a", "b", "b"]  # nothing was made again; `second/a` has the key of `second/b`
 
 
-def test_what_another_study_names_stays(store: Store) -> None:
+def test_a_job_that_is_to_be_done_again_has_not_ended(store: Store) -> None:
+    unkept(store, "second/a", "third/a")
+    first = run(store, "first", "a", {}, "x")
+    run(store, "second", "a", {"first": first}, "y")
+    stamp(store, "second", "a", "another")
+    run(store, "third", "a", {"first": first}, "y")
+    assert is_there(store, first)
+    run(store, "second", "a", {"first": first}, "another")
+    assert not is_there(store, first)
+    changed = run(store, "first", "a", {}, "w")
+    run(store, "third", "a", {"first": changed}, "y")
+    assert is_there(store, changed)  # `second/a` was made from other bytes
+
+
+def test_a_job_whose_inputs_have_other_times_alone_has_ended(store: Store) -> None:
+    unkept(store, "second/a", "third/a")
+    first = run(store, "first", "a", {}, "x")
+    run(store, "second", "a", {"first": first}, "y")
+    os.utime(store.root / "study/first/a.json")
+    run(store, "third", "a", {"first": first}, "y")
+    assert not is_there(store, first)
+
+
+def test_what_is_no_longer_in_the_study_keeps_nothing(store: Store) -> None:
+    unkept(store, "second/a")
+    first = run(store, "first", "a", {}, "x")
+    run(store, "first", "removed", {}, "x")
+    run(store, "second", "a", {"first": first}, "y")
+    assert not is_there(store, first)
+
+
+def test_what_another_study_keeps_stays(store: Store) -> None:
+    unkept(store, "second/a")
     first = run(store, "first", "a", {}, "x")
     run(store, "first", "a", {}, "x", study="another")
     run(store, "second", "a", {"first": first}, "y")
-    drop(first, "out.*", output(store, "second", "a"), store)
-    assert store.is_whole(first.objects["out.txt"])
+    assert is_there(store, first)
 
 
 def test_what_two_studies_do_not_keep_goes_when_the_last_has_read_it(store: Store) -> None:
     for study in ("study", "another"):
-        write_atomically(store.root / study / "study.yaml", "keep_weights: false\n")
+        unkept(store, "second/a", study=study)
     first = run(store, "first", "a", {}, "x")
     run(store, "first", "a", {}, "x", study="another")
     run(store, "second", "a", {"first": first}, "y")
-    drop(first, "out.*", output(store, "second", "a"), store)
-    assert store.is_whole(first.objects["out.txt"])  # the other study has not read it yet
+    assert is_there(store, first)  # the other study has not read it yet
     run(store, "second", "a", {"first": first}, "z", study="another")
-    drop(first, "out.*", output(store, "second", "a", "another"), store)
-    assert not store.path(first.objects["out.txt"]).exists()
+    assert not is_there(store, first)
 
 
-def test_the_last_of_several_jobs_that_read_weights_knows_it(tmp_path: Path) -> None:
-    """One that was made from an earlier measurement will be made again."""
-    measured, other = tmp_path / "measured.json", tmp_path / "other.json"
-    measured.touch()
-    assert are_current([], measured)
-    assert not are_current([other], measured)
-    other.touch()
-    os.utime(measured, (100, 100))
-    os.utime(other, (99, 99))
-    assert not are_current([other], measured)
-    os.utime(other, (100, 100))
-    assert are_current([other], measured)
-
-
-def test_weights_that_are_no_longer_kept_are_garbage_once_they_are_measured(
-    store: Store, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_weights_that_are_no_longer_kept_are_garbage_once_all_have_read_them(store: Store) -> None:
     """As when `keep_weights` was changed after the run."""
-    monkeypatch.setattr("maxact.store.garbage.WEIGHTS", "out.*")
     first = run(store, "first", "a", {}, "x")
+    run(store, "second", "a", {"first": first}, "y")
     later = time.time() + 100 * DAY
-    write_atomically(store.root / "study" / "study.yaml", "keep_weights: false\n")
+    unkept(store, "second/a", "third/a")
     assert garbage(store, 14, later) == []
-    measured = Manifest("measure", "a", first.key, first.recipe, {}, {})
-    write_atomically(output(store, "measure", "a"), measured.to_json())
+    unkept(store, "second/a")
     found = garbage(store, 14, later)
     assert [(item.kind, item.path) for item in found] == [("weight", store.path(first.objects["out.txt"]))]
     delete(store, found)
-    assert not store.path(first.objects["out.txt"]).exists()
+    assert not is_there(store, first)
     assert list(faults(store)) == []

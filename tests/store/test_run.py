@@ -12,8 +12,9 @@ import pytest
 
 from maxact.errors import UserError
 from maxact.stages import STAGES, Stage
+from maxact.store.keys import action_key
 from maxact.store.objects import Manifest, Store
-from maxact.store.run import action_key, restore, run_job, run_rule
+from maxact.store.run import restore, run_job, run_rule
 from store import toy_stage
 
 

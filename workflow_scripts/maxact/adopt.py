@@ -15,8 +15,8 @@ from typing import Any
 from maxact.measurement import PROBE
 from maxact.recipes import recipes
 from maxact.remeasure import Stored, hold_study, stored
+from maxact.store.keys import action_key
 from maxact.store.objects import Manifest, Store
-from maxact.store.run import action_key
 from maxact.study import Study
 
 

@@ -27,7 +27,6 @@ from maxact.store.dropping import drop
 from maxact.store.new_folder import refuse_taken
 from maxact.store.objects import Manifest, Store
 from maxact.store.run import whole
-from maxact.store.sharing import WEIGHTS
 from maxact.study import Study, load_study
 from maxact.study.mistakes import meant
 
@@ -130,7 +129,7 @@ def _opened(found: Stored, study: Study, store: Store) -> Iterator[Path]:
         yield store.materialize(needed.objects, scratch / "checkpoint")
     if not study.keep_weights:
         fresh = _only(checkpoint, [name for name in names if name not in there])
-        drop(fresh, WEIGHTS, found.path, store)
+        drop(fresh, store)
 
 
 def _only(manifest: Manifest, names: Sequence[str]) -> Manifest:

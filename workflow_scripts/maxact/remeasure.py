@@ -12,7 +12,6 @@ from maxact.errors import UserError
 from maxact.store.dropping import drop
 from maxact.store.objects import Manifest, Store
 from maxact.store.run import run_job, upstream
-from maxact.store.sharing import WEIGHTS
 from maxact.store.workspace import hold_workspace
 from maxact.study import PublishedStudy, Study
 
@@ -40,7 +39,7 @@ class Stored:
         made, _ = run_job(stage, name, recipe, self.inputs, store, self.record.get("gpus", 0), again)
         if not study.keep_weights:
             fresh = {name: item for name, item in weights.objects.items() if item not in there}
-            drop(dataclasses.replace(weights, objects=fresh), WEIGHTS, self.path, store)
+            drop(dataclasses.replace(weights, objects=fresh), store)
         return made
 
 

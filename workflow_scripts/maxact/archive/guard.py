@@ -14,8 +14,8 @@ from maxact.archive.record import IMPORTED, STUDY_FILE, Record
 from maxact.errors import UserError
 from maxact.stages import STAGES, uses_of
 from maxact.store.job import used_objects
+from maxact.store.keys import STAMPS
 from maxact.store.objects import Manifest, Store, digest_text
-from maxact.store.run import STAMPS
 
 
 @dataclass(frozen=True)

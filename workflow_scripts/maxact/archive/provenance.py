@@ -15,8 +15,8 @@ from typing import Any
 from maxact.archive.record import NAME, Record
 from maxact.errors import UserError
 from maxact.store.exchange import reached
+from maxact.store.keys import action_key
 from maxact.store.objects import Manifest, Store
-from maxact.store.run import action_key
 
 FIELDS = ("stage", "name", "key", "recipe", "objects", "summary")
 """Of an action record, those that a manifest has."""

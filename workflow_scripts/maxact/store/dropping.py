@@ -1,49 +1,72 @@
-"""Objects that are not kept: weights, deleted after the last job that reads them where a study says `keep_weights: false`."""
+"""Objects that are not kept: weights, deleted after the last job that reads them where a study says `keep_weights: false`.
+
+`artifacts/<study>/readers.json` lists those jobs: the stage and name of what they read, then their own manifest, then their
+inputs as the rule has them, relative to the study's folder. What is of a stage that is not listed there is kept. A job has
+ended when its manifest has the key that its stamp and inputs lead to now: otherwise it is still to be done, or to be done again.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping
 from fnmatch import fnmatch
 from pathlib import Path
 
-import yaml
-
+from maxact.store.keys import action_key, read_inputs
 from maxact.store.objects import Manifest, Store
+from maxact.store.sharing import WEIGHTS
+
+READERS = "readers.json"
+
+Readers = dict[str, dict[str, dict[str, dict[str, str]]]]
+"""By stage and name of what is read, then by manifest of who reads it: its inputs, `key` among them."""
 
 
-def drop(manifest: Manifest, pattern: str, output: Path, store: Store) -> None:
-    """Delete the objects of `manifest` whose name matches, but for those that others still need.
+def drop_read(output: Path, inputs: Mapping[str, Manifest], store: Store) -> None:
+    """Delete the weights that the job with that manifest has read, if it is listed as a reader and none is left."""
+    study = output.parents[1]
+    listed = readers(study)
+    for source, manifest in inputs.items():
+        if str(output.relative_to(study)) in listed.get(source, {}).get(manifest.name, {}):
+            drop(manifest, store)
 
-    Others are all manifests of other studies in the store that keep their weights; and in this study and those that do not
-    keep them, the manifests of the same stage for which the job of `output`'s stage is still to be done.
 
-    Args:
-        output: the manifest of the last job that reads them; its study is the one that does not keep them.
-    """
-    stage, study = output.parent, output.parents[1]
+def drop(manifest: Manifest, store: Store) -> None:
+    """Delete the weights of `manifest`, but for those that a study in the store keeps or has still to read, under any name."""
+    weights = [item for name, item in manifest.objects.items() if fnmatch(name, WEIGHTS)]
+    digests = {item.sha256 for item in weights}
     needed: set[str] = set()
-    for path, kept in store.manifests():
-        theirs = path.parents[1]
-        waiting = kept.stage == manifest.stage and path.name != output.name and not (stage / path.name).exists()
-        if theirs != study:
-            waiting = keeps_weights(theirs) or not (theirs / stage.name / path.name).exists()
-        if waiting:
-            needed |= {item.sha256 for item in kept.objects.values()}
-    for name, item in manifest.objects.items():
-        if fnmatch(name, pattern) and item.sha256 not in needed:
+    for path, other in store.manifests():
+        same = digests & {item.sha256 for item in other.objects.values()}
+        if same and is_needed(path):
+            needed |= same
+    for item in weights:
+        if item.sha256 not in needed:
             store.drop(item)
 
 
-def keeps_weights(study: Path) -> bool:
-    """Whether the study with that folder of manifests says, by its `study.yaml`, that it keeps weights."""
-    file = study / "study.yaml"
-    return not file.exists() or bool(yaml.safe_load(file.read_text(encoding="utf-8")).get("keep_weights", True))
+def is_needed(path: Path) -> bool:
+    """Whether the weights of the manifest at that path are kept, or read by a job that has not ended."""
+    study = path.parents[1]
+    listed = readers(study)
+    if path.parent.name not in listed:
+        return True
+    mine = listed[path.parent.name].get(path.stem, {})  # none reads what the study has no more
+    return not all(_has_ended(study, output, inputs) for output, inputs in mine.items())
 
 
-def are_current(others: Sequence[Path], measured: Path) -> bool:
-    """Whether all these manifests are there and none is older than that of the measurement, after which it would be made again.
+def readers(study: Path) -> Readers:
+    """What the study with that folder of manifests does not keep, and who reads it."""
+    file = study / READERS
+    found: Readers = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+    return found
 
-    Of several jobs that read the weights of a checkpoint, those that end before the last find that they are not, and leave
-    the weights to it.
-    """
-    return all(path.exists() and path.stat().st_mtime >= measured.stat().st_mtime for path in others)
+
+def _has_ended(study: Path, output: str, inputs: Mapping[str, str]) -> bool:
+    files = {source: str(study / path) for source, path in inputs.items()}
+    stage, name = Path(output).parent.name, Path(output).stem
+    try:
+        recipe = json.loads(Path(files["key"]).read_text(encoding="utf-8"))
+        return Manifest.read(study / output).key == action_key(stage, name, recipe, read_inputs(files.items()))
+    except FileNotFoundError:
+        return False

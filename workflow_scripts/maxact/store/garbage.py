@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from maxact.errors import UserError
-from maxact.store.dropping import keeps_weights
+from maxact.store.dropping import is_needed
 from maxact.store.objects import Manifest, Store, StoredObject
 from maxact.store.sharing import WEIGHTS
 
@@ -31,10 +31,10 @@ class Garbage:
 def garbage(store: Store, grace_days: float, now: float | None = None) -> list[Garbage]:
     """Files of the store that nothing needs and that are older than the grace period, in order of path.
 
-    The weights of a study that does not keep them are not needed once they are measured, as when `keep_weights` was changed
-    afterwards. Else needed is what a manifest of any study in the store names; what an action record has made whose recipe
-    is the key stamp of a job (so that a change that is taken back computes nothing); and the records, not the objects, of
-    all that these were made from, since a lost object is made again by way of them.
+    The weights of a study that does not keep them are not needed once all jobs that read them have ended, as when
+    `keep_weights` was changed afterwards. Else needed is what a manifest of any study in the store names; what an action
+    record has made whose recipe is the key stamp of a job (so that a change that is taken back computes nothing); and the
+    records, not the objects, of all that these were made from, since a lost object is made again by way of them.
 
     Raises:
         UserError: an action record cannot be read.
@@ -45,7 +45,7 @@ def garbage(store: Store, grace_days: float, now: float | None = None) -> list[G
     unkept: dict[Path, str] = {}
     for path, manifest in store.manifests():
         for name, item in manifest.objects.items():
-            if fnmatch(name, WEIGHTS) and not keeps_weights(path.parents[1]) and _is_measured(path):
+            if fnmatch(name, WEIGHTS) and not is_needed(path):
                 unkept[store.path(item)] = "weight"
             else:
                 named.add(store.path(item))
@@ -109,11 +109,6 @@ def delete(store: Store, files: list[Garbage]) -> None:
     for folder in sorted(folders, reverse=True):
         if folder.parent != store.root and not any(folder.iterdir()):
             folder.rmdir()
-
-
-def _is_measured(checkpoint: Path) -> bool:
-    """Whether the checkpoint with that manifest has been measured in its study."""
-    return (checkpoint.parents[1] / "measure" / checkpoint.name).exists()
 
 
 def _fields(record: dict[str, Any]) -> dict[str, Any]:

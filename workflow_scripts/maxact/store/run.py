@@ -1,8 +1,7 @@
 """Run one job: look its key up, compute on a miss, write the manifest.
 
-The key is the digest of the recipe (the key stamp) and of the content of what the stage may read, not of the paths or
-times of anything. A known key writes the manifest without importing the stage, so a job whose inputs were made again
-with the same content costs a process start (early cutoff); an unknown one computes into a scratch folder, stores the
+A known key writes the manifest without importing the stage, so a job whose inputs were made again with the same
+content costs a process start (early cutoff); an unknown one computes into a scratch folder, stores the
 objects, then the action record, then renames the manifest into place. A process that dies at any moment leaves objects
 that nothing names, never half a result.
 """
@@ -28,27 +27,11 @@ from maxact.stages import is_part, uses_of
 from maxact.store.claims import Turn, claimed
 from maxact.store.compute import compute
 from maxact.store.disk import telling
-from maxact.store.dropping import are_current, drop
+from maxact.store.dropping import drop_read
 from maxact.store.job import used_objects
-from maxact.store.objects import Manifest, Store, StoredObject, canonical, digest_text, write_atomically
-from maxact.store.sharing import WEIGHTS, Shared
-
-STAMPS = ("key", "whole")
-"""Inputs of rules that are key stamps: of the job, and of what it does a part of."""
-
-
-def action_key(stage: str, name: str, recipe: Mapping[str, Any], inputs: Mapping[str, Manifest]) -> str:
-    """SHA-256 that decides a result: recipe, and digests of the input objects (and summaries) that it may depend on."""
-    uses = uses_of(stage, name)
-    content = {
-        source: {
-            "objects": {name: item.sha256 for name, item in used_objects(source, manifest, uses).items()},
-            "summary": manifest.summary if "summary" in uses.get(source.partition("/")[0], ()) else None,
-        }
-        for source, manifest in inputs.items()
-        if not is_part(stage, source)
-    }
-    return digest_text(canonical({"stage": stage, "recipe": recipe, "inputs": content}))
+from maxact.store.keys import action_key, read_inputs
+from maxact.store.objects import Manifest, Store, StoredObject, canonical, write_atomically
+from maxact.store.sharing import Shared
 
 
 def run_job(
@@ -192,15 +175,15 @@ def run_rule(rule: Any) -> None:
     A rule with another name has its stage in `params.stage`. Inputs: `key`, the key stamp, and manifests by the names in
     `Stage.uses`, one path or a list; of a job that does a part of another, `whole` is that one's key stamp, and
     `params.part_of` its stage. Outputs: `manifest`, and files to publish, whose names are object names. The store is
-    the folder that holds the study's manifests. `params.drop` names inputs whose weights are not kept: they go when the
-    manifests in `params.after`, of other jobs that read them, are there and not older than the measurement.
+    the folder that holds the study's manifests. Weights that are not kept go when no job reads them any more
+    (`maxact/store/dropping.py`).
     """
     root = Path(rule.output.manifest).parents[2]
     try:
         with telling(root):
             store = Store(root, Shared.of_environment())
             stage = rule.params.get("stage", rule.rule)
-            inputs = dict(_read_inputs(rule.input))
+            inputs = read_inputs(rule.input.items())
             output = Path(rule.output.manifest)
             recipe = json.loads(Path(rule.input.key).read_text(encoding="utf-8"))
             # Before torch is imported, which reads it then. Snakemake's own number is less where --cores is.
@@ -210,10 +193,7 @@ def run_rule(rule: Any) -> None:
             manifest, computed = run_job(stage, output.stem, recipe, inputs, store, gpus, part_of=part_of)
             publish(manifest, {Path(path).name: Path(path) for path in rule.output if Path(path) != output}, store)
             write_atomically(output, manifest.to_json())
-            measured = output.parents[1] / "measure" / output.name
-            if are_current([Path(path) for path in rule.params.get("after", [])], measured):
-                for source in rule.params.get("drop", []):
-                    drop(inputs[source], WEIGHTS, measured, store)
+            drop_read(output, inputs, store)
             verb = "computed" if computed else "taken from the store"
             write_atomically(Path(rule.log[0]), f"{stage}/{output.stem}: {verb}, action {manifest.key}\n")
     except UserError as error:
@@ -231,19 +211,6 @@ def _part_of(rule: Any) -> tuple[str, Mapping[str, Any]] | None:
     """The stage and recipe of what the job of a rule does a part of."""
     stamp = dict(rule.input.items()).get("whole")
     return (rule.params.part_of, json.loads(Path(stamp).read_text(encoding="utf-8"))) if stamp else None
-
-
-def _read_inputs(inputs: Any) -> list[tuple[str, Manifest]]:
-    read = []
-    for source, paths in inputs.items():
-        if source in STAMPS:
-            continue
-        if isinstance(paths, str):
-            read.append((source, Manifest.read(Path(paths))))
-        else:
-            manifests = [Manifest.read(Path(path)) for path in paths]
-            read += [(f"{source}/{manifest.name}", manifest) for manifest in manifests]
-    return read
 
 
 def _manifest(record: Mapping[str, Any], name: str) -> Manifest:

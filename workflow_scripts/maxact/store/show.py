@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from maxact.errors import UserError
+from maxact.store.keys import action_key
 from maxact.store.objects import Manifest, Store, digest_file
-from maxact.store.run import action_key
 
 
 def show(file: Path, root: Path) -> str:
