@@ -14,6 +14,7 @@ from maxact.recipes import jobs
 from maxact.sites.components import COMPONENTS, PAPER
 from maxact.study import PublishedStudy, Study, load_study
 from maxact.study.perplexity import perplexed
+from maxact.study.readers import readers_of_weights
 
 POCKET = Path(__file__).parents[1] / "studies" / "pocket.yaml"
 
@@ -77,6 +78,24 @@ def test_perplexity_is_asked_of_every_real_checkpoint_or_of_those_named_or_of_no
     assert asked(lambda s: None) == ["SmolLM2-135M-Instruct"]
     assert asked(lambda s: s["perplexity"].pop("checkpoints")) == ["SmolLM2-135M-Instruct", "gemma-3-270m"]
     assert asked(lambda s: s.pop("perplexity")) == []
+
+
+def test_the_readers_of_weights_are_listed_with_the_inputs_of_their_jobs_where_weights_are_not_kept(
+    tmp_path: Path,
+) -> None:
+    assert readers_of_weights(load_study(POCKET)) == {}
+    listed = readers_of_weights(load_study(changed(tmp_path, lambda s: s.update(keep_weights=False))))["checkpoint"]
+    name = "SmolLM2-135M-Instruct"
+    stages = ("loading_check", "measure", "evaluate", "perplexity", "paper_check")
+    assert [*listed[name]] == [f"{stage}/{name}.json" for stage in stages]
+    assert listed[name][f"perplexity/{name}.json"] == {
+        "key": f"keys/perplexity/{name}.json",
+        "tokens": "tokens/smollm2.json",
+        "checkpoint": f"checkpoint/{name}.json",
+        "measure": f"measure/{name}.json",
+    }
+    assert [*listed["planted-gemma"]] == ["measure/planted-gemma.json"]
+    assert "loading_check" not in listed["planted-gemma"]["measure/planted-gemma.json"]
 
 
 def test_quantizers_are_in_the_recipe_of_perplexity_and_in_no_other(tmp_path: Path) -> None:
@@ -287,6 +306,22 @@ MISTAKES: dict[str, tuple[Callable[[dict[str, Any]], Any], list[str]]] = {
         lambda s: s["perplexity"].update(tensors=["linear_input"]),
         ["perplexity.tensors", "'linear_input'", "did you mean 'linear_inputs'", "kv_cache"],
     ),
+    "a smoothed cast": (
+        lambda s: s["perplexity"].update(quantizers=[{"format": "float16", "smooth": 0.5}]),
+        ["perplexity.quantizers[0]", "float16 is a cast", "remove smooth"],
+    ),
+    "a smoothed quantizer with another policy": (
+        lambda s: s["perplexity"].update(quantizers=[{"format": "int8", "policy": "mse", "smooth": 0.5}]),
+        ["perplexity.quantizers[0]", "largest |x|", "give policy max or a granularity"],
+    ),
+    "a smoothed asymmetric quantizer": (
+        lambda s: s["perplexity"].update(quantizers=[{"format": "int8_asymmetric", "policy": "max", "smooth": 0.5}]),
+        ["perplexity.quantizers[0]", "give a symmetric format or a granularity"],
+    ),
+    "an alpha beyond 1": (
+        lambda s: s["perplexity"].update(quantizers=[{"format": "nvfp4", "smooth": 1.5}]),
+        ["perplexity.quantizers[0].smooth", "less than or equal to 1"],
+    ),
     "perplexity with unmeasured tensors": (
         lambda s: s["measure"].update(components=["residual", "attention_input"]),
         ["perplexity.quantizers[0]", "int8", "measure.components lacks attention_context, mlp_input, down_input"],
@@ -321,7 +356,7 @@ MISTAKES: dict[str, tuple[Callable[[dict[str, Any]], Any], list[str]]] = {
     ),
     "quantizer twice": (
         lambda s: s["perplexity"]["quantizers"].append({"format": "nvfp4", "tensors": ["linear_inputs"]}),
-        ["perplexity", "quantizers[5]", "nvfp4 is named twice"],
+        ["perplexity", "quantizers[6]", "nvfp4 is named twice"],
     ),
     "splits too large": (lambda s: s["tokens"]["splits"].update(calibration=1000), ["tokens.splits", "corpus.samples"]),
     "unknown kind of source": (lambda s: checkpoint(s, True)["source"].update(kind="zip"), ["source", "'hub'"]),

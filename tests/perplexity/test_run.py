@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,9 +15,13 @@ from oracles import perplexity as oracle
 from oracles.quantize import clipping_threshold, fake_quantized
 from torch import Tensor, nn
 
+from maxact.errors import UserError
 from maxact.measure.run import Sample, measure
-from maxact.perplexity.plan import Histograms, Plan, plan
+from maxact.perplexity.plan import NOT_NORMED, Histograms, Plan, plan
 from maxact.perplexity.run import run
+from maxact.quantize.blocks import fake_quantize
+from maxact.quantize.formats import FORMATS
+from maxact.quantize.smoothing import Smoothing, smoothings_of
 from maxact.quantize.tensors import KINDS, LINEAR_INPUTS
 from maxact.sites.components import COMPONENTS
 from maxact.sites.find import Place, Site
@@ -37,10 +42,14 @@ def asked(
     return {"format": format, "granularity": granularity, "policy": policy, "components": list(components)}
 
 
-def measured(model: Any) -> Histograms:
+def measured_tables(model: Any) -> tuple[Histograms, Any]:
     given = [Sample(number, "calibration", tuple(ids)) for number, ids in enumerate(CALIBRATION)]
     found = measure(model, given, list(COMPONENTS))
-    return Histograms.of(found.sites, found.histograms)
+    return Histograms.of(found.sites, found.histograms), found
+
+
+def measured(model: Any) -> Histograms:
+    return measured_tables(model)[0]
 
 
 def linears(model: Any) -> dict[str, nn.Linear]:
@@ -117,6 +126,76 @@ def test_perplexity_is_that_of_a_model_whose_linear_layers_quantize_their_inputs
         assert perplexity == pytest.approx(oracle.perplexity(plain, EVALUATION), rel=2e-5)
     divergence = float(found.sums[1].divergence) / found.tokens
     assert divergence == pytest.approx(plain_divergence(bare, other), rel=1e-3, abs=1e-6)
+
+
+def smoothing_all(model: Any) -> tuple[Any, int]:
+    """All layers quantizing to INT-8, those behind norms smoothed with alpha 0.5; and how many are smoothed."""
+    named = linears(model)
+    calibration = {name: given_to(model, module) for name, module in named.items()}
+    groups = (("q_proj", "k_proj", "v_proj"), ("gate_proj", "up_proj"))
+    done = 0
+    for name, module in named.items():
+        beside = next((group for group in groups if name.split(".")[-1] in group), ())
+        x = torch.cat([given[0].float() for given in calibration[name]])
+        scale = torch.ones(x.shape[1])
+        if beside:
+            parent = name.rpartition(".")[0]
+            weights = torch.cat([named[f"{parent}.{other}"].weight.float() for other in beside])
+            scale = (x.abs().amax(0) ** 0.5 / weights.abs().amax(0) ** 0.5).detach()
+            done += 1
+        threshold = float((x / scale).abs().max())
+
+        def quantized(given: Tensor, scale: Tensor = scale, threshold: float = threshold) -> Tensor:
+            made = fake_quantized(given.float() / scale, threshold, "int8", (0.0, 0.0))
+            return (made.reshape(given.shape) * scale).to(given.dtype)
+
+        module.forward = lambda given, inner=module.forward, quantized=quantized: inner(quantized(given))
+    return model, done
+
+
+def test_smoothed_perplexity_is_that_of_a_model_whose_norms_are_divided(tmp_path: Path) -> None:
+    model = tiny("llama")
+    model.save_pretrained(tmp_path)
+    known, found = measured_tables(model)
+    smooth = smoothings_of(tmp_path, found.sites, found.channels, [0.5])[0.5]
+    how = plan(model.get_decoder(), asked("int8", policy="max"), known, smooth)
+    assert [(site.component, how.plain.get(site.number)) for site in how.sites[:4]] == [
+        ("attention_input", None),
+        ("attention_context", NOT_NORMED),
+        ("mlp_input", None),
+        ("down_input", NOT_NORMED),
+    ]
+    without = plan(model.get_decoder(), asked("int8", policy="max"), known)
+    assert without.plain == {}
+    passed = run(model, EVALUATION, [how, without])
+    other, done = smoothing_all(tiny("llama"))
+    assert done == 3 * 5
+    perplexity, plain = (math.exp(float(sums.likelihood) / passed.tokens) for sums in passed.sums[1:])
+    assert perplexity == pytest.approx(oracle.perplexity(other, EVALUATION), rel=1e-4)
+    assert perplexity != pytest.approx(plain, rel=1e-3)
+
+
+@pytest.mark.parametrize(("format", "granularity"), [("int8", "token"), ("mxfp4", "block"), ("nvfp4", "block")])
+def test_finer_scales_are_those_of_what_was_divided(format: str, granularity: str) -> None:
+    s = np.array([0.5, 1, 2, 4] * 8, np.float32)
+    x = torch.randn(3, 32, generator=torch.Generator().manual_seed(1)).bfloat16()
+    smooth = Smoothing("n", ("m",), x.abs().amax(0).double().numpy(), np.ones(32), s)
+    decoder = tiny("llama").get_decoder()
+    given = asked(format, granularity, components=["attention_input"])
+    how = plan(decoder, given, Histograms({}, {}), {("attention_input", layer): smooth for layer in range(3)})
+    divided = x.float() / torch.from_numpy(s)
+    largest = float(divided.abs().max()) if format == "nvfp4" else None
+    expected = fake_quantize(divided, FORMATS[format], None if granularity == "block" else granularity, largest)
+    for site in how.sites:
+        assert torch.equal(how.at[site.number](x), (expected * torch.from_numpy(s)).bfloat16())
+    nothing = Smoothing("n", ("m",), np.zeros(32), np.ones(32), s)
+    left = plan(decoder, given, Histograms({}, {}), {("attention_input", 0): nothing}).left[0]
+    assert left[1] == "the calibration split has nothing but zeros here"
+
+
+def test_samples_of_one_token_are_refused() -> None:
+    with pytest.raises(UserError, match="no token is predicted"):
+        run(tiny("llama"), [[3], [4]], [])
 
 
 def plain_divergence(without: Any, quantized: Any) -> float:

@@ -15,6 +15,7 @@ from oracles import perplexity as oracle
 from perplexity.test_run import CALIBRATION, EVALUATION, asked
 
 from maxact.measure.run import Sample, measure
+from maxact.perplexity.plan import NOT_NORMED
 from maxact.perplexity.stage import SCHEMA, SITES, compute
 from maxact.quantize.tensors import KINDS
 from maxact.sites.components import COMPONENTS
@@ -55,6 +56,7 @@ def job(folder: Path, quantizers: list[dict[str, Any]], model: Any, samples: int
 
 def test_the_stage_stores_what_each_quantizer_costs_and_where_it_is_applied(tmp_path: Path) -> None:
     quantizers = [asked("int8", policy="max", components=KINDS["linear_inputs"]), asked("int4", "token")]
+    quantizers.append(asked("int8", "token") | {"smooth": 0.5})
     quantizers = [{**quantizer, "tensors": ["linear_inputs"]} for quantizer in quantizers]
     model = tiny("qwen3_moe:dense_layer")
     product = compute(job(tmp_path, quantizers, model))
@@ -70,7 +72,7 @@ def test_the_stage_stores_what_each_quantizer_costs_and_where_it_is_applied(tmp_
         0.0,
         0,
     ]
-    assert [row["quantizer"] for row in rows] == [0, 1]
+    assert [row["quantizer"] for row in rows] == [0, 1, 2]
     for row in rows:
         assert row["ratio"] == pytest.approx(row["perplexity"] / first["perplexity"])
         assert row["divergence"] > 0
@@ -79,10 +81,19 @@ def test_the_stage_stores_what_each_quantizer_costs_and_where_it_is_applied(tmp_
     assert rows[0]["divergence"] < rows[1]["divergence"]  # eight bits and four
     listed = Counter((row["quantizer"], row["reason"] is None) for row in places.to_pylist())
     # Two layers of experts have a down projection for each, which is not reached; the dense one has one, which is.
-    assert listed == {(0, True): 10, (0, False): 4, (1, True): 10, (1, False): 2}
-    assert [row["sites"] for row in rows] == [10, 10]
+    assert listed == {
+        (0, True): 10,
+        (0, False): 4,
+        **{(n, known): 10 if known else 2 for n in (1, 2) for known in (True, False)},
+    }
+    assert [row["sites"] for row in rows] == [10, 10, 10]
+    # A router takes what the norm before the experts gives: of three layers these are smoothed, and one MLP.
+    assert [(row["smooth"], row["smoothed"]) for row in rows] == [(None, 0), (None, 0), (0.5, 4)]
+    plain = Counter((row["component"], row["plain"]) for row in places.to_pylist() if row["plain"] is not None)
+    assert plain["attention_context", NOT_NORMED] == 3
+    assert {component for component, _ in plain} == {"attention_context", "down_input", "mlp_input"}
     assert product.summary["tokens"] == 56
-    assert product.costs["forward_passes"] == 3 * len(EVALUATION)
+    assert product.costs["forward_passes"] == 4 * len(EVALUATION)
 
 
 def test_a_perplexity_that_is_not_finite_is_stored_as_missing(tmp_path: Path) -> None:

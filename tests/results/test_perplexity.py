@@ -57,3 +57,16 @@ def test_a_study_that_asks_it_of_none_has_an_empty_table_with_the_same_columns()
     frame, full = perplexity([planted()]), perplexity([real()])
     assert frame.empty
     pd.testing.assert_series_equal(frame.dtypes, full.dtypes)
+
+
+def test_a_smoothed_quantizer_says_where_it_is_smoothed_and_has_no_stored_error() -> None:
+    member = real(layers=4)
+    assert member.perplexity is not None
+    assert member.quantized is not None
+    table, places = member.perplexity.copy(), member.quantized.copy()
+    table.loc[1, ["smooth", "smoothed"]] = [0.5, 2]
+    places.loc[places.index[(places.quantizer == 0) & (places.layer == 2)], "plain"] = "a router takes it"
+    row = perplexity([replace(member, perplexity=table, quantized=places)]).iloc[1]
+    assert (row["smooth"], row["sites"], row["smoothed"], row["sites_with_error"]) == (0.5, 3, 2, 0)
+    assert math.isnan(row["median_sqnr_db"])
+    assert row["note"] == "gate, 1 sites: made up; gate, 1 sites: not smoothed, a router takes it"

@@ -91,7 +91,7 @@ STAGES: dict[str, Stage] = {
         {
             "tokens": ("tokens.parquet",),
             "checkpoint": _WEIGHTS,
-            "measure": ("sites.parquet", "histograms.parquet"),
+            "measure": ("sites.parquet", "histograms.parquet", "channels.parquet"),
         },
         ("torch", "transformers"),
         archived="measurements",

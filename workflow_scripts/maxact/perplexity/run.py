@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from maxact.errors import UserError
 from maxact.likelihood import Decoded, chunks, decoded, logits
 from maxact.measure.run import deterministic
 from maxact.perplexity.plan import Plan
@@ -51,6 +52,7 @@ def run(model: Any, samples: Sequence[Sequence[int]], plans: Sequence[Plan], tit
 
     Raises:
         RuntimeError: a site was not reached exactly once in a pass.
+        UserError: nothing is predicted.
     """
     costs = Costs([Sums() for _ in (None, *plans)])
     bar = tqdm(
@@ -68,6 +70,8 @@ def run(model: Any, samples: Sequence[Sequence[int]], plans: Sequence[Plan], tit
             costs.tokens += len(ids_T) - 1
             for part in chunks(len(ids_T) - 1):
                 _compare(model, passed, part, costs.sums)
+    if not costs.tokens:
+        raise UserError("perplexity: no token is predicted; the samples of the evaluation split have one token each")
     return costs
 
 

@@ -11,11 +11,12 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from maxact.histogram import code_values, finite_codes
-from maxact.quantize.blocks import fake_quantize
+from maxact.quantize.blocks import by_channel, fake_quantize
 from maxact.quantize.formats import Format
 from maxact.quantize.quantizers import Quantizer, reconstruct
 
@@ -54,3 +55,24 @@ def cast(format: Format) -> FakeQuantize:
 def dynamic(format: Format, granularity: str | None, largest: float | None = None) -> FakeQuantize:
     """Scales from the tensor itself, as `fake_quantize` has them."""
     return lambda x: fake_quantize(x, format, granularity, largest).to(x.dtype)
+
+
+def static(format: Format, largest: float) -> FakeQuantize:
+    """One scale for a whole tensor of any dtype, symmetric, for the largest |x| on the calibration split."""
+    return lambda x: by_channel(x, format, torch.tensor(largest, dtype=torch.float32, device=x.device)).to(x.dtype)
+
+
+def smoothed(how: FakeQuantize, scale_C: npt.NDArray[np.float32]) -> FakeQuantize:
+    """x / s quantized and multiplied with s again, in float32: what a layer with weights s W makes of x / s.
+
+    Args:
+        how: is given x / s, float32.
+        scale_C: s of `smoothing.py`.
+    """
+    s_C = torch.from_numpy(scale_C)
+
+    def apply(x: Tensor) -> Tensor:
+        s = s_C.to(x.device)
+        return (how(x.float() / s) * s).to(x.dtype)
+
+    return apply

@@ -18,8 +18,8 @@ NOT_FINITE = "a logit is not finite"
 _COLUMNS = {
     **MARK_TYPES,
     **dict.fromkeys(("format", "granularity", "policy", "tensors"), "str"),
-    **dict.fromkeys(("perplexity", "ratio", "divergence", "median_sqnr_db"), "float64"),
-    **dict.fromkeys(("sites", "sites_with_error", "sites_left", "tokens", "samples"), "Int64"),
+    **dict.fromkeys(("smooth", "perplexity", "ratio", "divergence", "median_sqnr_db"), "float64"),
+    **dict.fromkeys(("sites", "smoothed", "sites_with_error", "sites_left", "tokens", "samples"), "Int64"),
     "note": "str",
 }
 
@@ -29,7 +29,8 @@ def perplexity(members: Sequence[Member]) -> pd.DataFrame:
 
     ratio: of the perplexity to that without quantization. divergence: mean KL divergence of the next-token distributions
     from those without quantization, in nats. median_sqnr_db: over the quantized sites whose error is stored, which are
-    `sites_with_error` of `sites`; exact reconstruction counts as infinite. sites_left: not quantized, for the reason in note.
+    `sites_with_error` of `sites`; exact reconstruction counts as infinite. smooth: alpha of SmoothQuant, whose scales are used at
+    `smoothed` of the sites; their errors are not stored. sites_left: not quantized, for the reason in note.
     """
     rows = []
     for member in in_order(members):
@@ -41,13 +42,22 @@ def perplexity(members: Sequence[Member]) -> pd.DataFrame:
             places, left = asked[asked.reason.isna()], asked[asked.reason.notna()]
             told = {name: row[name] for name in _COLUMNS if name in row}
             told |= {"format": row["format"] if isinstance(row["format"], str) else "none", "sites_left": len(left)}
-            rows.append({**marks(member), **told, **_error(errors, row, places), "note": _note(row, left)})
+            rows.append(
+                {
+                    **marks(member),
+                    **told,
+                    **_error(errors, row, places),
+                    "note": _note(row, left, places[places["plain"].notna()]),
+                }
+            )
     return typed(rows, _COLUMNS)
 
 
 def _error(errors: pd.DataFrame, row: dict[Any, Any], places: pd.DataFrame) -> dict[str, Any]:
     """The median SQNR of a quantizer's stored errors at these places."""
     here = (errors["format"] == row["format"]) & (errors["granularity"] == row["granularity"])
+    if pd.notna(row["smooth"]):
+        places = places[:0]  # what is stored is of tensors that nothing has divided
     if row["granularity"] == "tensor":  # the others have no threshold to choose
         here &= errors["policy"] == row["policy"]
     wanted = places[["component", "layer"]].astype({"layer": "Int16"})
@@ -56,7 +66,9 @@ def _error(errors: pd.DataFrame, row: dict[Any, Any], places: pd.DataFrame) -> d
     return {"sites_with_error": len(sqnr), "median_sqnr_db": float(np.median(sqnr)) if len(sqnr) else math.nan}
 
 
-def _note(row: dict[Any, Any], left: pd.DataFrame) -> str:
+def _note(row: dict[Any, Any], left: pd.DataFrame, plain: pd.DataFrame) -> str:
     counted = Counter(zip(left.component, left.reason, strict=True))
     told = [f"{component}, {count} sites: {reason}" for (component, reason), count in counted.items()]
+    without = Counter(zip(plain.component, plain["plain"], strict=True))
+    told += [f"{component}, {count} sites: not smoothed, {reason}" for (component, reason), count in without.items()]
     return "; ".join([*([NOT_FINITE] if pd.isna(row["perplexity"]) else []), *told])

@@ -38,6 +38,8 @@ class Quantizer(Section):
     """What shares a scale: `tensor` (static, the default) or one of `DYNAMIC`; not given for a cast or a format with blocks."""
     policy: str | None = None
     """Of a static scale: how its threshold is chosen."""
+    smooth: Annotated[float, Field(ge=0, le=1)] | None = None
+    """alpha of SmoothQuant: what a norm gives to linear layers is divided by its scales before it is quantized."""
     tensors: Tensors | None = None
     """In the place of the section's."""
 
@@ -64,6 +66,13 @@ class Quantizer(Section):
             raise ValueError(f"{self.format} by tensor has a static scale: give policy, or a granularity such as token")
         if self.policy is not None and not is_policy(self.policy):
             raise ValueError(f"unknown policy {self.policy!r}; known: {', '.join(POLICIES)}, quantile_0.<digits>")
+        if self.smooth is not None and format.scaling == "none":
+            raise ValueError(f"{self.format} is a cast, which has no scale: remove smooth")
+        if self.smooth is not None and self.static and (self.policy != "max" or format.asymmetric):
+            wanted = "a symmetric format" if format.asymmetric else "policy max"
+            raise ValueError(
+                f"smooth knows the largest |x| of what it has divided, no more: give {wanted} or a granularity"
+            )
         return self
 
     @property
@@ -75,7 +84,7 @@ class Quantizer(Section):
     @property
     def calibrated(self) -> bool:
         """Whether anything of it comes from the measurement: `nvfp4` has a scale of the tensor over those of blocks."""
-        return self.static or FORMATS[self.format].scaling == "two_level"
+        return self.static or self.smooth is not None or FORMATS[self.format].scaling == "two_level"
 
 
 class Perplexity(Section):
@@ -114,6 +123,7 @@ class Perplexity(Section):
                     "format": quantizer.format,
                     "granularity": "block" if block else quantizer.granularity or "tensor",
                     "policy": quantizer.policy or NO_POLICY,
+                    **({} if quantizer.smooth is None else {"smooth": quantizer.smooth}),
                     "tensors": list(tensors),
                     # The order decides nothing, and a recipe must not depend on it.
                     "components": [component for component in COMPONENTS if component in named],
