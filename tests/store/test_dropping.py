@@ -13,7 +13,7 @@ from maxact.stages import STAGES, Stage
 from maxact.store.dropping import READERS, Readers, drop, drop_read
 from maxact.store.garbage import DAY, delete, garbage
 from maxact.store.objects import Manifest, Store, canonical, write_atomically
-from maxact.store.run import run_job
+from maxact.store.run import restore, run_job
 from maxact.store.show import show
 from maxact.store.verify import faults
 from store import toy_stage
@@ -81,6 +81,16 @@ def test_a_study_without_a_list_of_readers_keeps_all(store: Store) -> None:
     first = run(store, "first", "a", {}, "x")
     run(store, "second", "a", {"first": first}, "y")
     drop(first, store)
+    assert is_there(store, first)
+
+
+def test_what_a_study_lacked_goes_again_unless_another_study_needs_it(store: Store) -> None:
+    first = run(store, "first", "a", {}, "x")
+    drop(first, store, store.root / "study")
+    assert not is_there(store, first)
+    restore(first, store)
+    run(store, "first", "a", {}, "x", study="another")
+    drop(first, store, store.root / "study")
     assert is_there(store, first)
 
 

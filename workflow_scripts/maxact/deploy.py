@@ -129,7 +129,7 @@ def _opened(found: Stored, study: Study, store: Store) -> Iterator[Path]:
         yield store.materialize(needed.objects, scratch / "checkpoint")
     if not study.keep_weights:
         fresh = _only(checkpoint, [name for name in names if name not in there])
-        drop(fresh, store)
+        drop(fresh, store, found.path.parents[1])
 
 
 def _only(manifest: Manifest, names: Sequence[str]) -> Manifest:

@@ -39,7 +39,7 @@ class Stored:
         made, _ = run_job(stage, name, recipe, self.inputs, store, self.record.get("gpus", 0), again)
         if not study.keep_weights:
             fresh = {name: item for name, item in weights.objects.items() if item not in there}
-            drop(dataclasses.replace(weights, objects=fresh), store)
+            drop(dataclasses.replace(weights, objects=fresh), store, self.path.parents[1])
         return made
 
 

@@ -31,14 +31,18 @@ def drop_read(output: Path, inputs: Mapping[str, Manifest], store: Store) -> Non
             drop(manifest, store)
 
 
-def drop(manifest: Manifest, store: Store) -> None:
-    """Delete the weights of `manifest`, but for those that a study in the store keeps or has still to read, under any name."""
+def drop(manifest: Manifest, store: Store, held: Path | None = None) -> None:
+    """Delete the weights of `manifest`, but for those that a study in the store keeps or has still to read, under any name.
+
+    Args:
+        held: the folder of a study that does not count, since the caller holds it and has only put back what it lacked.
+    """
     weights = [item for name, item in manifest.objects.items() if fnmatch(name, WEIGHTS)]
     digests = {item.sha256 for item in weights}
     needed: set[str] = set()
     for path, other in store.manifests():
         same = digests & {item.sha256 for item in other.objects.values()}
-        if same and is_needed(path):
+        if same and path.parents[1] != held and is_needed(path):
             needed |= same
     for item in weights:
         if item.sha256 not in needed:
