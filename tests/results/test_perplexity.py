@@ -70,3 +70,10 @@ def test_a_smoothed_quantizer_says_where_it_is_smoothed_and_has_no_stored_error(
     assert (row["smooth"], row["sites"], row["smoothed"], row["sites_with_error"]) == (0.5, 3, 2, 0)
     assert math.isnan(row["median_sqnr_db"])
     assert row["note"] == "gate, 1 sites: made up; gate, 1 sites: not smoothed, a router takes it"
+
+
+def test_errors_of_finer_scales_that_clip_are_not_those_of_the_pass() -> None:
+    member = real()
+    clipped = member.evaluated.assign(policy="mse", sqnr_db=999.0)
+    both = replace(member, evaluated=pd.concat([member.evaluated, clipped], ignore_index=True))
+    pd.testing.assert_frame_equal(perplexity([both]), perplexity([member]))

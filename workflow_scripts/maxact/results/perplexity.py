@@ -58,8 +58,8 @@ def _error(errors: pd.DataFrame, row: dict[Any, Any], places: pd.DataFrame) -> d
     here = (errors["format"] == row["format"]) & (errors["granularity"] == row["granularity"])
     if pd.notna(row["smooth"]):
         places = places[:0]  # what is stored is of tensors that nothing has divided
-    if row["granularity"] == "tensor":  # the others have no threshold to choose
-        here &= errors["policy"] == row["policy"]
+    # Finer scales clip nothing in the pass.
+    here &= errors["policy"] == (row["policy"] if row["granularity"] == "tensor" else "max")
     wanted = places[["component", "layer"]].astype({"layer": "Int16"})
     known = errors[here].astype({"layer": "Int16"}).merge(wanted, on=["component", "layer"])
     sqnr = exact_as_infinite(known).dropna()
