@@ -4,6 +4,7 @@
 # artifacts/<study>/<stage>/<name>.json         what a stage has made (manifests; the data are in artifacts/objects)
 # artifacts/<study>/keys/<stage>/<name>.json    what decides it (key stamps)
 
+import gc
 import sys
 import time
 from pathlib import Path
@@ -15,7 +16,7 @@ from maxact.devices import check_run
 from maxact.errors import UserError
 from maxact.results.closing import print_closing_table, print_errors
 from maxact.store.sharing import check_shared
-from maxact.slurm import check_cluster, ended_by_slurm
+from maxact.slurm import ask_evenly, check_cluster, ended_by_slurm
 from maxact.store.workspace import hold_workspace
 from maxact.study.pins import refuse_unpinned
 from maxact.study.sensitivity import refuse_without_sensitivity
@@ -23,6 +24,9 @@ from maxact.study.sensitivity import refuse_without_sensitivity
 min_version("9.27")
 
 STARTED = time.time()
+
+# Jobs live as long as the run: to look through them for garbage each time that 700 objects are made is a tenth of the work.
+gc.set_threshold(200_000, 50, 1000)
 
 
 report: "reports/workflow.rst"
@@ -70,6 +74,8 @@ onstart:
         check_shared()
     except UserError as error:
         sys.exit(f"error: {error}")
+    if on_cluster():
+        ask_evenly()
 
 
 onsuccess:

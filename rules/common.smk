@@ -1,5 +1,6 @@
 """The study, validated; the key stamps; and paths that several stages share."""
 
+import inspect
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -18,6 +19,7 @@ from maxact.store.dropping import READERS
 from maxact.store.objects import canonical, write_if_changed
 from maxact.study import PublishedStudy, validate_study
 from maxact.study.evaluating import evaluated
+from maxact.study.named import claim_name
 from maxact.study.perplexity import perplexed
 from maxact.study.paper_check import paper_checked
 from maxact.study.readers import readers_of_weights
@@ -36,6 +38,7 @@ try:
     ARTIFACTS = Path("artifacts", STUDY.study)
     REPORTS = Path("reports", STUDY.study)
     if workflow.is_main_process:
+        claim_name(STUDY.study, CONFIGURATION, ARTIFACTS)
         write_stamps(STUDY, ARTIFACTS / "keys", Path(workflow.basedir, "envs"))
         if PUBLISHED:
             note_source_of(STUDY, ARTIFACTS.parent)
@@ -54,10 +57,11 @@ SCRIPT = "../workflow_scripts/run_stage.py"
 ENVIRONMENT = "../envs/cpu.yaml"
 THREADS = 1 if PUBLISHED else STUDY.measure.threads
 VARIED = [] if PUBLISHED or not STUDY.sensitivity else STUDY.sensitivity.checkpoints
-EVALUATED = [] if PUBLISHED else evaluated(STUDY)
-PERPLEXED = [] if PUBLISHED else perplexed(STUDY)
-CHECKED = [] if PUBLISHED else paper_checked(STUDY)
-REAL = (
+# Mappings, for each job asks whether it is among them.
+EVALUATED = dict.fromkeys([] if PUBLISHED else evaluated(STUDY))
+PERPLEXED = dict.fromkeys([] if PUBLISHED else perplexed(STUDY))
+CHECKED = dict.fromkeys([] if PUBLISHED else paper_checked(STUDY))
+REAL = dict.fromkeys(
     [] if PUBLISHED else [item.name for item in STUDY.checkpoints if not item.planted]
 )
 
@@ -117,9 +121,12 @@ def resources_of(stage, name=None):
     """What a job of that stage asks for (`maxact plan` shows it); more when it is tried again. Nothing is recomputed for it."""
 
     def asked(resource):
-        return lambda wildcards, attempt: NEEDS.asked(
-            stage, name or wildcards.name, attempt
-        )[resource]
+        def number(wildcards, attempt):
+            return NEEDS.asked(stage, name or wildcards.name, attempt)[resource]
+
+        # Snakemake asks for it twice for each job and resource.
+        number.__signature__ = inspect.signature(number)
+        return number
 
     return {
         resource: asked(resource)

@@ -50,7 +50,10 @@ def test_limits_of_time_are_minutes(limit: str, minutes: float | None) -> None:
         (TIME_LIMIT, "ran out of time; raise resources.minutes of checkpoint A-1B in the study"),
         (OVER, "ran out of memory; raise resources.memory_gb of checkpoint A-1B in the study"),
         (CGROUP, "ran out of memory; raise resources.memory_gb of checkpoint A-1B in the study"),
-        (NODE, "lost its node; run again, and say --slurm-requeue where that happens often"),
+        (
+            NODE,
+            "lost its node; run again (`sinfo -R` tells which and why), with --slurm-requeue SLURM does it by itself",
+        ),
         (CANCELLED, "was cancelled; run again"),
     ],
 )
@@ -74,6 +77,29 @@ def test_jobs_of_no_checkpoint_and_variants_have_keys_of_their_own(tmp_path: Pat
     assert sorted(ended_by_slurm(tmp_path, 0)) == [
         "results: SLURM job 2 ran out of memory; raise set-resources: results: mem_mb in the profile",
         "variant A-1.5B.dtype: SLURM job 1 ran out of memory; raise resources.memory_gb of checkpoint A-1.5B in the study",
+    ]
+
+
+def test_a_job_without_a_word_in_its_log_is_told_from_its_state(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = [
+        "11|NODE_FAIL|NodeDown",
+        "12|FAILED|JobLaunchFailure",
+        "13|OUT_OF_MEMORY|OutOfMemory",
+        "14|FAILED|NonZeroExitCode",
+    ]
+    program = tmp_path / "squeue"
+    program.write_text("#!/bin/sh\n" + "".join(f"echo '{line}'\n" for line in lines))
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    for name, number in zip("ABCD", range(11, 15), strict=True):
+        write(tmp_path / "logs" / "rule_measure" / name / f"{number}.log", "measure begins\n")
+    told = sorted(ended_by_slurm(tmp_path / "logs", 0))
+    assert [line.split(";")[0] for line in told] == [
+        "measure A: SLURM job 11 lost its node",
+        "measure B: SLURM job 12 lost its node",
+        "measure C: SLURM job 13 ran out of memory",
     ]
 
 

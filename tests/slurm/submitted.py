@@ -17,17 +17,6 @@ from workflow.harness import REPOSITORY, Workspace
 
 from slurm.cluster import Cluster
 
-FIXED_POLL = """
-import asyncio, sys
-from snakemake_interface_executor_plugins.executors.remote import RemoteExecutor
-async def sleep(self):
-    await asyncio.sleep(1)
-RemoteExecutor.sleep = sleep  # the executor waits ten seconds more each time, which no option changes
-from snakemake.cli import main
-sys.argv[0] = "snakemake"
-main()
-"""
-
 ON_STAND_IN = '''
 
 def _stand_in(name: str) -> str:
@@ -39,6 +28,7 @@ def _stand_in(name: str) -> str:
 
     job, started = os.environ.get("SLURM_JOB_ID"), time.time()
     told = {"name": name, "started": started, "devices": os.environ.get("CUDA_VISIBLE_DEVICES"), "job": job}
+    told["node"] = os.environ.get("SLURMD_NODENAME")
     mark = Path(os.environ["MARKS"], f"{name}-{job}")
     mark.with_suffix(".begun").write_text(json.dumps(told))
     limit = started + float(os.environ.get("HOLD", "1"))
@@ -112,7 +102,7 @@ class Submitted:
         options = ["--profile", "profiles/slurm", "--configfile", "study.yaml", "--latency-wait", "10"]
         options += ["--slurm-init-seconds-before-status-checks", "1", "--seconds-between-status-checks", "1"]
         return subprocess.Popen(
-            [sys.executable, "-c", FIXED_POLL, *options, *arguments],
+            [sys.executable, "-m", "snakemake", *options, *arguments],
             cwd=self.workspace.folder, env=given, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         )  # fmt: skip
 

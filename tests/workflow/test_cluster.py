@@ -17,27 +17,47 @@ from workflow.harness import Run, Workspace, copy_of
 MEASURED = "artifacts/small/measure/{}.json"
 
 
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[Cluster]:
-    reason = lacking()
+def started(accounts: bool = False, **options: int) -> Cluster:
+    """A cluster, if there can be one."""
+    reason = lacking(accounts)
     if reason:
         pytest.skip(reason)
     if plugin() is None:
         pytest.skip("the executor for SLURM is not installed: make test installs it")
-    with Cluster() as started:
-        yield started
+    return Cluster(accounts=accounts, **options)
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    with started() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def two_nodes() -> Iterator[Cluster]:
+    with started(nodes=2, patience=10) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def with_accounts() -> Iterator[Cluster]:
+    with started(accounts=True) as running:
+        yield running
 
 
 @pytest.fixture
-def submitted(
-    cluster: Cluster, finished: tuple[Workspace, Run], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Submitted:
-    """The small study on GPUs, with nothing of it measured on them yet."""
+def checkout(finished: tuple[Workspace, Run], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
+    """That of the small study, in an environment that knows of no SLURM."""
     for name in list(os.environ):
         if name.startswith(("SLURM_", "SBATCH_")) or name == "CUDA_VISIBLE_DEVICES":
             monkeypatch.delenv(name)
-    workspace = copy_of(finished[0], tmp_path / "checkout")
-    return Submitted(cluster, workspace)
+    return copy_of(finished[0], tmp_path / "checkout")
+
+
+@pytest.fixture
+def submitted(cluster: Cluster, checkout: Workspace) -> Submitted:
+    """The small study on GPUs, with nothing of it measured on them yet."""
+    return Submitted(cluster, checkout)
 
 
 def test_a_measurement_is_submitted_and_gets_a_gpu_of_its_own(submitted: Submitted) -> None:
@@ -138,3 +158,57 @@ def test_generic_resources_serve_where_a_cluster_counts_no_gpus(submitted: Submi
     wrong = [word.replace("gpu:2", "gold:1").replace("/a.", "/b.") for word in asked]
     output = submitted.run(*wrong, check=False)
     assert "Invalid generic resource (gres) specification" in output
+
+
+@pytest.mark.slow
+def test_a_lost_node_is_told_and_costs_one_run_more(two_nodes: Cluster, checkout: Workspace) -> None:
+    submitted = Submitted(two_nodes, checkout)
+    submitted.planted("a", "b")
+    wanted = [MEASURED.format(name) for name in "ab"]
+    # Else SLURM itself gives the job to another node, a minute or two later, and nobody sees more than that.
+    with submitted.start("--retries", "0", "--slurm-no-requeue", *wanted, HOLD="20") as process:
+        wait_for(lambda: len(submitted.begun()) == 2 or process.poll() is not None, 300)
+        assert process.poll() is None, process.communicate()[0]
+        lost = submitted.begun()[0]
+        two_nodes.lose(lost["node"])
+        output, _ = process.communicate()
+    assert process.returncode == 1
+    told = f"error: measure {lost['name']}: SLURM job {lost['job']} lost its node; run again (`sinfo -R` tells which and why)"
+    assert told in output
+    assert "Traceback" not in output
+
+    submitted.run(*wanted)
+    two_nodes.start_node(lost["node"])
+    last = {job["name"]: job for job in submitted.held()}
+    assert set(last) == {"a", "b"}
+    assert last[lost["name"]]["node"] != lost["node"]
+    actions = [line["key"] for line in submitted.workspace.journal()]
+    assert len(actions) == len(set(actions))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("asked", ["squeue", "sacct"])
+def test_a_cluster_that_keeps_accounts_serves_whichever_it_is_asked_by(
+    with_accounts: Cluster, checkout: Workspace, asked: str
+) -> None:
+    submitted = Submitted(with_accounts, checkout)
+    submitted.planted("a")
+    submitted.run(
+        "--default-resources", "nodes=1", "slurm_account=lab", "--slurm-status-command", asked, MEASURED.format("a")
+    )
+    (job,) = submitted.held()
+    told = with_accounts.run("sacct", "-X", "-P", "-n", "--format=JobIdRaw,Account,State,AllocTRES")
+    (line,) = [line for line in told.splitlines() if line.startswith(f"{job['job']}|")]
+    assert line.startswith(f"{job['job']}|lab|COMPLETED|")
+    assert "gres/gpu=1" in line
+
+
+@pytest.mark.slow
+def test_a_node_whose_clock_is_behind_computes_nothing_twice(submitted: Submitted) -> None:
+    """By minutes: with more than five, munge refuses what the node says, and SLURM takes it for lost."""
+    submitted.planted("a")
+    script = submitted.workspace.folder / "workflow_scripts/run_stage.py"
+    behind = "\nimport os, time\nos.utime(snakemake.output.manifest, (time.time() - 240,) * 2)  # noqa: F821\n"
+    script.write_text(script.read_text(encoding="utf-8") + behind, encoding="utf-8")
+    submitted.run(MEASURED.format("a"))
+    assert "Nothing to be done" in submitted.run(MEASURED.format("a"))

@@ -98,8 +98,15 @@ def jobs(study: Study) -> Iterator[JobRecipe]:
         marker = family.marker.model_dump() if family.marker else None
         asked = {**study.tokens.model_dump(), "marker": marker}
         yield JobRecipe("tokens", name, asked, packages=_packages_of(asked))
+    asked_of = {
+        "perplexity": frozenset(perplexed(study)),
+        "evaluate": frozenset(evaluated(study)),
+        "paper_check": frozenset(paper_checked(study)),
+    }
     for checkpoint in study.checkpoints:
-        yield from _jobs_of_checkpoint(study, checkpoint)
+        yield from _jobs_of_checkpoint(
+            study, checkpoint, {stage for stage, names in asked_of.items() if checkpoint.name in names}
+        )
     asked = {"checkpoints": members_of(study), **study.quantize.model_dump()}
     if study.paper_check is not None:
         asked["paper_check"] = study.paper_check.model_dump(include={"bins", "bits", "quantile"})
@@ -149,7 +156,7 @@ def members_of(study: Study) -> list[dict[str, Any]]:
     ]
 
 
-def _jobs_of_checkpoint(study: Study, checkpoint: Checkpoint) -> Iterator[JobRecipe]:
+def _jobs_of_checkpoint(study: Study, checkpoint: Checkpoint, asked_of: set[str]) -> Iterator[JobRecipe]:
     family = study.families[checkpoint.family]
     loading = {**study.measure.running(), "model_type": family.model_type}
     kind = KINDS[checkpoint.source.kind]
@@ -188,13 +195,13 @@ def _jobs_of_checkpoint(study: Study, checkpoint: Checkpoint) -> Iterator[JobRec
                 environment=checkpoint.environment,
             )
     yield JobRecipe("quantize", checkpoint.name, study.quantize.model_dump())
-    if study.perplexity is not None and checkpoint.name in perplexed(study):
+    if study.perplexity is not None and "perplexity" in asked_of:
         asked = {"quantizers": study.perplexity.asked(), "samples": study.perplexity.samples, "seed": study.tokens.seed}
         adapter = (adapter_of(family.model_type), *opening)
         yield JobRecipe(
             "perplexity", checkpoint.name, asked | loading | code, adapter, environment=checkpoint.environment
         )
-    if study.evaluate is not None and checkpoint.name in evaluated(study):
+    if study.evaluate is not None and "evaluate" in asked_of:
         evaluating = {
             **study.evaluate.asked(study.tokens.seed),
             "components": study.measure.components,
@@ -203,7 +210,7 @@ def _jobs_of_checkpoint(study: Study, checkpoint: Checkpoint) -> Iterator[JobRec
         }
         opened = (adapter_of(family.model_type), *opening)
         yield JobRecipe("evaluate", checkpoint.name, evaluating, opened, environment=checkpoint.environment)
-    if study.paper_check is not None and checkpoint.name in paper_checked(study):
+    if study.paper_check is not None and "paper_check" in asked_of:
         lines = study.paper_check.model_dump(include={"calibration", "evaluation"})
         opened = (adapter_of(family.model_type), *opening)
         yield JobRecipe(

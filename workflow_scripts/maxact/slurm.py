@@ -1,11 +1,13 @@
 """A run whose jobs go to SLURM: what the cluster cannot give is told before the first is submitted, and why one was ended.
 
 SLURM refuses what it cannot give in words of its own, a job at a time, and one that it ends for memory or time ends without a
-word from the stage. Here `sinfo` is asked first, and afterwards the logs that SLURM itself wrote are read, for the key to mend.
+word from the stage. Here `sinfo` is asked first, and afterwards the logs that SLURM itself wrote are read, for the key to mend,
+and `squeue` for the state of jobs whose log has nothing: nobody writes into that of a job whose node is lost.
 """
 
 from __future__ import annotations
 
+import importlib
 import re
 import subprocess
 from collections.abc import Iterator, Sequence
@@ -26,6 +28,16 @@ ENDINGS = (
     ("cancelled", r"CANCELLED AT"),
 )
 """What SLURM writes into the log of a job that it ends, the first that is there counts."""
+
+STATES = {
+    "TIMEOUT": "time",
+    "OUT_OF_MEMORY": "memory",
+    "NODE_FAIL": "node",
+    "BOOT_FAIL": "node",
+    "JobLaunchFailure": "node",
+    "CANCELLED": "cancelled",
+}
+"""States of a job, and reasons of one that has failed, as `squeue` has them for MinJobAge after its end."""
 
 
 @dataclass(frozen=True)
@@ -90,6 +102,18 @@ def check_cluster(jobs: Sequence[Asked]) -> None:
             )
 
 
+def ask_evenly() -> None:
+    """Have the executor ask for its jobs every `--seconds-between-status-checks`.
+
+    By itself it waits ten seconds more after each answer that no job has ended, up to three minutes, whatever that option says:
+    a minute on average for jobs of an hour, in which the GPUs of a run of few jobs have nothing to do. It asks for all at once.
+    """
+    executor = importlib.import_module("snakemake_interface_executor_plugins.executors.remote").RemoteExecutor
+    executor.next_seconds_between_status_checks = property(
+        lambda self: self.workflow.remote_execution_settings.seconds_between_status_checks, lambda self, seconds: None
+    )
+
+
 def ended_by_slurm(logs: Path, since: float) -> Iterator[str]:
     """A line for each job that SLURM has ended, from the newest log of each, with the key to mend.
 
@@ -98,6 +122,7 @@ def ended_by_slurm(logs: Path, since: float) -> Iterator[str]:
         since: the time at which the run began, in seconds since the epoch.
     """
     newest: dict[Path, Path] = {}
+    states = _states()
     for log in sorted(logs.rglob("*.log"), key=lambda file: file.stat().st_mtime):
         if log.stat().st_mtime >= since:
             newest[log.parent] = log
@@ -105,15 +130,31 @@ def ended_by_slurm(logs: Path, since: float) -> Iterator[str]:
         rule, *wildcards = folder.relative_to(logs).parts
         rule, name = rule.removeprefix("rule_"), "/".join(wildcards)
         text, key = log.read_text(encoding="utf-8", errors="replace"), _Key(rule, name)
-        ending = next((kind for kind, pattern in ENDINGS if re.search(pattern, text)), None)
+        ending = next((kind for kind, pattern in ENDINGS if re.search(pattern, text)), states.get(log.stem))
         mend = {
             "time": f"ran out of time; raise {key('minutes')}",
             "memory": f"ran out of memory; raise {key('memory_gb')}",
-            "node": "lost its node; run again, and say --slurm-requeue where that happens often",
+            "node": "lost its node; run again (`sinfo -R` tells which and why), with --slurm-requeue SLURM does it by itself",
             "cancelled": "was cancelled; run again",
         }
         if ending is not None:
             yield f"{rule} {name}: SLURM job {log.stem} {mend[ending]}".replace(" :", ":")
+
+
+def _states() -> dict[str, str]:
+    """How jobs of this user have ended, by SLURM's number, for those that it has ended; empty where it does not answer."""
+    command = ["squeue", "--me", "--noheader", "--states=all", "--format=%i|%T|%r"]
+    try:
+        told = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
+    except (OSError, subprocess.SubprocessError):
+        return {}
+    found: dict[str, str] = {}
+    for line in told.splitlines():
+        number, state, reason = line.strip().split("|")
+        ending = STATES.get(reason if state == "FAILED" else state)
+        if ending is not None:
+            found[number] = ending
+    return found
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,64 @@
+"""Two files that say one `study:` are told apart from one file that was moved, edited or copied."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from maxact.errors import UserError
+from maxact.study.named import RECORD, claim_name
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The working folder, in which `one.yaml` was run."""
+    monkeypatch.chdir(tmp_path)
+    Path("one.yaml").write_text("study: pocket\nsamples: 8\n")
+    claim("one.yaml")
+    return tmp_path
+
+
+def claim(*files: str) -> None:
+    claim_name("pocket", [Path(file) for file in files], Path("artifacts", "pocket"))
+
+
+def test_a_copy_in_which_the_name_was_forgotten_is_refused(folder: Path) -> None:
+    Path("my.yaml").write_text("study: pocket\nsamples: 9\n")
+    told = r"one\.yaml and my\.yaml are two studies with one name, `study: pocket`, .* artifacts/pocket; give one another name"
+    with pytest.raises(UserError, match=told):
+        claim("my.yaml")
+    assert Path("artifacts", "pocket", RECORD).read_text() == "one.yaml\n"
+    claim("one.yaml")
+    Path("one.yaml").write_text("study: other\nsamples: 8\n")
+    claim("my.yaml")
+    Path("one.yaml").write_text("study: pocket\n")
+    with pytest.raises(UserError, match=r"my\.yaml and one\.yaml are two studies"):
+        claim("one.yaml")
+
+
+def test_a_file_that_was_edited_moved_or_copied_as_it_is_goes_on(folder: Path) -> None:
+    Path("one.yaml").write_text("study: pocket\nsamples: 9\n")
+    claim(str(folder / "one.yaml"))
+    Path("my.yaml").write_text("samples: 9\nstudy: pocket  # a copy\n")
+    claim("my.yaml")
+    os.rename("my.yaml", "moved.yaml")
+    Path("moved.yaml").write_text("study: pocket\nsamples: 10\n")
+    claim("moved.yaml")
+    Path("moved.yaml").write_text("half written: [")
+    claim("one.yaml")
+
+
+def test_what_was_read_of_a_study_is_no_other_study(folder: Path) -> None:
+    Path("artifacts", "pocket", "study.yaml").write_text("study: pocket\nsamples: 7\n")
+    claim("artifacts/pocket/study.yaml")
+    assert Path("artifacts", "pocket", RECORD).read_text() == "one.yaml\n"
+
+
+def test_parts_that_are_added_to_a_study_are_no_other_study(folder: Path) -> None:
+    Path("part.yaml").write_text("samples: 9\n")
+    claim("one.yaml", "part.yaml")
+    Path("two.yaml").write_text("study: pocket\nsamples: 10\n")
+    with pytest.raises(UserError, match=r"one\.yaml, part\.yaml and two\.yaml are two studies"):
+        claim("two.yaml")

@@ -1,0 +1,59 @@
+"""Whose a study's folder is: two files with one `study:` would take turns in overwriting each other's stamps and reports.
+
+The folder keeps the path of the file that it was last made from. Another file of that name is refused while the first is there,
+has the same name and says something else; one that was moved, edited, copied as it is or put together with others goes on.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from maxact.errors import UserError
+from maxact.store.objects import write_if_changed
+
+RECORD = "study.path"
+
+
+def claim_name(name: str, files: Sequence[Path], folder: Path) -> None:
+    """Note that `folder` is made from these files, the last of which may overwrite parts of those before it.
+
+    Args:
+        name: what the study is called.
+        files: its configuration, relative to the working folder or not.
+        folder: of the study's manifests, stamps and logs; its own `study.yaml` is what was read of the files.
+
+    Raises:
+        UserError: it is made from other files, which still say something else under this name.
+    """
+    if not files or folder / "study.yaml" in files:
+        return
+    record = folder / RECORD
+    now = [os.path.relpath(file) for file in files]
+    before = record.read_text(encoding="utf-8").splitlines() if record.exists() else now
+    if not set(before) & set(now):
+        other = _read(before)
+        if other is not None and other.get("study") == name and other != _read(now):
+            raise UserError(
+                f"{', '.join(before)} and {', '.join(now)} are two studies with one name, `study: {name}`, and would "
+                f"overwrite each other in {folder}; give one another name (or delete {record}, if {before[-1]} is of no more use)"
+            )
+    write_if_changed(record, "".join(f"{file}\n" for file in now))
+
+
+def _read(files: Sequence[str]) -> dict[str, Any] | None:
+    """What files say together; None where one is gone or is no mapping."""
+    found: dict[str, Any] = {}
+    for file in files:
+        try:
+            read = yaml.safe_load(Path(file).read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError, yaml.YAMLError):
+            return None
+        if not isinstance(read, dict):
+            return None
+        found |= read
+    return found
