@@ -9,6 +9,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 RUN_TIME := .venv/run-time.stamp
 GPU := .venv/gpu.stamp
 SLURM := .venv/slurm.stamp
+SLURM_DAEMONS := slurm-wlm munge slurmdbd mariadb-server-core
 S3 := .venv/s3.stamp
 DEVELOPMENT := .venv/development.stamp
 TESTS := pytest --numprocesses 2 --dist loadgroup
@@ -47,9 +48,9 @@ slurm: $(SLURM)
 
 # Best effort: without it the tests of SLURM are skipped, and say why.
 slurm-daemons:
-	@PATH="$$PATH:/usr/sbin"; command -v slurmctld >/dev/null && command -v munged >/dev/null || { \
-	    test "$$(id -u)" = 0 && command -v apt-get >/dev/null && echo "installing slurm-wlm and munge for the tests" && { \
-	        apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends slurm-wlm munge; \
+	@PATH="$$PATH:/usr/sbin"; (for program in slurmctld munged slurmdbd mariadbd; do command -v $$program || exit 1; done) >/dev/null || { \
+	    test "$$(id -u)" = 0 && command -v apt-get >/dev/null && echo "installing $(SLURM_DAEMONS) for the tests" && { \
+	        apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends $(SLURM_DAEMONS); \
 	    } >/dev/null 2>&1; } || echo "SLURM cannot be installed here: its tests are skipped"
 
 test: lint fetch slurm-daemons

@@ -14,7 +14,7 @@ from maxact.needs.lookup import Lookup, LookupOfPublished
 from maxact.published.choice import note_source_of
 from maxact.recipes import write_stamps
 from maxact.results.registry import PAGE_SUFFIXES, PAGES
-from maxact.slurm import LOGS, Asked
+from maxact.slurm import LOGS, Asked, kinds_in
 from maxact.store.dropping import READERS
 from maxact.store.objects import canonical, write_if_changed
 from maxact.study import PublishedStudy, validate_study
@@ -213,10 +213,17 @@ def asked_of_cluster():
             job.resources.get("gpu", 0) or gpus_in(job.resources.get("gres", "")),
             job.resources.get("mem_mb", 0),
             job.resources.get("runtime", 0),
+            kinds_in(",".join(generic_resources(job))),
         )
         for job in workflow.dag.needrun_jobs()
         if not job.is_local
     ]
+
+
+def generic_resources(job):
+    """As SLURM names them, where a profile does."""
+    model = job.resources.get("gpu_model")
+    return [job.resources.get("gres", ""), f"gpu:{model}" if model else ""]
 
 
 def slurm_logs():

@@ -56,6 +56,7 @@ for figure, entry in FIGURES_OF_STUDY.items():
             manifest=manifest("figures", figure),
         log:
             log_file("figures", figure),
+        localrule: True
         conda:
             ENVIRONMENT
         resources:
@@ -77,6 +78,7 @@ rule study_report:
         REPORT,
     log:
         log_file("report", "report"),
+    localrule: True
     conda:
         ENVIRONMENT
     resources:

@@ -9,7 +9,7 @@ import pytest
 
 from maxact.devices import gpus_in
 from maxact.errors import UserError
-from maxact.slurm import Asked, check_cluster, ended_by_slurm, minutes_of
+from maxact.slurm import Asked, check_cluster, ended_by_slurm, kinds_in, minutes_of
 
 TIME_LIMIT = "slurmstepd: error: *** JOB 12 ON n1 CANCELLED AT 2026-11-27T22:00:00 DUE TO TIME LIMIT ***\n"
 CANCELLED = "slurmstepd: error: *** JOB 12 ON n1 CANCELLED AT 2026-11-27T22:00:00 ***\n"
@@ -134,3 +134,17 @@ def test_nodes_of_a_partition_are_taken_together(tmp_path: Path, monkeypatch: py
         check_cluster([Asked("measure", "A", None, 1, 1000, 10)])
     with pytest.raises(UserError, match="partition gpu allows 2880; choose another"):
         check_cluster([Asked("measure", "A", "gpu", 1, 1000, 2881)])
+
+
+def test_a_generic_resource_that_no_node_has_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = tmp_path / "sinfo"
+    program.write_text("#!/bin/sh\necho 'gpu*|gpu:a100:4(S:0-1),shard:8|512000|infinite'\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    for known in ("gpu:2", "gpu:a100:1", "gpu", "shard:1", ""):
+        check_cluster([Asked("measure", "A", None, 0, 1000, 10, kinds_in(known))])
+    for unknown, name in (("gold:1", "gold"), ("gpu:h100:1", "gpu:h100")):
+        told = f"measure A asks for {name}, which no node of partition gpu has; mend gres or gpu_model in the profile "
+        with pytest.raises(UserError) as refused:
+            check_cluster([Asked("measure", "A", None, 0, 1000, 10, kinds_in(unknown))])
+        assert str(refused.value) == told + "(there are: gpu, gpu:a100, shard)"

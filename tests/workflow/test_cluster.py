@@ -157,7 +157,8 @@ def test_generic_resources_serve_where_a_cluster_counts_no_gpus(submitted: Submi
     submitted.planted("b")
     wrong = [word.replace("gpu:2", "gold:1").replace("/a.", "/b.") for word in asked]
     output = submitted.run(*wrong, check=False)
-    assert "Invalid generic resource (gres) specification" in output
+    told = "error: measure b asks for gold, which no node of partition main has; mend gres or gpu_model in the profile"
+    assert f"{told} (there are: gpu)" in output
 
 
 @pytest.mark.slow

@@ -42,7 +42,11 @@ STATES = {
 
 @dataclass(frozen=True)
 class Asked:
-    """What one job asks of the cluster; no partition is the cluster's default one, no GPUs may be asked for by `gres`."""
+    """What one job asks of the cluster; no partition is the cluster's default one.
+
+    Attributes:
+        kinds: generic resources as it names them, `gpu` or `gpu:h100`, where it does by `gres` or `gpu_model`.
+    """
 
     rule: str
     name: str
@@ -50,16 +54,18 @@ class Asked:
     gpus: int
     mem_mb: int
     minutes: int
+    kinds: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
 class _Partition:
-    """Attributes: gpus, mem_mb: the most that a node has; minutes: of a job, None without a limit."""
+    """Attributes: gpus, mem_mb: the most that a node has; minutes: of a job, None without a limit; kinds: of all nodes."""
 
     gpus: int
     mem_mb: int
     minutes: float | None
     default: bool
+    kinds: frozenset[str] = frozenset()
 
 
 def check_cluster(jobs: Sequence[Asked]) -> None:
@@ -83,6 +89,12 @@ def check_cluster(jobs: Sequence[Asked]) -> None:
             )
         found = partitions[named]
         what, key = f"{job.rule} {job.name}".strip(), _Key(job.rule, job.name)
+        unknown = sorted(job.kinds - found.kinds)
+        if unknown:
+            raise UserError(
+                f"{what} asks for {unknown[0]}, which no node of partition {named} has; mend gres or gpu_model in the profile "
+                f"(there are: {', '.join(sorted(found.kinds)) or 'none'})"
+            )
         if job.gpus > found.gpus:
             plural = "" if job.gpus == 1 else "s"
             has = f"have {found.gpus} at most" if found.gpus else "have none (Gres of slurm.conf, `sinfo -o '%R %G'`)"
@@ -190,10 +202,21 @@ def _partitions() -> dict[str, _Partition]:
         name, gres, memory, limit = line.strip().split("|")
         default, name = name.endswith("*"), name.removesuffix("*")
         known = found.get(name, _Partition(0, 0, minutes_of(limit), default))
+        kinds = known.kinds | kinds_in(gres)
         # Memory ends with a plus where nodes differ.
         memory_mb = int(memory.rstrip("+"))
-        found[name] = _Partition(max(known.gpus, gpus_in(gres)), max(known.mem_mb, memory_mb), known.minutes, default)
+        most = max(known.gpus, gpus_in(gres)), max(known.mem_mb, memory_mb)
+        found[name] = _Partition(*most, known.minutes, default, kinds)
     return found
+
+
+def kinds_in(gres: str) -> frozenset[str]:
+    """Names in a list of SLURM's generic resources, with and without their type: of `gpu:a100:4(S:0-1)` gpu and gpu:a100."""
+    entries = [
+        [part for part in entry.split(":") if part and not part.isdigit()]
+        for entry in re.sub(r"\([^)]*\)", "", gres).split(",")
+    ]
+    return frozenset(":".join(entry[:length]) for entry in entries for length in range(1, len(entry) + 1))
 
 
 def minutes_of(limit: str) -> float | None:
