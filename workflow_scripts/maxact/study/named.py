@@ -6,7 +6,6 @@ has the same name and says something else; one that was moved, edited, copied as
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -33,7 +32,8 @@ def claim_name(name: str, files: Sequence[Path], folder: Path) -> None:
     if not files or folder / "study.yaml" in files:
         return
     record = folder / RECORD
-    now = [os.path.relpath(file) for file in files]
+    here = Path.cwd()
+    now = [str(path.relative_to(here) if path.is_relative_to(here) else path) for path in map(Path.absolute, files)]
     before = record.read_text(encoding="utf-8").splitlines() if record.exists() else now
     if not set(before) & set(now):
         other = _read(before)
