@@ -53,6 +53,7 @@ def test_a_file_that_was_edited_moved_or_copied_as_it_is_goes_on(folder: Path) -
 def test_what_was_read_of_a_study_is_no_other_study(folder: Path) -> None:
     Path("artifacts", "pocket", "study.yaml").write_text("study: pocket\nsamples: 7\n")
     claim("artifacts/pocket/study.yaml")
+    claim(str(folder / "artifacts/pocket/study.yaml"))
     assert Path("artifacts", "pocket", RECORD).read_text() == "one.yaml\n"
 
 

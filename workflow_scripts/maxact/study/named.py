@@ -29,7 +29,7 @@ def claim_name(name: str, files: Sequence[Path], folder: Path) -> None:
     Raises:
         UserError: it is made from other files, which still say something else under this name.
     """
-    if not files or folder / "study.yaml" in files:
+    if not files or (folder / "study.yaml").absolute() in map(Path.absolute, files):
         return
     record = folder / RECORD
     here = Path.cwd()
