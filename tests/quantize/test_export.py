@@ -8,6 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 import yaml
@@ -26,10 +29,11 @@ from maxact.histogram import code_values, finite_codes
 from maxact.measure.run import Sample, measure
 from maxact.measurement import Measurement
 from maxact.quantize import skeleton
-from maxact.quantize.export import Choice, Scales, scales_of
+from maxact.quantize.export import Choice, Scales, add_reached, scales_of
 from maxact.quantize.formats import FORMATS
 from maxact.quantize.quantizers import quantizer, reconstruct
 from maxact.quantize.scale_files import quantization_config, write
+from maxact.quantize.smoothed import SMOOTHING
 from maxact.quantize.weights import Weights
 from maxact.quantize.wiring import wiring
 from maxact.sites.components import COMPONENTS, PAPER
@@ -350,6 +354,23 @@ def study(made: Callable[[str], Made], tmp_path: Path) -> Path:
     return tmp_path / "study.yaml"
 
 
+def reached(alpha: float) -> pd.DataFrame:
+    """As `smoothing.parquet`, for one site."""
+    row = {"component": "mlp_input", "layer": 1, "format": "int8", "granularity": "tensor"}
+    rows = [row | {"alpha": None, "output_sqnr_db": 20.0}, row | {"alpha": alpha, "output_sqnr_db": 31.5}]
+    return pa.Table.from_pylist(rows, schema=SMOOTHING).to_pandas()
+
+
+def test_groups_tell_what_they_reach_with_that_alpha_or_that_it_is_not_measured(made: Callable[[str], Made]) -> None:
+    scales = made("llama").scales()
+    for frame, known in ((reached(0.5), True), (reached(0.7), False), (None, False)):
+        add_reached(scales, frame, 0.5)
+        found = {(group["component"], group["layer"]): group["reached"] for group in scales.groups}
+        expected = {"format": "int8", "granularity": "tensor", "output_sqnr_db": 31.5, "output_sqnr_db_without": 20.0}
+        assert found["mlp_input", 1] == ([expected] if known else "not measured")
+        assert found["attention_input", 1] == "not measured"
+
+
 def put(root: Path, one: Made, components: list[str]) -> None:
     """What stages would have put into a store."""
     store, name = Store(root), "planted-qwen2"
@@ -389,6 +410,25 @@ def told(capsys: pytest.CaptureFixture[str], study: Path, *arguments: object) ->
     workspace._HELD.clear()
     captured = capsys.readouterr()
     return code, captured.out + captured.err
+
+
+@pytest.mark.parametrize("measurement", ["c" * 64, "d" * 64])
+def test_the_command_tells_what_the_evaluation_of_this_very_measurement_reached(
+    measurement: str, study: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = Store(study.parent / "artifacts")
+    file = study.parent / "smoothing.parquet"
+    pq.write_table(pa.Table.from_pandas(reached(0.5), SMOOTHING, preserve_index=False), file)
+    made = Manifest("evaluate", "planted-qwen2", "e" * 64, {}, {"smoothing.parquet": store.put(file)}, {})
+    store.record_action(made.key, json.loads(made.to_json()) | {"inputs": {"measure": measurement}})
+    path = store.root / "small" / "evaluate" / "planted-qwen2.json"
+    path.parent.mkdir()
+    path.write_text(made.to_json())
+    code, printed = told(capsys, study, "planted-qwen2", "--out", study.parent / "out")
+    assert code == 0, printed
+    groups = json.loads((study.parent / "out" / "quantization_config.json").read_text())["maxact"]["smoothquant"]
+    (told_of,) = [group["reached"] for group in groups if (group["component"], group["layer"]) == ("mlp_input", 1)]
+    assert (told_of == "not measured") == (measurement != "c" * 64)
 
 
 def test_the_command_exports_a_stored_measurement(study: Path, capsys: pytest.CaptureFixture[str]) -> None:

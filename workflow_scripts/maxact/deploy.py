@@ -16,7 +16,7 @@ from maxact import __version__
 from maxact.checkpoints.folder import weight_files
 from maxact.errors import UserError
 from maxact.measurement import SCHEMAS, read_table
-from maxact.quantize.export import Choice, Scales, scales_of
+from maxact.quantize.export import Choice, Scales, add_reached, scales_of
 from maxact.quantize.formats import is_policy
 from maxact.quantize.scale_files import OPTION, PLANTED, write
 from maxact.quantize.tensors import LINEAR_INPUTS
@@ -31,6 +31,7 @@ from maxact.study import Study, load_study
 from maxact.study.mistakes import meant
 
 TABLES = ("sites.parquet", "histograms.parquet", "channels.parquet")
+REACHED = "smoothing.parquet"
 WANTED = (*LINEAR_INPUTS, *CACHED)
 
 
@@ -84,6 +85,7 @@ def deploy(file: Path, checkpoint: str, store: Store, folder: Path, choice: Choi
     with _opened(found, study, store) as opened:
         weights = Weights(weight_files(opened))
         scales = scales_of(sites, histograms, channels, wiring(opened, weights.names), weights, choice)
+    add_reached(scales, _reached(study, found, checkpoint, store), choice.alpha)
     if not scales.static and not scales.smooth:
         first = scales.left_out[0]
         raise UserError(f"{checkpoint}: nothing has a scale; {first['component']}@{first['layer']}: {first['reason']}")
@@ -130,6 +132,18 @@ def _opened(found: Stored, study: Study, store: Store) -> Iterator[Path]:
     if not study.keep_weights:
         fresh = _only(checkpoint, [name for name in names if name not in there])
         drop(fresh, store, found.path.parents[1])
+
+
+def _reached(study: Study, found: Stored, checkpoint: str, store: Store) -> pd.DataFrame | None:
+    """What SmoothQuant reaches, where the study has evaluated it with this very measurement."""
+    path = store.root / study.study / "evaluate" / f"{checkpoint}.json"
+    if not path.exists():
+        return None
+    manifest = Manifest.read(path)
+    record = store.action(manifest.key)
+    if record is None or record["inputs"].get("measure") != found.manifest.key or REACHED not in manifest.objects:
+        return None
+    return pd.read_parquet(whole(_only(manifest, [REACHED]), store)[REACHED])
 
 
 def _only(manifest: Manifest, names: Sequence[str]) -> Manifest:

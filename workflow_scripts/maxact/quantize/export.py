@@ -95,6 +95,25 @@ def scales_of(
     return made
 
 
+def add_reached(made: Scales, smoothing: pd.DataFrame | None, alpha: float) -> None:
+    """Tell of each group what its layers reach with s and without, or that it is not measured.
+
+    Args:
+        smoothing: smoothing.parquet of the stage `evaluate`, if there is one.
+    """
+    for group in made.groups:
+        told = []
+        if smoothing is not None:
+            place = (smoothing.component == group["component"]) & (smoothing.layer == group["layer"])
+            mine = smoothing[place & smoothing["format"].notna()]
+            key = ["format", "granularity"]
+            both = mine[mine.alpha == alpha].merge(mine[mine.alpha.isna()], on=key, suffixes=("", "_without"))
+            for row in both.to_dict("records"):
+                reached = {name: _json(row[name]) for name in ("output_sqnr_db", "output_sqnr_db_without")}
+                told.append({name: row[name] for name in key} | reached)
+        group["reached"] = told or "not measured"
+
+
 def _collect(made: Scales) -> None:
     """Static scales under their names; a name that two sites give another scale gets none."""
     given: dict[str, set[float]] = {}
