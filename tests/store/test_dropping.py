@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from maxact.errors import UserError
+from maxact.remeasure import Stored
 from maxact.stages import STAGES, Stage
 from maxact.store.dropping import READERS, Readers, drop, drop_read
 from maxact.store.garbage import DAY, delete, garbage
@@ -16,6 +18,7 @@ from maxact.store.objects import Manifest, Store, canonical, write_atomically
 from maxact.store.run import restore, run_job
 from maxact.store.show import show
 from maxact.store.verify import faults
+from maxact.study import load_study
 from store import toy_stage
 
 
@@ -92,6 +95,23 @@ def test_what_a_study_lacked_goes_again_unless_another_study_needs_it(store: Sto
     run(store, "first", "a", {}, "x", study="another")
     drop(first, store, store.root / "study")
     assert is_there(store, first)
+
+
+def test_what_was_made_again_for_a_command_goes_again_where_the_command_fails(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(STAGES, "failing", Stage("store.toy_stage", {"checkpoint": ("out.*",)}))
+    first = run(store, "first", "a", {}, "x")
+    drop(first, store, store.root / "study")
+    record = store.action(first.key)
+    assert record is not None
+    stored = Stored(store.root / "study/first/a.json", first, record, {"checkpoint": first})
+    pocket = load_study(Path(__file__).parents[2] / "studies/pocket.yaml")
+    recipe = {"parameters": {"fail": True}, "code": "c", "packages": {}}
+    for keeps in (False, True):
+        with pytest.raises(UserError, match="asked to fail"):
+            stored.run("failing", recipe, pocket.model_copy(update={"keep_weights": keeps}), store)
+        assert is_there(store, first) == keeps
 
 
 def test_a_job_that_reads_it_later_has_it_made_again(store: Store) -> None:

@@ -126,12 +126,14 @@ def _opened(found: Stored, study: Study, store: Store) -> Iterator[Path]:
     there = {name for name, item in checkpoint.objects.items() if store.path(item).exists()}
     names = [name for name in checkpoint.objects if name == "config.json" or name.endswith(".safetensors")]
     needed = _only(checkpoint, names)
-    whole(needed, store)
-    with store.scratch() as scratch:
-        yield store.materialize(needed.objects, scratch / "checkpoint")
-    if not study.keep_weights:
-        fresh = _only(checkpoint, [name for name in names if name not in there])
-        drop(fresh, store, found.path.parents[1])
+    try:
+        whole(needed, store)
+        with store.scratch() as scratch:
+            yield store.materialize(needed.objects, scratch / "checkpoint")
+    finally:
+        if not study.keep_weights:
+            fresh = _only(checkpoint, [name for name in names if name not in there])
+            drop(fresh, store, found.path.parents[1])
 
 
 def _reached(study: Study, found: Stored, checkpoint: str, store: Store) -> pd.DataFrame | None:

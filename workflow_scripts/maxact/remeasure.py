@@ -36,10 +36,12 @@ class Stored:
         weights = self.inputs["checkpoint"]
         there = {item for item in weights.objects.values() if store.path(item).exists()}
         name = self.manifest.name
-        made, _ = run_job(stage, name, recipe, self.inputs, store, self.record.get("gpus", 0), again)
-        if not study.keep_weights:
-            fresh = {name: item for name, item in weights.objects.items() if item not in there}
-            drop(dataclasses.replace(weights, objects=fresh), store, self.path.parents[1])
+        try:
+            made, _ = run_job(stage, name, recipe, self.inputs, store, self.record.get("gpus", 0), again)
+        finally:
+            if not study.keep_weights:
+                fresh = {name: item for name, item in weights.objects.items() if item not in there}
+                drop(dataclasses.replace(weights, objects=fresh), store, self.path.parents[1])
         return made
 
 
