@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from once import made_once
 from workflow.harness import Run, Workspace, checkout, copy_of
 
 from maxact.archive.record import RECORD, is_allowed
@@ -28,31 +29,36 @@ def git(folder: Path, *arguments: str) -> str:
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True).stdout.strip()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def original(finished: tuple[Workspace, Run], tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     """The finished study in a repository of Git. Tests leave it as it is."""
     if shutil.which("git") is None:
         pytest.skip("no git on this machine")
-    workspace = copy_of(finished[0], tmp_path_factory.mktemp("original") / "checkout")
-    git(workspace.folder, "init", "--quiet")
-    git(workspace.folder, "add", "Snakefile", "rules", "envs", "workflow_scripts", "reports/captions")
-    git(workspace.folder, "commit", "--quiet", "--message", "first")
-    return workspace
+
+    def make(folder: Path) -> None:
+        copied = copy_of(finished[0], folder / "checkout").folder
+        git(copied, "init", "--quiet")
+        git(copied, "add", "Snakefile", "rules", "envs", "workflow_scripts", "reports/captions")
+        git(copied, "commit", "--quiet", "--message", "first")
+
+    return Workspace(made_once(tmp_path_factory, "original", make) / "checkout", finished[0].study)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def archive(original: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    file = tmp_path_factory.mktemp("archive") / "small.zip"
-    told = original.maxact("export", "study.yaml", "--out", str(file))
-    assert f"commit {git(original.folder, 'rev-parse', 'HEAD')}: " in told
-    return file
+    def make(folder: Path) -> None:
+        told = original.maxact("export", "study.yaml", "--out", str(folder / "small.zip"))
+        assert f"commit {git(original.folder, 'rev-parse', 'HEAD')}: " in told
+
+    return made_once(tmp_path_factory, "archive", make) / "small.zip"
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def measured(original: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    file = tmp_path_factory.mktemp("measured") / "small.zip"
-    original.maxact("export", "study.yaml", "--out", str(file), "--with-measurements")
-    return file
+    def make(folder: Path) -> None:
+        original.maxact("export", "study.yaml", "--out", str(folder / "small.zip"), "--with-measurements")
+
+    return made_once(tmp_path_factory, "measured", make) / "small.zip"
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ from slurm.cluster import GPUS, Cluster, lacking
 from slurm.submitted import Submitted, overlapping, plugin, wait_for
 from workflow.harness import Run, Workspace, copy_of
 
+pytestmark = pytest.mark.xdist_group("cluster")
 MEASURED = "artifacts/small/measure/{}.json"
 
 
