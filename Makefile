@@ -12,7 +12,7 @@ SLURM := .venv/slurm.stamp
 SLURM_DAEMONS := slurm-wlm munge slurmdbd mariadb-server-core
 S3 := .venv/s3.stamp
 DEVELOPMENT := .venv/development.stamp
-TESTS := pytest --numprocesses 2 --dist loadgroup
+TESTS := pytest --numprocesses 2 --dist loadgroup --no-loadscope-reorder
 SOURCES := workflow_scripts tests benchmarks envs
 RULES := Snakefile rules/*.smk
 

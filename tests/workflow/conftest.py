@@ -2,26 +2,17 @@
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from once import made_once
-from workflow.harness import Run, Workspace, checkout, copy_of, small_study
+from workflow.harness import Run, Workspace, copy_of, run_once, small_study
 
 
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Workspace, Run]:
     """A workspace in which the small study has been run once. Tests copy it and leave it as it is."""
-
-    def make(folder: Path) -> None:
-        (folder / "checkout").mkdir()
-        workspace = Workspace(checkout(folder / "checkout"), small_study())
-        (folder / "run.pickle").write_bytes(pickle.dumps(workspace.snakemake()))
-
-    folder = made_once(tmp_path_factory, "finished", make)
-    return Workspace(folder / "checkout", small_study()), pickle.loads((folder / "run.pickle").read_bytes())
+    return run_once(tmp_path_factory, "finished", small_study())
 
 
 @pytest.fixture

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
+from once import made_once
 
 REPOSITORY = Path(__file__).parents[2]
 SMALL = ("SmolLM2-135M-Instruct", "planted-qwen2", "planted-qwen3-moe")
@@ -150,3 +154,29 @@ def copy_of(workspace: Workspace, folder: Path) -> Workspace:
     )
     shutil.copytree(objects, folder / "artifacts" / "objects", copy_function=os.link)
     return Workspace(folder, yaml.safe_load((workspace.folder / "study.yaml").read_text(encoding="utf-8")))
+
+
+def run_once(
+    factory: pytest.TempPathFactory,
+    name: str,
+    study: dict[str, Any],
+    *arguments: str,
+    prepare: Callable[[Path], object] = lambda folder: None,
+) -> tuple[Workspace, Run]:
+    """A workspace in which a study has been run once, for all workers, and what that run did.
+
+    Args:
+        factory: pytest's own.
+        name: of the fixture.
+        study: what is run.
+        arguments: of Snakemake.
+        prepare: puts into the checkout what the study needs.
+    """
+
+    def make(folder: Path) -> None:
+        (folder / "checkout").mkdir()
+        prepare(checkout(folder / "checkout"))
+        (folder / "run.pickle").write_bytes(pickle.dumps(Workspace(folder / "checkout", study).snakemake(*arguments)))
+
+    folder = made_once(factory, name, make)
+    return Workspace(folder / "checkout", study), pickle.loads((folder / "run.pickle").read_bytes())

@@ -13,12 +13,11 @@ import pytest
 import yaml
 from hub.server import Hub, Serving
 from published.tree import MODELS, made, study, written
-from workflow.harness import REPOSITORY, Workspace, checkout, copy_of
+from workflow.harness import REPOSITORY, Run, Workspace, checkout, copy_of, run_once
 
 from maxact.figures.registry import FIGURES
 from maxact.results.registry import PAGE_SUFFIXES, PAGES, PUBLISHED, TABLES, made_of
 
-pytestmark = pytest.mark.xdist_group("published")
 GIVEN = ("--config", "published_results=results")
 BARS = "reports/made/figures/global_maxima.pdf"
 SMALL = "results/Small/json/small-1b_activation_stats.json"
@@ -29,28 +28,26 @@ def no_folder(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MAXACT_PUBLISHED", raising=False)
 
 
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Workspace, list[str], str]:
-    """A finished study: its folder, what was computed, and what was printed."""
-    folder = checkout(tmp_path_factory.mktemp("published"))
-    written(folder / "results", made())
-    workspace = Workspace(folder, study())
+@pytest.fixture(scope="session")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Workspace, Run]:
+    """A finished study."""
     os.environ.pop("MAXACT_PUBLISHED", None)
-    done = workspace.snakemake(*GIVEN)
-    return workspace, done.computed, done.output
+    return run_once(
+        tmp_path_factory, "published", study(), *GIVEN, prepare=lambda folder: written(folder / "results", made())
+    )
 
 
 @pytest.fixture
-def workspace(whole: tuple[Workspace, list[str], str], tmp_path: Path) -> Workspace:
+def workspace(whole: tuple[Workspace, Run], tmp_path: Path) -> Workspace:
     """A copy of it to experiment with."""
     return copy_of(whole[0], tmp_path / "copy")
 
 
-def test_every_table_and_figure_that_published_files_allow_is_made(whole: tuple[Workspace, list[str], str]) -> None:
-    workspace, computed, output = whole
+def test_every_table_and_figure_that_published_files_allow_is_made(whole: tuple[Workspace, Run]) -> None:
+    workspace, run = whole
     figures = made_of(FIGURES, PUBLISHED | set(study()["comparisons"]))
     others = ["audit/audit", "published/published", "results/results"]
-    assert computed == sorted([*(f"figures/{name}" for name in figures), *others])
+    assert run.computed == sorted([*(f"figures/{name}" for name in figures), *others])
     reports = workspace.folder / "reports" / "made"
     assert {file.stem for file in (reports / "tables").iterdir()} == set(made_of(TABLES, PUBLISHED))
     assert {file.stem for file in (reports / "figures").iterdir()} == set(figures)
@@ -65,9 +62,9 @@ def test_every_table_and_figure_that_published_files_allow_is_made(whole: tuple[
         "routed-8b": 96,
         "deep-4b": 200704,
     }
-    assert "deep-4b (as published)" in output
-    assert "instrument check" not in output
-    assert "report: reports/made/report.html" in output
+    assert "deep-4b (as published)" in run.output
+    assert "instrument check" not in run.output
+    assert "report: reports/made/report.html" in run.output
 
 
 def test_nothing_is_computed_again_and_the_store_is_whole(workspace: Workspace) -> None:
