@@ -136,6 +136,7 @@ def small_study() -> dict[str, Any]:
     study["families"] = {name: family for name, family in study["families"].items() if name in kept}
     study["tokenizers"] = {"qwen-style": study["tokenizers"]["qwen-style"] | {"vocabulary": 1024}}
     study["evaluate"] |= {"checkpoints": list(EVALUATED), "granularities": ["channel", "token"]}
+    study["evaluate"]["smooth"] |= {"samples": 3}  # no more than either split has
     study["comparisons"] = {"moe_vs_dense": {"planted": ["planted-qwen2", "planted-qwen3-moe"]}}
     for family in study["families"].values():
         if family.get("marker"):
