@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import multiprocessing
 import os
+import shutil
 import signal
 import threading
 import time
@@ -267,6 +269,44 @@ def test_a_place_that_fails_after_the_claim_was_made_leaves_it_ended(
         run(store, text="x")
     assert [claim["ended"] for claim in claimed(url)] == [True]
     assert toy_stage.CALLS == []
+
+
+@pytest.mark.parametrize("url", ["folder"], indirect=True)
+def test_a_place_that_fails_while_it_is_tried_out_leaves_no_claim_that_nobody_renews(
+    machine: Callable[[str], Store], url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The claim is made, and the second request, which is to be refused, does not come through."""
+    create, asked = Folder.create, []
+
+    def failing(place: Folder, path: str, file: Path) -> bool:
+        asked.append(path)
+        if "claims" in path and asked.count(path) == 2:
+            raise UserError("far: out of reach")
+        return create(place, path, file)
+
+    monkeypatch.setattr(Folder, "create", failing)
+    run(machine("one"), text="x")
+    assert toy_stage.CALLS == ["a"]
+    assert claimed(url) == []
+
+
+def test_a_file_that_a_server_has_replaced_meanwhile_is_opened_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """NFS 3 says so of a claim that is renewed between its opening and its reading."""
+    copy, stale = shutil.copyfile, [OSError(errno.ESTALE, "Stale file handle")]
+
+    def copyfile(*files: Path) -> None:
+        if stale:
+            raise stale.pop()
+        copy(*files)
+
+    (tmp_path / "claim").write_text("{}")
+    monkeypatch.setattr(shutil, "copyfile", copyfile)
+    assert Folder("far", tmp_path).fetch("claim", tmp_path / "found")
+    stale += [OSError(errno.ESTALE, "Stale file handle") for _ in range(9)]
+    with pytest.raises(UserError, match="far: claim cannot be read"):
+        Folder("far", tmp_path).fetch("claim", tmp_path / "found")
 
 
 def test_storage_that_ignores_conditions_has_no_claims(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -127,6 +127,8 @@ class _Claim:
         try:
             return self._create(number)
         except UserError as error:
+            if self._number:
+                return True
             self._tell(f"no claim on it can be made ({error}); another machine may make it too")
             return True
 
@@ -140,10 +142,12 @@ class _Claim:
                 there = self._read(number)
                 if there is None or there.get("token") != self._fields["token"]:
                     return False
-            elif self._place.create(self._path(number), draft):
-                self._delete(number)
+                self._number = number
                 return True
-        self._number = number
+            self._number = number  # to be ended, whatever comes next
+            if self._place.create(self._path(number), draft):
+                self._delete(number)
+                self._number = 0
         return True
 
     def _wait_behind(self, number: int) -> tuple[Mapping[str, Any] | None, int]:

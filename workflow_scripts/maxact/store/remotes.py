@@ -6,6 +6,7 @@ changed. `create` puts a whole file where none is: object storage is asked to re
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import tempfile
@@ -16,6 +17,7 @@ from maxact.errors import UserError
 from maxact.store.asking import patiently, refused
 
 WEB = ("http", "https")
+STALE_TRIES = 5
 
 
 class Remote(Protocol):
@@ -76,16 +78,20 @@ class Folder:
 
     def fetch(self, path: str, file: Path) -> bool:
         try:
-            shutil.copyfile(self._root / path, file)
+            _copy(self._root / path, file)
         except FileNotFoundError:
             return False
         except OSError as error:
-            raise UserError(f"{self.url}: {path} cannot be read ({error.strerror}); mend permissions") from None
+            raise self._unreadable(path, error) from None
         return True
 
     def size(self, path: str) -> int | None:
-        file = self._root / path
-        return file.stat().st_size if file.exists() else None
+        try:
+            return (self._root / path).stat().st_size
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            raise self._unreadable(path, error) from None
 
     def create(self, path: str, file: Path) -> bool:
         target = self._root / path
@@ -130,8 +136,23 @@ class Folder:
         except OSError as error:
             raise self._unwritable(error) from None
 
+    def _unreadable(self, path: str, error: OSError) -> UserError:
+        return UserError(f"{self.url}: {path} cannot be read ({error.strerror}); mend permissions")
+
     def _unwritable(self, error: OSError) -> UserError:
         return UserError(f"{self.url}: cannot be written ({error.strerror}); free space or mend permissions")
+
+
+def _copy(source: Path, file: Path) -> None:
+    """Copy a file, again where NFS 3 says that another machine has replaced it since it was opened."""
+    for _ in range(STALE_TRIES - 1):
+        try:
+            shutil.copyfile(source, file)
+            return
+        except OSError as error:
+            if error.errno != errno.ESTALE:
+                raise
+    shutil.copyfile(source, file)
 
 
 class Web:
