@@ -95,3 +95,14 @@ def test_a_model_that_does_not_call_its_decoder_is_an_error() -> None:
         model.forward = lambda **_: SimpleNamespace(logits=torch.zeros(1, 2, 96))
         with pytest.raises(RuntimeError, match="LlamaModel was called 0 times for logits"):
             logits(model, sample, slice(0, 2))
+
+
+def test_a_head_that_takes_more_than_the_last_hidden_states_is_refused() -> None:
+    model = small("prophetnet")
+    with torch.inference_mode():
+        sample = decoded(model, IDS_T)
+        with pytest.raises(
+            UserError, match=r"prophetnet: .* last_hidden_state_ngram .*; leave the checkpoint out"
+        ) as told:
+            logits(model, sample, slice(0, 11))
+    assert "\n" not in str(told.value)

@@ -14,8 +14,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor
 
+from maxact.errors import UserError
 from maxact.sites.find import decoder_of
 
 CHUNK = 128
@@ -51,13 +53,25 @@ def logits(model: Any, sample: Decoded, part: slice) -> Tensor:
     """float32 [positions of part, V], as the model's own forward makes them of what its decoder returned.
 
     Raises:
+        UserError: the head takes more of what the decoder returned, of which no part can be told.
         RuntimeError: the model's forward does not call its decoder once.
     """
     made = sample.output
     name = "last_hidden_state" if "last_hidden_state" in made else "logits"
     output = type(made)(**{**made, name: made[name][:, part]})
-    with _answering(decoder_of(model), output):
-        found: Tensor = model(input_ids=sample.ids_T[None, part], use_cache=False).logits
+    try:
+        with _answering(decoder_of(model), output):
+            found: Tensor = model(input_ids=sample.ids_T[None, part], use_cache=False).logits
+    except RuntimeError as error:
+        more = [
+            field for field, value in made.items() if field != name and isinstance(value, Tensor) and value.ndim > 2
+        ]
+        if not more or isinstance(error, torch.OutOfMemoryError):
+            raise
+        raise UserError(
+            f"{model.config.model_type}: no logits of a part of a sample can be made, as its decoder returns {more[0]} as well "
+            f"({' '.join(str(error).split())}); leave the checkpoint out"
+        ) from None
     return found[0].float()
 
 
