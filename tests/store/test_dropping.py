@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +66,46 @@ def unkept(store: Store, *jobs: str, study: str = "study") -> None:
 
 def is_there(store: Store, manifest: Manifest) -> bool:
     return store.path(manifest.objects["out.txt"]).exists()
+
+
+def test_what_an_unlisted_job_is_reading_stays_until_it_has(store: Store) -> None:
+    """As a variant does, which may run beside the last job that is listed."""
+    first = run(store, "first", "a", {}, "x")
+    unkept(store, "second/a")
+    recipe = {"parameters": {"text": "v", "seconds": 0.5}, "code": "c", "packages": {}}
+    with ThreadPoolExecutor() as pool:
+        variant = pool.submit(run_job, "third", "a", recipe, {"first": first}, store)
+        while len(toy_stage.CALLS) < 2:
+            time.sleep(0.01)
+        run(store, "second", "a", {"first": first}, "y")
+        assert is_there(store, first)
+        assert variant.result()[1]
+    drop(first, store)
+    assert not is_there(store, first)
+
+
+def test_garbage_asks_once_whether_the_weights_of_a_checkpoint_are_needed(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Large ones have a hundred files, and the answer takes the manifests of all jobs that read them."""
+    monkeypatch.setattr("maxact.store.garbage.WEIGHTS", "*.txt")
+    asked: list[Path] = []
+    monkeypatch.setattr("maxact.store.garbage.is_needed", lambda path: not asked.append(path))
+    run(store, "first", "a", {}, "x")
+    assert garbage(store, 14) == []
+    assert asked == [store.root / "study/first/a.json"]
+
+
+def test_a_job_that_others_are_to_follow_looks_through_no_other_manifest(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unkept(store, "second/a", "third/a")
+    first = run(store, "first", "a", {}, "x")
+    with monkeypatch.context() as patch:
+        patch.delattr(Store, "manifests")
+        run(store, "second", "a", {"first": first}, "y")
+    run(store, "third", "a", {"first": first}, "y")
+    assert not is_there(store, first)
 
 
 def test_what_no_job_reads_any_more_goes_and_is_no_fault(store: Store) -> None:

@@ -3,17 +3,22 @@
 `artifacts/<study>/readers.json` lists those jobs: the stage and name of what they read, then their own manifest, then their
 inputs as the rule has them, relative to the study's folder. What is of a stage that is not listed there is kept. A job has
 ended when its manifest has the key that its stamp and inputs lead to now: otherwise it is still to be done, or to be done again.
+What any job is reading, listed or not (variants, shards, commands), stays until somebody drops it later.
 """
 
 from __future__ import annotations
 
+import fcntl
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from fnmatch import fnmatch
 from pathlib import Path
 
+from maxact.store.disk import writing
 from maxact.store.keys import action_key, read_inputs
-from maxact.store.objects import Manifest, Store
+from maxact.store.locks import hold
+from maxact.store.objects import Manifest, Store, StoredObject
 from maxact.store.sharing import WEIGHTS
 
 READERS = "readers.json"
@@ -27,12 +32,16 @@ def drop_read(output: Path, inputs: Mapping[str, Manifest], store: Store) -> Non
     study = output.parents[1]
     listed = readers(study)
     for source, manifest in inputs.items():
-        if str(output.relative_to(study)) in listed.get(source, {}).get(manifest.name, {}):
+        reads = str(output.relative_to(study)) in listed.get(source, {}).get(manifest.name, {})
+        # This study alone is looked at first: mostly others of its jobs are still to come.
+        if reads and not is_needed(study / source / f"{manifest.name}.json"):
             drop(manifest, store)
 
 
 def drop(manifest: Manifest, store: Store, held: Path | None = None) -> None:
     """Delete the weights of `manifest`, but for those that a study in the store keeps or has still to read, under any name.
+
+    Those that a job is reading now stay too.
 
     Args:
         held: the folder of a study that does not count, since the caller holds it and has only put back what it lacked.
@@ -46,7 +55,29 @@ def drop(manifest: Manifest, store: Store, held: Path | None = None) -> None:
             needed |= same
     for item in weights:
         if item.sha256 not in needed:
-            store.drop(item)
+            with suppress(BlockingIOError), _locked(item, store, fcntl.LOCK_EX | fcntl.LOCK_NB):
+                store.drop(item)
+
+
+@contextmanager
+def being_read(objects: Mapping[str, StoredObject], store: Store) -> Iterator[None]:
+    """Inside, no other job drops the weights among these, by name: not all that read them are listed."""
+    with ExitStack() as held:
+        for name, item in objects.items():
+            if fnmatch(name, WEIGHTS):
+                held.enter_context(_locked(item, store, fcntl.LOCK_SH))
+        yield
+
+
+@contextmanager
+def _locked(item: StoredObject, store: Store, mode: int) -> Iterator[None]:
+    path = store.root / "locks" / f"reading-{item.sha256}"
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        stream = path.open("a+")
+    with stream:
+        hold(stream, mode)
+        yield
 
 
 def is_needed(path: Path) -> bool:

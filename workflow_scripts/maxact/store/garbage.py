@@ -44,11 +44,11 @@ def garbage(store: Store, grace_days: float, now: float | None = None) -> list[G
     named = set()
     unkept: dict[Path, str] = {}
     for path, manifest in store.manifests():
-        for name, item in manifest.objects.items():
-            if fnmatch(name, WEIGHTS) and not is_needed(path):
-                unkept[store.path(item)] = "weight"
-            else:
-                named.add(store.path(item))
+        weights = {store.path(item) for name, item in manifest.objects.items() if fnmatch(name, WEIGHTS)}
+        if weights and is_needed(path):
+            weights = set()
+        unkept |= dict.fromkeys(weights, "weight")
+        named |= {store.path(item) for item in manifest.objects.values()} - weights
     for record in records.values():
         if record["key"] in kept.with_objects:
             made = {store.path(item) for item in Manifest.from_fields(_fields(record)).objects.values()}

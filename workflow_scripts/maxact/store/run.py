@@ -17,7 +17,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterable, Mapping
-from contextlib import nullcontext, suppress
+from contextlib import ExitStack, nullcontext, suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -27,7 +27,7 @@ from maxact.stages import is_part, uses_of
 from maxact.store.claims import Turn, claimed
 from maxact.store.compute import compute
 from maxact.store.disk import telling
-from maxact.store.dropping import drop_read
+from maxact.store.dropping import being_read, drop_read
 from maxact.store.job import used_objects
 from maxact.store.keys import action_key, read_inputs
 from maxact.store.objects import Manifest, Store, StoredObject, canonical, write_atomically
@@ -241,19 +241,21 @@ def _compute(
     uses = uses_of(stage, name)
     parts = {source: manifest for source, manifest in inputs.items() if is_part(stage, source)}
     inputs = {source: manifest for source, manifest in inputs.items() if source not in parts}
-    for source, manifest in inputs.items():
-        used = used_objects(source, manifest, uses).values()
-        if not all(store.is_whole(item) for item in used):
-            restore(manifest, store, used)
-    taken = max(1, gpus) if recipe["parameters"].get("device") == "cuda" else 0
-    if taken:
-        devices.take(taken)
-    started = time.time()
-    with store.scratch() as scratch:
-        with store.unfinished(key) as unfinished:
-            here = {source: part for source, part in parts.items() if part.objects and _had(part, store)}
-            product = compute(stage, name, recipe, inputs | here, store, scratch, unfinished)
-        objects = {item: vars(store.put(file)) for item, file in sorted(product.files.items())}
+    with ExitStack() as reading:
+        for source, manifest in inputs.items():
+            used = used_objects(source, manifest, uses)
+            reading.enter_context(being_read(used, store))
+            if not all(store.is_whole(item) for item in used.values()):
+                restore(manifest, store, used.values())
+        taken = max(1, gpus) if recipe["parameters"].get("device") == "cuda" else 0
+        if taken:
+            devices.take(taken)
+        started = time.time()
+        with store.scratch() as scratch:
+            with store.unfinished(key) as unfinished:
+                here = {source: part for source, part in parts.items() if part.objects and _had(part, store)}
+                product = compute(stage, name, recipe, inputs | here, store, scratch, unfinished)
+            objects = {item: vars(store.put(file)) for item, file in sorted(product.files.items())}
     processes = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
     peak = max(resource.getrusage(process).ru_maxrss for process in processes)
     peak_mib = peak // (1024 if sys.platform == "linux" else 1024**2)

@@ -16,7 +16,8 @@ def readers_of_weights(study: Study) -> Readers:
     """
     if study.keep_weights:
         return {}
-    later = {"evaluate": evaluated(study), "perplexity": perplexed(study), "paper_check": paper_checked(study)}
+    chosen = {"evaluate": evaluated(study), "perplexity": perplexed(study), "paper_check": paper_checked(study)}
+    later = {stage: frozenset(names) for stage, names in chosen.items()}
     found = {}
     for checkpoint in study.checkpoints:
         name = checkpoint.name
