@@ -117,11 +117,14 @@ def clipped(
 
 
 def to_grid(y: Tensor, elements: Floats) -> Tensor:
-    """y, float32 and not beyond the largest element, rounded to the grid of the elements, ties to even."""
-    magnitude = y.abs()
-    exponent = (torch.frexp(magnitude).exponent - 1).clamp(min=elements.smallest_exponent)
-    quantum = torch.ldexp(torch.ones_like(y), exponent - elements.mantissa)
-    return torch.copysign(torch.round(magnitude / quantum) * quantum, y)
+    """y, float32 and not beyond the largest element, rounded to the grid of the elements, ties to even.
+
+    Of y from 2^e to 2^(e+1) and m bits of fraction, y + 1.5 x 2^(e+23-m) is a float32 whose last bit is worth 2^(e-m), the step
+    of the grid; so the addition rounds, and taking the same away again is exact.
+    """
+    power = (y.view(torch.int32) & 0x7F800000).view(torch.float32)  # 2^e; 0 of a subnormal float32
+    shift = power.clamp_(min=2.0**elements.smallest_exponent).mul_(1.5 * 2.0 ** (23 - elements.mantissa))
+    return (y + shift).sub_(shift).copysign_(y)
 
 
 def shared_exponent(largest: Tensor, elements: Floats, rounding: ExponentRounding) -> Tensor:
@@ -159,14 +162,15 @@ def _size(granularity: str, x: Tensor) -> int:
 def _grouped(x: Tensor, size: int) -> Tensor:
     """[..., groups, size], filled up with zeros, which change no scale."""
     groups = math.ceil(x.shape[-1] / size)
-    return pad(x, (0, groups * size - x.shape[-1])).reshape(*x.shape[:-1], groups, size)
+    lacking = groups * size - x.shape[-1]
+    return (pad(x, (0, lacking)) if lacking else x).reshape(*x.shape[:-1], groups, size)
 
 
 def _quantized(x: Tensor, scale: Tensor, elements: Integers | Floats) -> Tensor:
     """x / scale, clamped, rounded, times scale; a scale of zero gives zeros."""
-    y = (x / torch.where(scale > 0, scale, 1.0)).clamp(-elements.largest, elements.largest)
-    rounded = to_grid(y, elements) if isinstance(elements, Floats) else torch.round(y)
-    return torch.where(scale > 0, rounded * scale, 0.0)
+    y = (x / torch.where(scale > 0, scale, 1.0)).clamp_(-elements.largest, elements.largest)
+    rounded = to_grid(y, elements) if isinstance(elements, Floats) else y.round_()
+    return rounded.mul_(scale)
 
 
 def _sharing(x: Tensor, format: Format, granularity: str | None) -> Tensor:

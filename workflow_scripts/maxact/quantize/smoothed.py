@@ -21,6 +21,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -43,7 +44,7 @@ from maxact.sites.taps import tapped
 NONE, TENSOR, TOKEN = GRANULARITIES = ("none", "tensor", "token")
 """What shares a scale of the input."""
 
-ROWS = 256
+ROWS = 512
 """Tokens whose outputs are held at once."""
 
 SMOOTHING = pa.schema(
@@ -76,6 +77,16 @@ class Behind:
     x_RC: Tensor
     weight_OC: Tensor
     largest: float
+
+    @cached_property
+    def power(self) -> float:
+        """The sum of squares of the input."""
+        return _square(self.x_RC)
+
+    @cached_property
+    def output(self) -> float:
+        """The sum of squares of the output."""
+        return math.fsum(_square(part_RC @ self.weight_OC.T) for part_RC in torch.split(self.x_RC, ROWS))
 
 
 def smoothing_rows(
@@ -152,31 +163,32 @@ def errors_of(layers: Behind, formats: Sequence[str], how: Smoothing | None = No
     Args:
         how: with what the input is divided; None for nothing.
     """
-    weight_OC, parts = layers.weight_OC, torch.split(layers.x_RC, ROWS)
+    weight_OC = layers.weight_OC
     scale_C = torch.ones_like(weight_OC[0]) if how is None else torch.from_numpy(how.scale_C).to(weight_OC)
     largest = layers.largest if how is None else how.largest
-    elements, power = layers.x_RC.numel(), _square(layers.x_RC)
-    output = math.fsum(_square(part_RC @ weight_OC.T) for part_RC in parts)
+    scaled_OC = weight_OC * scale_C
+    parts = [(part_RC, part_RC / scale_C) for part_RC in torch.split(layers.x_RC, ROWS)]
+    clipped = sum(int((given_RC.abs() > largest).sum()) for _, given_RC in parts)
     for format in (FORMATS[name] for name in formats):
-        made_OC = fake_quantize(weight_OC * scale_C, format, "token") / scale_C
+        made_OC = fake_quantize(scaled_OC, format, "token").div_(scale_C)
+        error_OC = made_OC - weight_OC
         squares: npt.NDArray[np.float64] = np.zeros((len(GRANULARITIES), 2))
-        clipped = 0
-        for part_RC in parts:
-            given_RC = part_RC / scale_C
-            clipped += int((given_RC.abs() > largest).sum())
-            of_weights_RO = part_RC @ (made_OC - weight_OC).T
+        for part_RC, given_RC in parts:
+            of_weights_RO = part_RC @ error_OC.T
             squares[0, 1] += _square(of_weights_RO)
             for number, granularity in enumerate(GRANULARITIES[1:], start=1):
                 error_RC = _quantized(given_RC, format, granularity, largest) * scale_C - part_RC
-                squares[number] += _square(error_RC), _square(error_RC @ made_OC.T + of_weights_RO)
+                squares[number] += _square(error_RC), _square(torch.addmm(of_weights_RO, error_RC, made_OC.T))
         for granularity, (of_input, of_output) in zip(GRANULARITIES, squares, strict=True):
             yield {
                 "format": format.name,
                 "granularity": granularity,
                 "threshold": largest if granularity == TENSOR else None,
-                **dict(zip(("relative_rmse", "sqnr_db"), _relative(of_input, power), strict=True)),
-                "clip_rate": clipped / elements if granularity == TENSOR and elements else 0.0,
-                **dict(zip(("output_relative_rmse", "output_sqnr_db"), _relative(of_output, output), strict=True)),
+                **dict(zip(("relative_rmse", "sqnr_db"), _relative(of_input, layers.power), strict=True)),
+                "clip_rate": clipped / max(1, layers.x_RC.numel()) if granularity == TENSOR else 0.0,
+                **dict(
+                    zip(("output_relative_rmse", "output_sqnr_db"), _relative(of_output, layers.output), strict=True)
+                ),
             }
 
 
@@ -190,7 +202,8 @@ def _quantized(x_RC: Tensor, format: Format, granularity: str, largest: float) -
 
 
 def _square(x: Tensor) -> float:
-    return float(x.double().square().sum())
+    y = x.double().flatten()
+    return float(torch.dot(y, y))
 
 
 def _relative(error: float, power: float) -> tuple[float, float]:
