@@ -57,8 +57,28 @@ def test_an_error_of_what_is_clipped_alone_is_told_as_such(read: Callable[..., P
 
     finding = errors.saturated(read(clipped))
     assert "rel_rmse at clip_q0.9 in 1 of 3" in what(finding)
-    assert "In 1 it is not, so that the error is that of the few that are clipped" in what(finding)
+    assert "In 1 it is not, and less than 0.5 of the error, so that most of this is that of the few that are clipped" in what(
+        finding
+    )
     assert "become 0" not in what(finding)
+
+
+def test_an_error_that_rounding_can_give_is_not_said_to_be_that_of_clipping(read: Callable[..., Published]) -> None:
+    """Half a step is 0.7 of the mean |x|, and as much of the error: nothing need be clipped."""
+
+    def rounded(files: Files) -> None:
+        run = quant(files, B)
+        metric = next(metric for metric in run["metrics"] if metric["policy"] == "clip_q0.9")
+        other = metric.copy()
+        scale(metric, "rel_mae", 0.95)
+        metric |= {name: other[name] for name in ("rmse", "rel_rmse", "sqnr_db")}
+        mean = metric["mae"] / metric["rel_mae"]
+        run["thresholds"]["clip_q0.9"][metric["layer"]] = 2 * 127 * 0.7 * mean
+
+    finding = errors.saturated(read(rounded))
+    (row,) = of(finding, policy="clip_q0.9", measure="rel_mae")  # type: ignore[arg-type]
+    assert (row["half_step_by_mean"], row["half_step_by_error"]) == (pytest.approx(0.7), pytest.approx(0.7 / 0.95))
+    assert "clipped" not in what(finding)
 
 
 def test_how_near_samples_come_to_a_shorter_limit_is_told(read: Callable[..., Published]) -> None:

@@ -12,6 +12,9 @@ from maxact.published.records import Published, QuantRun
 SATURATED = 0.9
 """A relative error from here on is said to be nearly the tensor itself: all zeros give 1."""
 
+ROUNDED = 0.5
+"""Where half a step is less than this share of the error, most of it is not from rounding."""
+
 MEASURES = {"rel_mae": "mae", "rel_rmse": "rmse"}
 """Relative errors, and what each is a share of: the mean |x|, the root mean square."""
 
@@ -29,16 +32,20 @@ def saturated(published: Published) -> Finding | None:
         total = sum((row["measure"], row["policy"]) == (measure, policy) for row in every)
         low, high = (bound(row["error"] for row in here) for bound in (min, max))
         told.append(f"{measure} at {policy} in {len(here)} of {total} ({low:.4g} to {high:.4g})")
-    steps = [row["half_step_by_mean"] for row in rows if row["half_step_by_mean"] is not None]
-    wide = [step for step in steps if step > 1]
+    steps = [(row["half_step_by_mean"], row["half_step_by_error"]) for row in rows if row["half_step_by_mean"]]
+    wide = [by_mean for by_mean, _ in steps if by_mean > 1]
+    clipped = sum(by_mean <= 1 and by_error < ROUNDED for by_mean, by_error in steps)
     causes = []
     if wide:
         causes.append(
             f" In {len(wide)} of these half a step of the quantizer is larger than the mean |x|, up to {max(wide):.3g} times, "
             "so that elements of that size become 0."
         )
-    if len(steps) > len(wide):
-        causes.append(f" In {len(steps) - len(wide)} it is not, so that the error is that of the few that are clipped.")
+    if clipped:
+        causes.append(
+            f" In {clipped} it is not, and less than {ROUNDED:g} of the error, so that most of this is that of the few that are "
+            "clipped: rounding errs by half a step at most."
+        )
     return Finding(
         "saturated",
         "Errors that are the tensor itself",
@@ -58,10 +65,11 @@ def _relative(run: QuantRun) -> Iterator[dict[str, Any]]:
         threshold = run.thresholds.get(policy, {}).get(site)
         mean = metric["mae"] / metric["rel_mae"] if metric["rel_mae"] > 0 else None
         half = threshold / steps / 2 if threshold is not None else None
-        for measure in MEASURES:
+        for measure, error in MEASURES.items():
             row = {"checkpoint": run.name, "site": site, "policy": policy, "measure": measure, "error": metric[measure]}
             row |= {"half_step": half, "mean_abs": mean}
-            yield row | {"half_step_by_mean": half / mean if half is not None and mean else None}
+            row["half_step_by_mean"] = half / mean if half is not None and mean else None
+            yield row | {"half_step_by_error": half / metric[error] if half is not None and metric[error] else None}
 
 
 def shorter_limit(published: Published) -> Finding | None:
