@@ -43,6 +43,20 @@ def test_the_errors_of_any_number_of_formats_fill_the_figure(formats: list[str])
     assert "first at" not in words(figure)
 
 
+def test_no_two_ways_of_a_panel_look_or_are_called_alike() -> None:
+    """Six granularities, of which five have two policies."""
+    ways = [
+        (name, policy) for name in ("sample", "token", "group_16", "group_32", "group_128") for policy in ("max", "mse")
+    ]
+    parts = [errors(["int8"], [policy]).assign(granularity=name) for name, policy in [*ways, ("channel", "max")]]
+    figure, _ = laid_out("error_vs_M", {"error_vs_M.parquet": pd.concat(parts, ignore_index=True)})
+    inside(figure)
+    (axes,) = figure.axes
+    lines = axes.get_lines()
+    looks = {(line.get_marker(), line.get_color(), line.get_markerfacecolor()) for line in lines}
+    assert len(looks) == len({line.get_label() for line in lines}) == len(lines) == 11
+
+
 def test_policies_have_the_same_axis() -> None:
     figure, _ = laid_out("int8_vs_M", {"int8_vs_M.parquet": errors(["int8"], ["max", "quantile_0.999"])})
     assert [axes.get_ylim() for axes in figure.axes] == [(0.01, 10.0)] * 2

@@ -57,8 +57,9 @@ def test_an_error_of_what_is_clipped_alone_is_told_as_such(read: Callable[..., P
 
     finding = errors.saturated(read(clipped))
     assert "rel_rmse at clip_q0.9 in 1 of 3" in what(finding)
-    assert "In 1 it is not, and less than 0.5 of the error, so that most of this is that of the few that are clipped" in what(
-        finding
+    assert (
+        "In 1 it is not, and less than 0.5 of the error, so that most of this is that of the few that are clipped"
+        in what(finding)
     )
     assert "become 0" not in what(finding)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import re
 import textwrap
 from collections.abc import Mapping
@@ -79,15 +78,17 @@ def _panel(part: pd.DataFrame, limits: tuple[float, float], axes: Axes, width: i
     logarithmic(axes.yaxis)
     axes.grid(linewidth=0.3, alpha=0.6)
     axes.set_xlabel("M, the largest |x|", labelpad=1)
-    looks, verdicts = itertools.cycle(_LOOKS), part["verdict"].unique()
+    verdicts, clips = part["verdict"].unique(), part["policy"].nunique() > 1
     ways = sorted(part.groupby(["granularity", "policy"], sort=False), key=lambda item: _order(*item[0]))
-    for (granularity, policy), points in ways:
-        marker, color = next(looks)
-        named = (policy if granularity == "tensor" else granularity).replace("_", " ")
+    for number, ((granularity, policy), points) in enumerate(ways):
+        marker, color = _LOOKS[number % len(_LOOKS)]
+        face = color if number < len(_LOOKS) else "none"
+        named = policy if granularity == "tensor" else f"{granularity}, {policy}" if clips else granularity
+        named = named.replace("_", " ")
         told = f"{named}: {_link(points.iloc[0])}" if len(verdicts) > 1 else named
         told = textwrap.fill(told, width, subsequent_indent="  ")
         axes.plot(points["M"], points["relative_rmse"], marker, markersize=3.5, color=color, alpha=0.85,
-                  markeredgewidth=0, label=told)  # fmt: skip
+                  markerfacecolor=face, markeredgewidth=0 if face == color else 0.8, label=told)  # fmt: skip
     figure = axes.get_figure(root=True)
     assert figure is not None
     # A fixed distance, so that the layout knows it whatever the panel's height: names of ticks, and the axis's own.
