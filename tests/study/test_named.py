@@ -57,6 +57,14 @@ def test_what_was_read_of_a_study_is_no_other_study(folder: Path) -> None:
     assert Path("artifacts", "pocket", RECORD).read_text() == "one.yaml\n"
 
 
+def test_a_study_file_that_came_with_an_archive_is_no_other_study(folder: Path) -> None:
+    """Though the checkout has another version of it, whose stamps a dry run has written."""
+    Path("artifacts", "pocket", "imported-one.yaml").write_text("study: pocket\nsamples: 7\n")
+    claim("artifacts/pocket/imported-one.yaml")
+    claim("one.yaml")
+    assert Path("artifacts", "pocket", RECORD).read_text() == "one.yaml\n"
+
+
 def test_parts_that_are_added_to_a_study_are_no_other_study(folder: Path) -> None:
     Path("part.yaml").write_text("samples: 9\n")
     claim("one.yaml", "part.yaml")

@@ -24,12 +24,13 @@ def claim_name(name: str, files: Sequence[Path], folder: Path) -> None:
     Args:
         name: what the study is called.
         files: its configuration, relative to the working folder or not.
-        folder: of the study's manifests, stamps and logs; its own `study.yaml` is what was read of the files.
+        folder: of the study's manifests, stamps and logs. A file in it is none of another study: `study.yaml` is what was
+            read of the files, and one that came with an archive is of what was imported.
 
     Raises:
         UserError: it is made from other files, which still say something else under this name.
     """
-    if not files or (folder / "study.yaml").absolute() in map(Path.absolute, files):
+    if not files or folder.absolute() in (path.absolute().parent for path in files):
         return
     record = folder / RECORD
     here = Path.cwd()
