@@ -230,6 +230,19 @@ def test_what_another_study_keeps_stays(store: Store) -> None:
     assert is_there(store, first)
 
 
+def test_what_a_study_of_another_version_reads_in_stages_unknown_here_stays(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unkept(store, "second/a")
+    unkept(store, "third/a", study="another")
+    first = run(store, "first", "a", {}, "x")
+    run(store, "first", "a", {}, "x", study="another")
+    run(store, "third", "a", {"first": first}, "y", study="another")
+    monkeypatch.delitem(STAGES, "third")
+    run(store, "second", "a", {"first": first}, "y")
+    assert is_there(store, first)
+
+
 def test_what_two_studies_do_not_keep_goes_when_the_last_has_read_it(store: Store) -> None:
     for study in ("study", "another"):
         unkept(store, "second/a", study=study)

@@ -103,5 +103,5 @@ def _has_ended(study: Path, output: str, inputs: Mapping[str, str]) -> bool:
     try:
         recipe = json.loads(Path(files["key"]).read_text(encoding="utf-8"))
         return Manifest.read(study / output).key == action_key(stage, name, recipe, read_inputs(files.items()))
-    except FileNotFoundError:
+    except (FileNotFoundError, KeyError):  # a stage of another version of this library, which shares the store
         return False
