@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from snakemake_interface_executor_plugins.executors.remote import RemoteExecutor
 
 from maxact.devices import gpus_in
 from maxact.errors import UserError
-from maxact.slurm import Asked, check_cluster, ended_by_slurm, kinds_in, minutes_of
+from maxact.slurm import Asked, ask_evenly, check_cluster, ended_by_slurm, kinds_in, minutes_of
 
 TIME_LIMIT = "slurmstepd: error: *** JOB 12 ON n1 CANCELLED AT 2026-11-27T22:00:00 DUE TO TIME LIMIT ***\n"
 CANCELLED = "slurmstepd: error: *** JOB 12 ON n1 CANCELLED AT 2026-11-27T22:00:00 ***\n"
@@ -148,3 +151,18 @@ def test_a_generic_resource_that_no_node_has_is_told(tmp_path: Path, monkeypatch
         with pytest.raises(UserError) as refused:
             check_cluster([Asked("measure", "A", None, 0, 1000, 10, kinds_in(unknown))])
         assert str(refused.value) == told + "(there are: gpu, gpu:a100, shard)"
+
+
+def test_an_executor_asks_evenly_and_one_of_another_version_as_it_does_by_itself(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    name = "next_seconds_between_status_checks"
+    monkeypatch.setattr(RemoteExecutor, name, vars(RemoteExecutor)[name])  # as it was, afterwards
+    settings = SimpleNamespace(remote_execution_settings=SimpleNamespace(seconds_between_status_checks=5))
+    executor = SimpleNamespace(workflow=settings)
+    ask_evenly()
+    own = vars(RemoteExecutor)[name]
+    own.fset(executor, 170)
+    assert own.fget(executor) == 5
+    monkeypatch.setitem(sys.modules, RemoteExecutor.__module__, None)
+    ask_evenly()

@@ -119,8 +119,12 @@ def ask_evenly() -> None:
 
     By itself it waits ten seconds more after each answer that no job has ended, up to three minutes, whatever that option says:
     a minute on average for jobs of an hour, in which the GPUs of a run of few jobs have nothing to do. It asks for all at once.
+    An interface of another version, which has it elsewhere, waits as it does: that costs time and no result.
     """
-    executor = importlib.import_module("snakemake_interface_executor_plugins.executors.remote").RemoteExecutor
+    try:
+        executor = importlib.import_module("snakemake_interface_executor_plugins.executors.remote").RemoteExecutor
+    except (ImportError, AttributeError):
+        return
     executor.next_seconds_between_status_checks = property(
         lambda self: self.workflow.remote_execution_settings.seconds_between_status_checks, lambda self, seconds: None
     )
