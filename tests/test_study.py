@@ -286,6 +286,12 @@ MISTAKES: dict[str, tuple[Callable[[dict[str, Any]], Any], list[str]]] = {
         ),
         ["exists once in a model"],
     ),
+    "smoothing tensors that no norm gives": (
+        lambda s: s["perplexity"]["quantizers"].append(
+            {"format": "int8", "granularity": "token", "smooth": 0.5, "tensors": ["kv_cache", "down_input"]}
+        ),
+        ["perplexity.quantizers[6]", "smooth divides attention_input and mlp_input, and the tensors have neither"],
+    ),
     "perplexity of a planted checkpoint": (
         lambda s: s["perplexity"].update(checkpoints=["planted-gemma"]),
         ["perplexity.checkpoints[0]", "'planted-gemma' is planted", "means nothing"],

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import Field, field_validator, model_validator
 
 from maxact.quantize.formats import FORMATS, NO_POLICY, POLICIES, is_policy, known_formats
-from maxact.quantize.tensors import KINDS
+from maxact.quantize.tensors import KINDS, NORMED
 from maxact.sites.components import COMPONENTS
 from maxact.study.chosen import check_checkpoints
 from maxact.study.mistakes import meant
@@ -154,6 +154,11 @@ def check_perplexity(study: Study) -> None:
         held = f"tokens.splits.evaluation ({study.tokens.splits.evaluation})"
         raise ValueError(f"perplexity.samples: {section.samples} is above {held}")
     for index, (quantizer, asked) in enumerate(zip(section.quantizers, section.asked(), strict=True)):
+        if quantizer.smooth is not None and not set(NORMED) & set(asked["components"]):
+            raise ValueError(
+                f"perplexity.quantizers[{index}]: smooth divides {' and '.join(NORMED)}, and the tensors have neither; add one, or "
+                "remove smooth"
+            )
         lacking = [name for name in asked["components"] if name not in study.measure.components]
         # Inside routed experts nothing can be replaced, with the reason in the table.
         lacking = [name for name in lacking if name != "expert_down_input"]
