@@ -41,6 +41,16 @@ def test_medians_worst_and_gains_are_of_the_same_sites() -> None:
     assert found["note"] == "1 sites left out, the first: a router"
 
 
+def test_tokens_that_are_not_finite_are_told() -> None:
+    rows = [
+        row(layer, alpha, 10.0, granularity, tokens_left_out=lost)
+        for layer, lost in ((0, 0), (1, 2), (2, 90))
+        for alpha in (None, 0.5)
+        for granularity in ("tensor", "token")
+    ]
+    assert set(table(rows).note) == {"not finite, and left out: up to 90 tokens, at 2 sites"}
+
+
 def test_an_exact_output_is_infinite_and_one_without_an_error_is_left_out() -> None:
     exact = {"output_relative_rmse": 0.0, "output_sqnr_db": math.nan}
     rows = [row(0, None, 10.0), row(0, 0.5, 0.0, **exact), row(1, None, math.nan), row(1, 0.5, math.nan)]

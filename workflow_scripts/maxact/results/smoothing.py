@@ -48,8 +48,7 @@ def smoothing(members: Sequence[Member]) -> pd.DataFrame:
             continue
         for (component, alpha), part in found.dropna(subset="alpha").groupby(["component", "alpha"], sort=False):
             named = {**marks(member), "component": component, "alpha": alpha}
-            left = part.dropna(subset="reason")
-            note = f"{len(left)} sites left out, the first: {left.reason.iloc[0]}" if len(left) else None
+            note = _note(part)
             plain = found[found.alpha.isna() & (found.component == component)]
             smoothed = part.dropna(subset="format")
             if smoothed.empty:
@@ -61,6 +60,17 @@ def smoothing(members: Sequence[Member]) -> pd.DataFrame:
                     named | {"format": format, "granularity": called} | _side_by_side(one, same) | {"note": note}
                 )
     return typed(rows, _COLUMNS)
+
+
+def _note(part: pd.DataFrame) -> str | None:
+    """What is not in the numbers of a component and alpha: sites, and tokens."""
+    left, lost = part.dropna(subset="reason"), part[part.tokens_left_out > 0]
+    told = [f"{len(left)} sites left out, the first: {left.reason.iloc[0]}"] if len(left) else []
+    if len(lost):
+        told.append(
+            f"not finite, and left out: up to {int(lost.tokens_left_out.max())} tokens, at {lost.site.nunique()} sites"
+        )
+    return "; ".join(told) or None
 
 
 def _side_by_side(smoothed: pd.DataFrame, plain: pd.DataFrame) -> dict[str, Any]:
