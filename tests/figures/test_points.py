@@ -63,6 +63,14 @@ def test_policies_have_the_same_axis() -> None:
     assert "at another site: second at final_norm" in words(figure)
 
 
+def test_a_checkpoint_whose_massive_tokens_are_not_counted_is_not_said_to_have_no_finite_activation() -> None:
+    counted = {**MARKS, "checkpoint": "first", "M": 200.0, "residual_share": 0.01, "any_share": 0.02}
+    data = pd.DataFrame([counted, {**counted, "checkpoint": "second", "residual_share": None}])
+    figure, _ = laid_out("massive_coverage", {"massive_coverage.parquet": data})
+    inside(figure)
+    assert "not shown, no M above zero or tokens not counted: second" in words(figure)
+
+
 @pytest.mark.parametrize(("shares", "low"), [([0.83, 1.0], 0.8), ([0.8, 1.1], 0.75), ([1.0], 0.95), ([0.0, 1.0], 0.0)])
 def test_the_shares_of_subsets_begin_at_the_twentieth_below_the_smallest(shares: list[float], low: float) -> None:
     data = pd.DataFrame([{**MARKS, "checkpoint": "a", "size": 10, "share": share} for share in shares])

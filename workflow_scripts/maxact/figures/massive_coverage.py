@@ -21,7 +21,7 @@ def draw(frames: Mapping[str, pd.DataFrame], style: Mapping[str, float]) -> Figu
     height = max(1.6, line * len(data))
     figure = Figure(figsize=(style["width_inches"], 0.8 + (0.5 + height) * len(PLACES)), layout="constrained")
     if shown.empty:
-        message(figure, "no finite activation above zero")
+        message(figure, "no M above zero, or tokens not counted")
         return figure
     percent = 100 * shown[[f"{place}_share" for place in PLACES]]
     above_zero = percent.to_numpy()[percent.to_numpy() > 0]
@@ -45,7 +45,7 @@ def draw(frames: Mapping[str, pd.DataFrame], style: Mapping[str, float]) -> Figu
         points = shown.assign(percent=percent[f"{place}_share"].where(percent[f"{place}_share"] > 0, zero))
         draw_named(checkpoint_points(points, "M", "percent"), axes, line / height)
     out = sorted(set(data["checkpoint"]) - set(shown["checkpoint"]))
-    notes = [f"not shown, no finite activation above zero: {', '.join(out)}"] if out else []
+    notes = [f"not shown, no M above zero or tokens not counted: {', '.join(out)}"] if out else []
     notes += [f"grey and in italics, {PLANTED_NOTE}"] if (data["kind"] == "planted").any() else []
     figure.supxlabel("\n".join(["M, the largest |x|", *notes]), fontsize=style["font_size"] - 1)
     figure.supylabel("tokens that pass, %", fontsize=style["font_size"])
