@@ -156,8 +156,8 @@ def check_perplexity(study: Study) -> None:
     for index, (quantizer, asked) in enumerate(zip(section.quantizers, section.asked(), strict=True)):
         if quantizer.smooth is not None and not set(NORMED) & set(asked["components"]):
             raise ValueError(
-                f"perplexity.quantizers[{index}]: smooth divides {' and '.join(NORMED)}, and the tensors have neither; add one, or "
-                "remove smooth"
+                f"perplexity.quantizers[{index}]: smooth divides {' and '.join(NORMED)}, and the tensors have neither; add one, "
+                "or remove smooth"
             )
         lacking = [name for name in asked["components"] if name not in study.measure.components]
         # Inside routed experts nothing can be replaced, with the reason in the table.
