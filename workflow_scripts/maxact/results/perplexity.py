@@ -30,7 +30,8 @@ def perplexity(members: Sequence[Member]) -> pd.DataFrame:
     ratio: of the perplexity to that without quantization. divergence: mean KL divergence of the next-token distributions
     from those without quantization, in nats. median_sqnr_db: over the quantized sites whose error is stored, which are
     `sites_with_error` of `sites`; exact reconstruction counts as infinite. smooth: alpha of SmoothQuant, whose scales are used at
-    `smoothed` of the sites; their errors are not stored. sites_left: not quantized, for the reason in note.
+    `smoothed` of the sites; it has no SQNR, as stored errors are of tensors that nothing has divided. sites_left: not quantized,
+    for the reason in note.
     """
     rows = []
     for member in in_order(members):
