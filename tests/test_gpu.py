@@ -14,6 +14,7 @@ from measure.hostile import DTYPES, KINDS, samples
 from measure.models import MODELS, tiny
 from quantize.test_blocks import KINDS as TENSORS
 from quantize.test_row_kernel import EVERY, calibrations, summed, typed
+from quantize.test_smoothed import TRIED, drawn, smoothed
 
 from maxact import devices
 from maxact.checkpoints.load import gpu_names, load_model
@@ -27,6 +28,7 @@ from maxact.perplexity.plan import Histograms, plan
 from maxact.perplexity.run import run
 from maxact.quantize.evaluate import begun, evaluate
 from maxact.quantize.row_kernel import CompiledKernel, TorchKernel
+from maxact.quantize.smoothed import Behind, errors_of
 from maxact.quantize.tensors import LINEAR_INPUTS
 from maxact.quantize.ways import GRANULARITIES, ways
 from maxact.sites.components import PAPER
@@ -140,6 +142,19 @@ def test_errors_of_shared_scales_on_cuda_are_those_on_cpu(kind: str, dtype: torc
             np.testing.assert_allclose(on_cuda.errors_W2, on_cpu.errors_W2, rtol=1e-12)
             assert on_cuda.clipped_W.tolist() == on_cpu.clipped_W.tolist()
             assert on_cuda.counts.tolist() == on_cpu.counts.tolist()
+
+
+@pytest.mark.parametrize("kind", ["normal", "a massive channel", "zeros"])
+def test_what_smoothing_reaches_on_cuda_is_what_it_reaches_on_cpu(kind: str) -> None:
+    x, w = drawn(kind)
+    how, largest = smoothed(x, w, 0.5), float(x.abs().max())
+    found = {
+        device: list(errors_of(Behind(x.float().to(device), w.float().to(device), largest), TRIED, how))
+        for device in ("cpu", "cuda")
+    }
+    told = ("relative_rmse", "output_relative_rmse", "clip_rate")
+    for on_cuda, on_cpu in zip(found["cuda"], found["cpu"], strict=True):
+        assert [on_cuda[name] for name in told] == pytest.approx([on_cpu[name] for name in told], rel=1e-4), on_cpu
 
 
 def test_evaluating_on_cuda_has_the_same_bits_twice() -> None:
