@@ -68,7 +68,7 @@ def test_a_checkpoint_whose_massive_tokens_are_not_counted_is_not_said_to_have_n
     data = pd.DataFrame([counted, {**counted, "checkpoint": "second", "residual_share": None}])
     figure, _ = laid_out("massive_coverage", {"massive_coverage.parquet": data})
     inside(figure)
-    assert "not shown, no M above zero or tokens not counted: second" in words(figure)
+    assert "not shown, massive tokens are not counted: second" in words(figure)
 
 
 @pytest.mark.parametrize(("shares", "low"), [([0.83, 1.0], 0.8), ([0.8, 1.1], 0.75), ([1.0], 0.95), ([0.0, 1.0], 0.0)])

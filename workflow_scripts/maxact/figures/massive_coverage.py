@@ -20,8 +20,9 @@ def draw(frames: Mapping[str, pd.DataFrame], style: Mapping[str, float]) -> Figu
     line = (style["font_size"] - 1) * 1.3 / 72
     height = max(1.6, line * len(data))
     figure = Figure(figsize=(style["width_inches"], 0.8 + (0.5 + height) * len(PLACES)), layout="constrained")
+    uncounted = data[data["M"] > 0].drop(shown.index)
     if shown.empty:
-        message(figure, "no M above zero, or tokens not counted")
+        message(figure, "no finite activation above zero" if uncounted.empty else "massive tokens are not counted")
         return figure
     percent = 100 * shown[[f"{place}_share" for place in PLACES]]
     above_zero = percent.to_numpy()[percent.to_numpy() > 0]
@@ -44,8 +45,8 @@ def draw(frames: Mapping[str, pd.DataFrame], style: Mapping[str, float]) -> Figu
         axes.grid(linewidth=0.3, alpha=0.6)
         points = shown.assign(percent=percent[f"{place}_share"].where(percent[f"{place}_share"] > 0, zero))
         draw_named(checkpoint_points(points, "M", "percent"), axes, line / height)
-    out = sorted(set(data["checkpoint"]) - set(shown["checkpoint"]))
-    notes = [f"not shown, no M above zero or tokens not counted: {', '.join(out)}"] if out else []
+    left_out = {"no finite activation above zero": data[~(data["M"] > 0)], "massive tokens are not counted": uncounted}
+    notes = [f"not shown, {why}: {', '.join(sorted(out.checkpoint))}" for why, out in left_out.items() if len(out)]
     notes += [f"grey and in italics, {PLANTED_NOTE}"] if (data["kind"] == "planted").any() else []
     figure.supxlabel("\n".join(["M, the largest |x|", *notes]), fontsize=style["font_size"] - 1)
     figure.supylabel("tokens that pass, %", fontsize=style["font_size"])
