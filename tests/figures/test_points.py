@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from maxact.figures import bootstrap
-from maxact.figures.style import styled
+from maxact.figures.style import PAGE_INCHES, styled
 
 MARKS: dict[str, Any] = {"kind": "real", "family": "qwen3", "weights": "as published", "nonfinite": 0}
 ERROR = {**MARKS, "format": "int8", "granularity": "tensor", "spearman": 0.1, "p_holm": 0.5, "verdict": "no link seen"}
@@ -41,6 +41,22 @@ def test_the_errors_of_any_number_of_formats_fill_the_figure(formats: list[str])
     assert right > 0.9 * figure.bbox.x1
     assert "at another site: second at final_norm" in words(figure)
     assert "first at" not in words(figure)
+
+
+@pytest.mark.parametrize("verdicts", [["no link seen"], ["rises with M", "no link seen"]])
+def test_every_format_granularity_and_policy_fit_a_page(verdicts: list[str]) -> None:
+    formats = ["int8", "int8_asymmetric", "int4", "int4_asymmetric", "fp8_e4m3", "fp8_e5m2"]
+    finer = [
+        errors(formats[::2], ["max"]).assign(granularity=name) for name in ("sample", "channel", "token", "group_16")
+    ]
+    blocks = errors(["mxfp8_e4m3", "mxfp6_e2m3", "mxfp4", "nvfp4"], ["max"]).assign(granularity="block")
+    data = pd.concat([errors(formats, ["max", "quantile_0.999", "mse", "entropy"]), *finer, blocks], ignore_index=True)
+    data["verdict"] = [verdicts[row % len(verdicts)] for row in pd.factorize(data["granularity"] + data["policy"])[0]]
+    figure, _ = laid_out("error_vs_M", {"error_vs_M.parquet": data})
+    inside(figure)
+    assert figure.get_size_inches()[1] <= PAGE_INCHES
+    assert len(figure.axes) == 6 + 3 + 1
+    assert ("max \N{UPWARDS ARROW}" in words(figure)) == (len(verdicts) > 1)
 
 
 def test_no_two_ways_of_a_panel_look_or_are_called_alike() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import textwrap
 from collections.abc import Mapping
@@ -11,13 +12,15 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.transforms import ScaledTranslation
 
-from maxact.figures.style import decades, elsewhere, label, logarithmic, message, nothing, panels
+from maxact.figures.style import PAGE_INCHES, decades, elsewhere, label, logarithmic, message, nothing, panels
 
 _LOOKS = (("o", "#0072B2"), ("s", "#D55E00"), ("^", "#009E73"), ("D", "#CC79A7"), ("v", "#E69F00"), ("P", "#000000"))
+_SIGNS = {"rises with M": "\N{UPWARDS ARROW}", "falls with M": "\N{DOWNWARDS ARROW}", "no link seen": "\N{EN DASH}"}
+"""Of verdicts that are not the same of all series of a panel; a question mark is of those that cannot be told."""
 
 
 def draw(frames: Mapping[str, pd.DataFrame], style: Mapping[str, float]) -> Figure:
-    """A panel for each format with a scale for the whole tensor, and one with finer scales, where the study has them.
+    """A panel for each format with one scale for the tensor, one with finer scales, and one of formats with blocks of their own.
 
     Real checkpoints alone, a point each. The words below a panel are those of the table `error_link`.
     """
@@ -27,26 +30,43 @@ def draw(frames: Mapping[str, pd.DataFrame], style: Mapping[str, float]) -> Figu
         figure = Figure(figsize=(style["width_inches"], 1.5), layout="constrained")
         message(figure, _left_out(data, shown, 80) or "no real checkpoint in this study")
         return figure
-    parts = [
-        (f"{name}, {what}", data[(data["format"] == name) & (whole == (data["granularity"] == "tensor"))])
-        for name in dict.fromkeys(data["format"])
-        for whole, what in ((True, "a scale for the whole tensor"), (False, "finer scales"))
-    ]
-    parts = [(title, part) for title, part in parts if len(part)]
-    lines = max(len(part[["granularity", "policy"]].drop_duplicates()) for _, part in parts)
-    line = (style["font_size"] - 1) * 1.35 / 72
-    columns = min(2, len(parts))
+    parts = _parts(data)
+    columns = min(2 if len(parts) <= 6 else 3, len(parts))
+    rows = -(-len(parts) // columns)
+    line = (style["font_size"] - 1.5) * 1.4 / 72
     notes = _notes(data, shown, int(130 * style["width_inches"] / style["font_size"]))
-    height = 0.4 + (1.7 + line * (lines + 1)) * -(-len(parts) // columns) + line * (notes.count("\n") + 1)
+    margins = 0.3 + line * (notes.count("\n") + 1)
+    words = max(_lines(part, columns) for _, part in parts) * line
+    height = min(margins + rows * (1.9 + words), max(PAGE_INCHES, margins + rows * (1.2 + words)))
     figure = Figure(figsize=(style["width_inches"], height), layout="constrained")
     limits = decades(shown["M"].min(), shown["M"].max())
-    width = int(104 // columns * style["width_inches"] / style["font_size"])
     for (title, part), axes in zip(parts, panels(figure, len(parts), columns), strict=True):
         axes.set_title(title, loc="left")
-        axes.set_ylabel("relative RMSE")
-        _panel(part, limits, axes, width, style["font_size"] - 1.5)
+        _panel(part, limits, axes, style["font_size"] - 1.5, columns)
+    figure.supylabel("relative RMSE", fontsize=style["font_size"])
     figure.supxlabel(notes, x=0.02, ha="left", fontsize=style["font_size"] - 1)
     return figure
+
+
+def _parts(data: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
+    """Title and rows of each panel, and in `way` what a series of it is called."""
+    whole, blocks = data["granularity"] == "tensor", data["granularity"] == "block"
+    named = data["granularity"].where(~whole, data["policy"])
+    clips = data[~whole & ~blocks].groupby("format")["policy"].nunique() > 1
+    both = data["format"].map(clips).fillna(False).astype(bool) & ~whole & ~blocks
+    named = named.mask(both, data["granularity"] + ", " + data["policy"]).mask(blocks, data["format"])
+    data = data.assign(way=named.str.replace("_", " ").where(~blocks, named))
+    parts = [
+        (f"{name}, {what}", data[(data["format"] == name) & rows])
+        for name in dict.fromkeys(data["format"])
+        for rows, what in ((whole, "one scale"), (~whole & ~blocks, "finer scales"))
+    ]
+    return [(title, part) for title, part in [*parts, ("formats with blocks", data[blocks])] if len(part)]
+
+
+def _lines(part: pd.DataFrame, columns: int) -> int:
+    """Lines of words below a panel."""
+    return int(part["verdict"].nunique() == 1) + math.ceil(int(part["way"].nunique()) / (6 // columns))
 
 
 def _notes(data: pd.DataFrame, shown: pd.DataFrame, width: int) -> str:
@@ -54,7 +74,10 @@ def _notes(data: pd.DataFrame, shown: pd.DataFrame, width: int) -> str:
     order = shown.drop_duplicates("checkpoint").sort_values("M", kind="stable").to_dict("records")
     told = f"from left to right: {', '.join(label(entry, 60) for entry in order)}"
     notes = [textwrap.fill(told, width, break_on_hyphens=False), elsewhere(shown, width), _left_out(data, shown, width)]
-    return "\n".join(["errors are at the residual site of largest |x|", *filter(None, notes)])
+    signs = [f"{sign} {verdict}" for verdict, sign in _SIGNS.items()] if shown["verdict"].nunique() > 1 else []
+    signs += ["? cannot be told"] if signs and shown["verdict"].str.startswith("cannot").any() else []
+    first = "; ".join(["errors are at the residual site of largest |x|", *signs])
+    return "\n".join([first, *filter(None, notes)])
 
 
 def _left_out(data: pd.DataFrame, shown: pd.DataFrame, width: int) -> str:
@@ -64,8 +87,8 @@ def _left_out(data: pd.DataFrame, shown: pd.DataFrame, width: int) -> str:
     return textwrap.fill(told, width, break_on_hyphens=False) if out else ""
 
 
-def _panel(part: pd.DataFrame, limits: tuple[float, float], axes: Axes, width: int, size: float) -> None:
-    """The points of one format, and below the axis a line of words for each series."""
+def _panel(part: pd.DataFrame, limits: tuple[float, float], axes: Axes, size: float, columns: int) -> None:
+    """The points of one panel, and below the axis the verdict on each series."""
     known = part[part["M"].notna()]
     if known.empty:
         nothing(axes, "no error above zero")
@@ -78,16 +101,13 @@ def _panel(part: pd.DataFrame, limits: tuple[float, float], axes: Axes, width: i
     logarithmic(axes.yaxis)
     axes.grid(linewidth=0.3, alpha=0.6)
     axes.set_xlabel("M, the largest |x|", labelpad=1)
-    verdicts, clips = part["verdict"].unique(), part["policy"].nunique() > 1
-    ways = sorted(part.groupby(["granularity", "policy"], sort=False), key=lambda item: _order(*item[0]))
-    for number, ((granularity, policy), points) in enumerate(ways):
+    verdicts = part["verdict"].unique()
+    ways = sorted(part.groupby("way", sort=False), key=lambda item: _order(item[1].iloc[0]))
+    for number, (named, points) in enumerate(ways):
         marker, color = _LOOKS[number % len(_LOOKS)]
         face = color if number < len(_LOOKS) else "none"
-        named = policy if granularity == "tensor" else f"{granularity}, {policy}" if clips else granularity
-        named = named.replace("_", " ")
-        told = f"{named}: {_link(points.iloc[0])}" if len(verdicts) > 1 else named
-        told = textwrap.fill(told, width, subsequent_indent="  ")
-        axes.plot(points["M"], points["relative_rmse"], marker, markersize=3.5, color=color, alpha=0.85,
+        told = f"{named} {_SIGNS.get(points.iloc[0]['verdict'], '?')}" if len(verdicts) > 1 else named
+        axes.plot(points["M"], points["relative_rmse"], marker, markersize=3.5, color=color, alpha=0.85, clip_on=False,
                   markerfacecolor=face, markeredgewidth=0 if face == color else 0.8, label=told)  # fmt: skip
     figure = axes.get_figure(root=True)
     assert figure is not None
@@ -95,12 +115,13 @@ def _panel(part: pd.DataFrame, limits: tuple[float, float], axes: Axes, width: i
     below = axes.transAxes + ScaledTranslation(0, -4.2 * size / 72, figure.dpi_scale_trans)
     head = _link(part.iloc[0]) if len(ways) == 1 else verdicts[0] if len(verdicts) == 1 else None
     axes.legend(loc="upper left", bbox_to_anchor=(0, 0), bbox_transform=below, borderaxespad=0, fontsize=size, handletextpad=0.2,
-                ncols=1 if len(verdicts) > 1 else 4, columnspacing=0.8, borderpad=0,
+                ncols=6 // columns, columnspacing=0.8, borderpad=0,
                 title=head, title_fontsize=size, alignment="left")  # fmt: skip
 
 
-def _order(granularity: str, policy: str) -> tuple[int, int, int]:
+def _order(row: pd.Series) -> tuple[int, int, int]:
     """From the widest group to the narrowest; policies as they are documented."""
+    granularity, policy = row["granularity"], row["policy"]
     size = re.search(r"\d+", granularity)
     kind = ["tensor", "sample", "channel", "token", "group", "block"].index(granularity.split("_")[0])
     return kind, -int(size[0]) if size else 0, ["max", "quantile", "mse", "entropy"].index(policy.split("_")[0])
