@@ -51,7 +51,7 @@ slurm-daemons:
 	@PATH="$$PATH:/usr/sbin"; (for program in slurmctld munged slurmdbd mariadbd; do command -v $$program || exit 1; done) >/dev/null || { \
 	    test "$$(id -u)" = 0 && command -v apt-get >/dev/null && echo "installing $(SLURM_DAEMONS) for the tests" && { \
 	        apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends $(SLURM_DAEMONS); \
-	    } >/dev/null 2>&1; } || echo "SLURM cannot be installed here: its tests are skipped"
+	    } >/dev/null 2>&1; } || echo "not all of $(SLURM_DAEMONS) can be installed here: tests that need it are skipped"
 
 test: lint fetch slurm-daemons
 	@$(TESTS) -m "not slow"
