@@ -44,3 +44,17 @@ def test_the_digest_of_a_folder_is_what_a_study_pins(tmp_path: Path, capsys: pyt
     (tmp_path / "config.json").write_text('{"model_type": "qwen3"}')
     assert main(["digest", str(tmp_path)]) == 0
     assert len(capsys.readouterr().out.strip()) == 64
+
+
+def test_output_that_nobody_reads_any_more_is_no_traceback() -> None:
+    script = "import sys; from maxact import cli; cli._parser = lambda: P(); cli.entry()"
+    options = "run=lambda options: [print('x' * 1000) for _ in range(1000)] and 0"
+    given = f"import argparse\nclass P:\n def parse_args(self, _): return argparse.Namespace({options})\n"
+    command = [sys.executable, "-c", f"{given}{script}"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.read(10)
+        process.stdout.close()
+        assert process.stderr.read() == ""
+    assert process.returncode == 141

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from figures.test_figures import STYLE, inside
 from matplotlib.figure import Figure
@@ -78,3 +80,24 @@ def test_no_name_lies_on_another_or_on_a_verdict(groups: int) -> None:
     boxes = [text.get_window_extent().padded(-0.5) for text in texts]
     assert len(boxes) == groups * 6
     assert not any(one.overlaps(other) for at, one in enumerate(boxes) for other in boxes[:at])
+
+
+def test_no_line_runs_across_a_layer_that_is_missing() -> None:
+    """In `results/members.py` residual streams have several layers; one in the middle is taken out."""
+    whole = many(2)[0]
+    layers = sorted(int(layer) for layer in whole.sites[whole.sites.component == "residual"].layer)
+    gone = layers[len(layers) // 2]
+    assert layers[0] < gone < layers[-1]
+    without = (whole.sites.component == "residual") & (whole.sites.layer == gone)
+    member = replace(whole, sites=whole.sites.assign(status=whole.sites.status.mask(without, "not applicable")))
+    for name, at in (("generations", 0), ("top_and_median", 0)):
+        figure, _ = drawn(name, [member], {"generations": {"g": [member.name]}})
+        heights = figure.axes[0].lines[at].get_ydata()
+        assert [bool(np.isnan(height)) for height in heights] == [layer == gone for layer in layers]
+
+
+def test_largest_values_that_are_not_in_the_data_are_not_called_not_finite() -> None:
+    member = real()
+    figure, texts = drawn("top_and_median", [replace(member, top=member.top.iloc[:0])], {})
+    inside(figure)
+    assert "largest |x|\nnot in the data" in texts

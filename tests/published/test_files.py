@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from maxact.errors import UserError
-from maxact.published.files import Published, model_of, read_tree
+from maxact.published.files import Published, file_digests, model_of, read_tree
 from published.tree import MODELS, made, written
 
 SMALL = "Small/json/small-1b_activation_stats.json"
@@ -406,3 +406,11 @@ def test_the_authors_files_are_read_within_ten_seconds_and_have_no_error(authors
     assert (len(found.checkpoints), len(found.quant), len(found.bootstrap)) == (27, 8, 40)
     assert lines(found, "error") == []
     assert {problem.file.split("/")[0] for problem in found.problems} == {"ling"}
+
+
+def test_a_folder_that_is_named_like_a_file_is_one_line(tmp_path: Path, good: str) -> None:
+    folder = written(tmp_path, json.loads(good)) / "Small" / "json" / "x_activation_stats.json"
+    folder.mkdir()
+    for reads in (file_digests, read_tree):
+        with pytest.raises(UserError, match="no file, and named like one"):
+            reads(tmp_path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -57,6 +58,9 @@ MISTAKE = 2
 INTERRUPTED = 130
 """Exit code after an interrupt from the keyboard, as shells have it."""
 
+CLOSED = 141
+"""Exit code where the reader of the output has closed it, as shells have it."""
+
 
 def entry() -> None:
     """The console script."""
@@ -69,9 +73,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with telling(Path()):
             code: int = options.run(options)
+            sys.stdout.flush()
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return MISTAKE
+    except BrokenPipeError:  # whoever reads what is printed has had enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python writes the rest when it ends
+        return CLOSED
     except KeyboardInterrupt:
         print("error: interrupted", file=sys.stderr)
         return INTERRUPTED

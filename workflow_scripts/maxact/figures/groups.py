@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from maxact.figures.families import DASHES, member_colors
-from maxact.figures.style import GREY, PAGE_INCHES, PLANTED_NOTE, decades, label, logarithmic, nothing
+from maxact.figures.style import GREY, PAGE_INCHES, PLANTED_NOTE, decades, label, logarithmic, nothing, with_gaps
 
 M_MARK = "D"
 
@@ -67,7 +67,7 @@ def _group(group: Sequence[Mapping[str, Any]], streams: pd.DataFrame, named: Seq
     for number, (entry, color) in enumerate(zip(group, colors, strict=True)):
         face = "white" if entry["kind"] == "planted" else color
         dash = DASHES[number % len(DASHES)]
-        part = streams[streams["checkpoint"] == entry["checkpoint"]]
+        part = with_gaps(streams[streams["checkpoint"] == entry["checkpoint"]])
         mark = "o" if entry["kind"] == "planted" or len(part) == 1 else None
         axes.plot(part["relative_depth"], part["peak"].where(part["peak"] > 0), color=color, linestyle=dash,
                   marker=mark, markersize=2.5, markerfacecolor=face)  # fmt: skip

@@ -215,6 +215,12 @@ def elsewhere(shown: pd.DataFrame, width: int) -> str:
     return textwrap.fill(f"at another site: {told}", width, break_on_hyphens=False) if other else ""
 
 
+def with_gaps(part: pd.DataFrame) -> pd.DataFrame:
+    """The layers of one line, in order, with empty rows where one is missing, so that the line does not run across."""
+    layers = part["layer"].astype(int)
+    return part.set_index(layers).reindex(range(layers.min(), layers.max() + 1)) if len(part) else part
+
+
 def nothing(axes: Axes, text: str) -> None:
     """In place of the curves of a panel that has none, so that missing data show as missing."""
     axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center", va="center", color=GREY)

@@ -97,7 +97,7 @@ def result_files(folder: Path) -> list[Path]:
     """The files that `read_tree` reads, sorted.
 
     Raises:
-        UserError: no folder, none of the files in it, or a file whose name is no text.
+        UserError: no folder, none of the files in it, a file whose name is no text, or a folder of such a name.
     """
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder; give the folder of the authors' result files")
@@ -106,6 +106,9 @@ def result_files(folder: Path) -> list[Path]:
         if not is_text(str(path)):
             raise UserError(f"{str(path)!a}: a name that is not UTF-8; rename the file")
     found = sorted(path for path in every if is_result_path(path.relative_to(folder).as_posix()))
+    for path in found:
+        if not path.is_file():
+            raise UserError(f"{path}: no file, and named like one of the results; rename it")
     if not found:
         raise UserError(f"{folder}: no <series>/json/*{STATISTICS} in it; give the folder of the authors' result files")
     return found
@@ -115,9 +118,12 @@ def file_digests(folder: Path) -> dict[str, str]:
     """SHA-256 of each of these files, by its path below the folder.
 
     Raises:
-        UserError: no folder, or none of the files in it.
+        UserError: no folder, none of the files in it, or one that cannot be read.
     """
-    return {path.relative_to(folder).as_posix(): digest_file(path) for path in result_files(folder)}
+    try:
+        return {path.relative_to(folder).as_posix(): digest_file(path) for path in result_files(folder)}
+    except OSError as error:
+        raise UserError(f"{error.filename}: cannot be read ({error.strerror}); mend the file") from None
 
 
 def read_tree(folder: Path) -> Published:
