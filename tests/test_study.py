@@ -450,8 +450,11 @@ def changed_jobs(tmp_path: Path, change: Callable[[dict[str, Any]], Any]) -> set
 def test_granularities_decide_evaluation_alone_and_formats_of_whole_tensors_do_not(tmp_path: Path) -> None:
     real = {("evaluate", "SmolLM2-135M-Instruct"), ("evaluate", "gemma-3-270m")}
     assert changed_jobs(tmp_path, lambda s: s["evaluate"].update(granularities=["token"])) == real
-    assert changed_jobs(tmp_path, lambda s: s["evaluate"].update(checkpoints=["gemma-3-270m"])) == {min(real)}
-    assert {stage for stage, _ in changed_jobs(tmp_path, lambda s: s.pop("evaluate"))} == {"evaluate"}
+    assert changed_jobs(tmp_path, lambda s: s["evaluate"].update(checkpoints=["gemma-3-270m"])) == {
+        min(real),
+        ("results", "results"),
+    }
+    assert {stage for stage, _ in changed_jobs(tmp_path, lambda s: s.pop("evaluate"))} == {"evaluate", "results"}
     formats = changed_jobs(tmp_path, lambda s: s["quantize"].update(formats=["int6"]))
     assert {stage for stage, _ in formats} <= {"quantize", "results"}
 

@@ -141,6 +141,16 @@ def test_a_cast_that_becomes_infinite_is_worst_and_counted() -> None:
     assert residual(casts(fine, fine))["float16_overflows"] == 0
 
 
+def test_of_equal_medians_the_better_worst_site_wins() -> None:
+    """float16, first in the order of the study, is exact at most sites and overflows at one; bfloat16 is exact everywhere."""
+    member = casts(EXACT, EXACT, OVERFLOWS)
+    errors = member.errors.copy()
+    errors.loc[errors["format"] == "bfloat16", list(EXACT)] = list(EXACT.values())
+    found = residual(replace(member, errors=errors))
+    assert (found["format"], found["runner_up"], found["margin_db"]) == ("bfloat16", "float16", 0.0)
+    assert (found["worst_sqnr_db"], found["float16_overflows"]) == (math.inf, 1)
+
+
 @pytest.mark.parametrize("other", [EXACT, {"sqnr_db": 90.0}, OVERFLOWS])
 def test_a_median_between_an_infinite_error_and_another_is_infinitely_bad(other: dict[str, Any]) -> None:
     found = residual(casts(OVERFLOWS, other))

@@ -107,7 +107,9 @@ def jobs(study: Study) -> Iterator[JobRecipe]:
         yield from _jobs_of_checkpoint(
             study, checkpoint, {stage for stage, names in asked_of.items() if checkpoint.name in names}
         )
-    asked = {"checkpoints": members_of(study), **study.quantize.model_dump()}
+    # A stamp tells that results are made from less than before; an input that is gone does not.
+    passes = {stage: sorted(names) for stage, names in asked_of.items()}
+    asked = {"checkpoints": members_of(study), "passes": passes, **study.quantize.model_dump()}
     if study.paper_check is not None:
         asked["paper_check"] = study.paper_check.model_dump(include={"bins", "bits", "quantile"})
     yield from _shown(study, asked)

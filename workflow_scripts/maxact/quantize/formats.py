@@ -138,8 +138,8 @@ NO_POLICY = "none"
 
 
 def is_policy(name: str) -> bool:
-    """Whether `name` is a clipping policy: `max`, `mse`, `entropy` or `quantile_0.<digits>`."""
-    return name in POLICIES or re.fullmatch(r"quantile_0\.\d+", name) is not None
+    """Whether `name` is a clipping policy: `max`, `mse`, `entropy` or `quantile_0.<digits>`, the last not 0."""
+    return name in POLICIES or re.fullmatch(r"quantile_0\.\d*[1-9]", name) is not None
 
 
 @functools.cache

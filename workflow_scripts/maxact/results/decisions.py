@@ -40,7 +40,8 @@ _COLUMNS = {
 def decisions(members: Sequence[Member]) -> pd.DataFrame:
     """A row for each checkpoint, kind of tensor and width of formats: the winner.
 
-    The winner has the largest median SQNR over the sites of the kind; among equals the first in the order of the study.
+    The winner has the largest median SQNR over the sites of the kind; among equals the one that is best at its worst site, then
+    the first in the order of the study.
     Its margin is to the best granularity and policy of another format of that width, its gain to the best whole-tensor one,
     whose scale is static; where no other granularity was evaluated the winner is static itself. A site where all of its
     reconstruction is exact counts as infinite, one where an element becomes infinite as minus infinity, and so does one at
@@ -70,8 +71,14 @@ def _won(member: Member, errors: pd.DataFrame) -> dict[str, Any]:
     known = errors.assign(sqnr=sqnr.fillna(-math.inf))[errors.site.isin(errors.site[sqnr.notna()])]
     if known.empty:
         return {"note": "no finite value"}
-    medians = known.groupby(_KEY, sort=False).sqnr.apply(_median)
-    best = medians.idxmax()
+    ways = known.groupby(_KEY, sort=False).sqnr
+    medians, worsts = ways.apply(_median), ways.min()
+
+    def first(some: pd.Series) -> Any:
+        """The best of some ways, by their medians."""
+        return max(some.index, key=lambda way: (some[way], worsts[way]))
+
+    best = first(medians)
     of_best = known[(known[_KEY] == list(best)).all(axis=1)]
     worst = of_best.loc[of_best.sqnr.idxmin()]
     largest = of_best.site.map(known.groupby("site").sqnr.max())
@@ -86,7 +93,7 @@ def _won(member: Member, errors: pd.DataFrame) -> dict[str, Any]:
     }
     others = medians[medians.index.get_level_values(0) != best[0]]
     if len(others):
-        second = others.idxmax()
+        second = first(others)
         of_second = known[(known[_KEY] == list(second)).all(axis=1)]
         found |= {
             "runner_up": _named(second),
@@ -95,7 +102,7 @@ def _won(member: Member, errors: pd.DataFrame) -> dict[str, Any]:
         }
     static = medians[medians.index.get_level_values(1) == "tensor"]
     if len(static):
-        whole = static.idxmax()
+        whole = first(static)
         found |= {"static_winner": _named(whole), "gain_over_static_db": _less(medians[best], static[whole])}
     return found
 

@@ -99,7 +99,9 @@ class Evaluate(Section):
                     "entropy means nothing for the few elements that share a scale; say max, mse or a quantile"
                 )
             if not is_policy(name) or len(name) > len("quantile_0.") + 9:
-                raise ValueError(f"unknown policy {name!r}; known: max, mse, quantile_0.<1 to 9 digits>")
+                raise ValueError(
+                    f"unknown policy {name!r}; known: max, mse, quantile_0.<1 to 9 digits, the last not 0>"
+                )
         return once(given, "a policy")
 
     @field_validator("protect_channels")

@@ -72,7 +72,9 @@ class Quantize(Section):
     def known_policies(cls, given: list[str]) -> list[str]:
         for name in given:
             if not is_policy(name):
-                raise ValueError(f"unknown policy {name!r}; known: {', '.join(POLICIES)}, quantile_0.<digits>")
+                raise ValueError(
+                    f"unknown policy {name!r}; known: {', '.join(POLICIES)}, quantile_0.<digits, the last not 0>"
+                )
         return once(given, "a policy")
 
     @field_validator("sqnr_targets")

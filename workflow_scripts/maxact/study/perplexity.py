@@ -65,7 +65,9 @@ class Quantizer(Section):
         if self.static and self.policy is None:
             raise ValueError(f"{self.format} by tensor has a static scale: give policy, or a granularity such as token")
         if self.policy is not None and not is_policy(self.policy):
-            raise ValueError(f"unknown policy {self.policy!r}; known: {', '.join(POLICIES)}, quantile_0.<digits>")
+            raise ValueError(
+                f"unknown policy {self.policy!r}; known: {', '.join(POLICIES)}, quantile_0.<digits, the last not 0>"
+            )
         if self.smooth is not None and format.scaling == "none":
             raise ValueError(f"{self.format} is a cast, which has no scale: remove smooth")
         if self.smooth is not None and self.static and (self.policy != "max" or format.asymmetric):
