@@ -42,7 +42,8 @@ def main() -> None:
         folder.mkdir()
         checkout(folder)
         shutil.copytree(REPOSITORY / "artifacts", folder / "artifacts", copy_function=os.link)
-        (folder / "artifacts" / "pocket" / "study.path").unlink(missing_ok=True)  # the study takes the place of that one
+        # The study takes the place of the one whose artifacts these are.
+        (folder / "artifacts" / "pocket" / "study.path").unlink(missing_ok=True)
         (folder / "study.yaml").write_text(yaml.safe_dump(study(), sort_keys=False), encoding="utf-8")
         rows = run(cluster, folder, given.jobs, given.options)
     for name, row in rows.items():
