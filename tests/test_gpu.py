@@ -114,7 +114,7 @@ def test_perplexity_with_quantized_inputs_is_nearly_that_on_cpu_and_the_same_twi
         model = load_model(smollm2, device=device)
         seen = measure(model, [Sample(0, "calibration", tuple(ids))], list(LINEAR_INPUTS))
         known = Histograms.of(seen.sites, seen.histograms)
-        asked = [("int8", "tensor", "max"), ("int8", "token", "none"), ("nvfp4", "block", "none")]
+        asked = [("int8", "tensor", "max"), ("int8", "token", "max"), ("nvfp4", "block", "max")]
         plans = [
             plan(
                 model.get_decoder(),

@@ -62,8 +62,8 @@ def test_a_quantizer_has_all_that_decides_it_and_the_order_of_tensors_decides_no
     linear = ["attention_input", "attention_context", "mlp_input", "down_input", "expert_down_input"]
     assert told == [
         ["tensor", "max", ["key", "value", "down_input"]],
-        ["token", "none", ["key", "value"]],
-        ["block", "none", linear],
+        ["token", "max", ["key", "value"]],
+        ["block", "max", linear],
         ["tensor", "none", ["residual"]],
     ]
 

@@ -230,7 +230,7 @@ def seen(headline: dict[str, Any], sites: pd.DataFrame, expert_layers: int = 0) 
     return {**tables, "witnesses": witnesses_of(sites)}
 
 
-QUANTIZERS = [("int8", "tensor", "max", 2.5), ("int8", "token", "none", 1.02), ("float16", "tensor", "none", None)]
+QUANTIZERS = [("int8", "tensor", "max", 2.5), ("int8", "token", "max", 1.02), ("float16", "tensor", "none", None)]
 
 
 def perplexity_of(layers: int) -> dict[str, pd.DataFrame]:

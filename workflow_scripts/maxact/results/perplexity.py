@@ -59,8 +59,7 @@ def _error(errors: pd.DataFrame, row: dict[Any, Any], places: pd.DataFrame) -> d
     here = (errors["format"] == row["format"]) & (errors["granularity"] == row["granularity"])
     if pd.notna(row["smooth"]):
         places = places[:0]  # what is stored is of tensors that nothing has divided
-    # Finer scales clip nothing in the pass.
-    here &= errors["policy"] == (row["policy"] if row["granularity"] == "tensor" else "max")
+    here &= errors["policy"] == row["policy"]
     wanted = places[["component", "layer"]].astype({"layer": "Int16"})
     known = errors[here].astype({"layer": "Int16"}).merge(wanted, on=["component", "layer"])
     sqnr = exact_as_infinite(known).dropna()

@@ -119,12 +119,13 @@ class Perplexity(Section):
         for quantizer in self.quantizers:
             tensors = quantizer.tensors or self.tensors
             named = {component for name in tensors for component in KINDS.get(name, (name,))}
-            block = FORMATS[quantizer.format].block is not None
+            format = FORMATS[quantizer.format]
             found.append(
                 {
                     "format": quantizer.format,
-                    "granularity": "block" if block else quantizer.granularity or "tensor",
-                    "policy": quantizer.policy or NO_POLICY,
+                    "granularity": "block" if format.block else quantizer.granularity or "tensor",
+                    # A dynamic scale clips nothing, which the other tables call max too.
+                    "policy": quantizer.policy or (NO_POLICY if format.scaling == "none" else "max"),
                     **({} if quantizer.smooth is None else {"smooth": quantizer.smooth}),
                     "tensors": list(tensors),
                     # The order decides nothing, and a recipe must not depend on it.
