@@ -82,19 +82,15 @@ def edit(workspace: Workspace, file: str) -> None:
     path.write_text(path.read_text(encoding="utf-8") + "\nUNUSED = 1\n", encoding="utf-8")
 
 
-def test_a_figure_is_there_within_ten_seconds_on_a_fresh_machine(
+def test_a_figure_is_drawn_on_a_fresh_machine_and_nothing_is_computed(
     fresh: Workspace, original: Workspace, archive: Path
 ) -> None:
     told = fresh.maxact("import", str(archive))
     assert f"made by commit {git(original.folder, 'rev-parse', 'HEAD')}\n" in told
     command = told.splitlines()[-1].removeprefix("go on with: .venv/bin/snakemake ").split()
     assert command == ["--cores", "1", FIGURE, "--configfile", "study.yaml"]
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     run = fresh.snakemake(FIGURE)
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
     assert (run.computed, run.started) == ([], ["figure_global_maxima"])
-    # Of processor time, which other tests beside this one do not lengthen.
-    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 10
     assert (fresh.folder / FIGURE).read_bytes() == (original.folder / FIGURE).read_bytes()
     assert "0 at fault" in fresh.maxact("verify")
     assert "would delete nothing" in fresh.maxact("gc", "--grace-days", "0")

@@ -1,4 +1,4 @@
-"""What a run ends with: a short table, and where the report is. Standard library only, as Snakemake's process calls it."""
+"""What a run ends with: a short table, and what to mend. Standard library only, as Snakemake's process calls it."""
 
 from __future__ import annotations
 
@@ -12,13 +12,12 @@ _PLURAL = {"error": "errors", "warning": "warnings"}
 FORMATS = ("float16", "e4m3", "e5m2")
 
 
-def print_closing_table(manifest: Path, corpus: Path, report: str) -> None:
-    """Print M of every checkpoint from the results' manifest, if there is one, what is not as asked, and the report's path.
+def print_closing_table(manifest: Path, corpus: Path) -> None:
+    """Print M of every checkpoint from the results' manifest, if there is one, and what is not as asked.
 
     Args:
         manifest: of the results.
         corpus: manifest of the corpus, whose domains may lack samples.
-        report: the file of the report.
     """
     if manifest.exists():
         summary = json.loads(manifest.read_text(encoding="utf-8"))["summary"]
@@ -34,8 +33,6 @@ def print_closing_table(manifest: Path, corpus: Path, report: str) -> None:
         told = json.loads(corpus.read_text(encoding="utf-8"))["summary"]
         for domain, count in told.get("shortfall", {}).items():
             print(f"corpus: {count} samples of {domain} could not be found; {told['filled_from']} fills them")
-    if Path(report).exists():
-        print(f"report: {report}")
 
 
 def print_errors(logs: Path, since: float) -> None:
