@@ -15,6 +15,7 @@ from maxact.archive.guard import refuse_beyond_archive
 from maxact.devices import check_run
 from maxact.errors import UserError
 from maxact.results.closing import print_closing_table, print_errors
+from maxact.store.exchange import NOT_GIVEN, give_rest
 from maxact.store.sharing import check_shared
 from maxact.slurm import ask_evenly, check_cluster, ended_by_slurm
 from maxact.store.workspace import hold_workspace
@@ -88,6 +89,8 @@ onsuccess:
         print(f"report: {REPORT}")
     if "sensitivity" in workflow.dag.targetrules:
         print(f"sensitivity: {REPORTS / 'sensitivity' / 'sensitivity.md'}")
+    if not workflow.touch and not give_rest(ARTIFACTS.parent):
+        sys.exit(NOT_GIVEN)
 
 
 onerror:
@@ -95,3 +98,4 @@ onerror:
     if on_cluster():
         for told in ended_by_slurm(slurm_logs(), STARTED):
             print(f"error: {told}")
+    give_rest(ARTIFACTS.parent)

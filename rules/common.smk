@@ -17,6 +17,7 @@ from maxact.results.registry import PAGE_SUFFIXES, PAGES
 from maxact.slurm import LOGS, Asked, kinds_in
 from maxact.store.dropping import READERS
 from maxact.store.objects import canonical, write_if_changed
+from maxact.store.ungiven import tell_ungiven
 from maxact.study import PublishedStudy, validate_study
 from maxact.study.evaluating import evaluated
 from maxact.study.named import claim_name
@@ -50,6 +51,7 @@ try:
             ARTIFACTS / "study.yaml",
             yaml.safe_dump(STUDY.model_dump(exclude_unset=True), sort_keys=False),
         )
+        tell_ungiven(ARTIFACTS.parent)
 except UserError as error:
     raise WorkflowError(f"error: {error}") from None
 

@@ -18,6 +18,8 @@ import pytest
 KEY, SECRET = "writer", "secret-of-writer"
 PLAIN = "plain-writer"
 """The access key of one who may not make buckets; KEY's may, and this server does so when they write to one that is missing."""
+READER = "reader"
+"""The access key of one who may read alone."""
 PUBLIC = "public"
 """The bucket that may be read without credentials, but not listed."""
 
@@ -37,9 +39,11 @@ def object_storage(folder: Path) -> Iterator[str]:
         pytest.skip("no weed, a server of object storage, which comes with envs/dev.txt")
     credentials = [{"accessKey": KEY, "secretKey": SECRET}]
     plain = [{"accessKey": PLAIN, "secretKey": SECRET}]
+    reader = [{"accessKey": READER, "secretKey": SECRET}]
     identities = [
         {"name": "writer", "credentials": credentials, "actions": ["Admin", "Read", "Write", "List"]},
         {"name": "plain", "credentials": plain, "actions": ["Read", "Write", "List"]},
+        {"name": "reader", "credentials": reader, "actions": ["Read", "List"]},
         {"name": "anonymous", "actions": [f"Read:{PUBLIC}"]},
     ]
     (folder / "s3.json").write_text(json.dumps({"identities": identities}))

@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from store.object_storage import PUBLIC
+from store.object_storage import KEY, PUBLIC, READER, SECRET
 from workflow.harness import Workspace, checkout, small_study
+
+from maxact.store.exchange import NOT_GIVEN
 
 FIGURE = "reports/small/figures/global_maxima.pdf"
 
@@ -14,12 +16,23 @@ FIGURE = "reports/small/figures/global_maxima.pdf"
 def test_a_fresh_checkout_has_a_figure_from_object_storage_alone(
     workspace: Workspace, storage: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One machine pushes its results, then makes one more; a reviewer without credentials computes nothing."""
+    """One machine pushes its results, then makes one more, in the middle of which its credentials end: the run says so in its
+    last line and by its exit code, and `maxact push` gives the rest. A reviewer without credentials computes nothing."""
     url = f"s3://{PUBLIC}/study"
     monkeypatch.setenv("MAXACT_REMOTE", url)
     assert "results of this store" in workspace.maxact("push")
     workspace.study["figures"]["overrides"] = {"global_maxima": {"font_size": 9.5}}
-    assert workspace.snakemake(FIGURE).computed == ["figures/global_maxima"]
+    with monkeypatch.context() as ending:
+        credentials_until(workspace.folder / "artifacts" / "journal.jsonl", tmp_path, ending)
+        run = workspace.snakemake(FIGURE, check=False)
+    assert (run.returncode, run.computed) == (NOT_GIVEN, ["figures/global_maxima"])
+    assert "figures/global_maxima is made but not given to others" in run.output
+    assert run.output.splitlines()[-1].startswith(
+        f"error: 1 result is finished and in artifacts, but not at {url}: access is refused ("
+    )
+    assert run.output.endswith("; when that is mended, `maxact push` gives it\n")
+    assert (workspace.folder / FIGURE).exists()
+    assert "results of this store" in workspace.maxact("push")
 
     for name in ("MAXACT_REMOTE", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.delenv(name)
@@ -35,6 +48,21 @@ def test_a_fresh_checkout_has_a_figure_from_object_storage_alone(
     assert (run.computed, run.forward_passes) == ([], 0)
     assert (reviewer.folder / FIGURE).read_bytes() == (workspace.folder / FIGURE).read_bytes()
     assert list((reviewer.folder / "artifacts" / "objects").glob("*/*.safetensors")) == []
+
+
+def credentials_until(file: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Credentials that are asked for anew for each request, and that may not write any more once `file` has grown."""
+    program = folder / "credentials.sh"
+    program.write_text(f"""\
+key={KEY}
+test $(stat -c %s {file}) = {file.stat().st_size} || key={READER}
+end=$(date -u -d '+5 minutes' +%FT%TZ)
+echo '{{"Version": 1, "AccessKeyId": "'$key'", "SecretAccessKey": "{SECRET}", "Expiration": "'$end'"}}'
+""")
+    (folder / "aws").write_text(f"[default]\ncredential_process = sh {program}\n")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(folder / "aws"))
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
 
 
 @pytest.mark.slow

@@ -6,6 +6,7 @@ Knows nothing of activations. Layout under one root (`artifacts/`):
     actions/<key>.json                what a recipe over some inputs has made
     locks/<key>                       held while an action is computed
     claims/<key>.<n>.json             the same, at a remote or where other machines see no locks
+    ungiven/<key>.json                what the remote has yet to be given
     journal.jsonl                     one line for each action computed: when, where, how long, how many forward passes
     <study>/keys/<stage>/<name>.json  key stamps: the recipe of each job, rewritten only when it changed
     <study>/<stage>/<name>.json       manifests: the stable paths that Snakemake sees

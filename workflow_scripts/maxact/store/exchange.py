@@ -1,17 +1,23 @@
 """Give all that was made here to other machines, or take all that is named here from them: `maxact push`, `maxact pull`.
 
-Runs do both by themselves as they go, one artifact at a time; this is for what was made while no remote was set or it was out
-of reach, and for work without a network afterwards.
+Runs do both by themselves as they go, one artifact at a time, and give what was refused once more when they end; the commands are
+for what was made while no remote was set or it was out of reach, and for work without a network afterwards.
 """
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable
 from fnmatch import fnmatch
+from pathlib import Path
 
 from maxact.errors import UserError
 from maxact.store.objects import Store, StoredObject, canonical
-from maxact.store.sharing import WEIGHTS
+from maxact.store.sharing import WEIGHTS, Shared
+from maxact.store.ungiven import are, counted, forget, them, ungiven
+
+NOT_GIVEN = 4
+"""Exit code of a run that has finished all of its results, where the remote has not got all of them."""
 
 
 def push(store: Store) -> str:
@@ -26,21 +32,58 @@ def push(store: Store) -> str:
     if store.shared is None or store.shared.remote is None:
         raise UserError("MAXACT_REMOTE is not set; name the place to give to, such as s3://BUCKET/PREFIX or a folder")
     warnings = store.shared.check()
+    given, other = _give(reached((manifest.key for _, manifest in store.manifests()), store), store.shared, store)
+    return "\n".join(
+        [
+            *(f"warning: {line}" for line in warnings),
+            f"{store.shared.remote.url}: has {counted(given)} of this store",
+            *other,
+        ]
+    )
+
+
+def give_rest(root: Path) -> bool:
+    """Give what is noted as not given once more, as a run ends; what comes of it goes to the console.
+
+    It stops at the first refusal: each that is left might wait as long for a place that is out of reach.
+
+    Returns:
+        Whether the remote has all now.
+    """
+    keys = ungiven(root)
+    if not keys:
+        return True
+    shared = Shared.of_environment()
+    assert shared is not None  # as something is noted for a place that the environment names
+    assert shared.remote is not None
+    url = shared.remote.url
+    try:
+        given, other = _give(keys, shared, Store(root))
+    except UserError as error:
+        left, told = len(ungiven(root)), str(error).removeprefix(f"{url}: ")
+        print(
+            f"error: {counted(left)} {are(left)} finished and in {root}, but not at {url}: {told}; when that is mended, "
+            f"`maxact push` gives {them(left)}",
+            file=sys.stderr,
+        )
+        return False
+    print("\n".join([f"{counted(given)} that could not be given at first {are(given)} at {url} now", *other]))
+    return True
+
+
+def _give(keys: Iterable[str], shared: Shared, store: Store) -> tuple[int, list[str]]:
+    """Give what is recorded of these keys: how many, and a line about those of which the remote has other bytes."""
     given, other = 0, []
-    for key in sorted(reached((manifest.key for _, manifest in store.manifests()), store)):
+    for key in sorted(keys):
         record = store.action_here(key)
         if record is not None:
-            stands = store.shared.give(key, record, store)
+            stands = shared.give(key, record, store)
+            forget(key, store)
             given += 1
             if canonical(stands["objects"]) != canonical(record["objects"]):
                 other.append(f"{record['stage']}/{record['name']}")
-    told = [
-        *(f"warning: {line}" for line in warnings),
-        f"{store.shared.remote.url}: has {given} result{'' if given == 1 else 's'} of this store",
-    ]
-    if other:
-        told.append(f"of {len(other)} it has other bytes, which were there first: {', '.join(other[:5])}")
-    return "\n".join(told)
+    told = f"of {len(other)} it has other bytes, which were there first: {', '.join(other[:5])}"
+    return given, [told] if other else []
 
 
 def pull(store: Store) -> str:

@@ -78,7 +78,18 @@ def record_text(record: Mapping[str, Any]) -> str:
     return json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
-RESERVED = ("objects", "actions", "claims", "locks", "scratch", "downloads", "dropped", "unfinished", "sources")
+RESERVED = (
+    "objects",
+    "actions",
+    "claims",
+    "locks",
+    "scratch",
+    "downloads",
+    "dropped",
+    "unfinished",
+    "sources",
+    "ungiven",
+)
 """Folders of a store; every other one is a study's."""
 
 

@@ -96,8 +96,7 @@ class Folder:
     def create(self, path: str, file: Path) -> bool:
         target = self._root / path
         try:
-            if target.exists():
-                return False
+            # Without a look at what is there: who may not write is told so, as object storage does.
             target.parent.mkdir(parents=True, exist_ok=True)
             handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
             try:

@@ -32,6 +32,7 @@ from maxact.store.job import used_objects
 from maxact.store.keys import action_key, read_inputs
 from maxact.store.objects import Manifest, Store, StoredObject, canonical, write_atomically
 from maxact.store.sharing import Shared
+from maxact.store.ungiven import forget, note
 
 
 def run_job(
@@ -78,8 +79,11 @@ def run_job(
                     raise
                 print(f"warning: {stage} {name} is optional and left out: {error}", file=sys.stderr)
                 return Manifest(stage, name, key, recipe, {}, {"unavailable": str(error)}), True
-            store.record_action(key, record)
-            if not again:
+            if again:
+                store.record_action(key, record)
+            else:
+                note(key, store)
+                store.record_action(key, record)
                 record, turn.recorded = _give(key, record, store)
     return _manifest(record, name), True
 
@@ -107,8 +111,9 @@ def _give(key: str, record: Mapping[str, Any], store: Store) -> tuple[Mapping[st
     try:
         stands = store.shared.give(key, record, store)
     except UserError as error:
-        print(f"warning: {told} is made but not given to others ({error}); `maxact push` gives it", file=sys.stderr)
+        print(f"warning: {told} is made but not given to others ({error}); the run's end tries again", file=sys.stderr)
         return record, False
+    forget(key, store)
     if all(canonical(stands[part]) == canonical(record[part]) for part in ("objects", "summary")):
         return record, True
     print(f"warning: {told}: another machine has made it first, with other bytes; those are used", file=sys.stderr)

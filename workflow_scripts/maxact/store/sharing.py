@@ -45,7 +45,7 @@ class Shared:
         Raises:
             UserError: from `open_remote`.
         """
-        url, mirrors = os.environ.get("MAXACT_REMOTE", "").strip(), os.environ.get("MAXACT_MIRROR", "").split()
+        url, mirrors = remote_named(), os.environ.get("MAXACT_MIRROR", "").split()
         if not url and not mirrors:
             return None
         remote = open_remote(url, read_only=False) if url else None
@@ -138,6 +138,11 @@ class Shared:
                     "each compute it, and the later one's record stays. Objects are named by their bytes and cannot be mixed up"
                 )
         return told
+
+
+def remote_named() -> str:
+    """What MAXACT_REMOTE names; empty where it names nothing."""
+    return os.environ.get("MAXACT_REMOTE", "").strip()
 
 
 def check_shared() -> None:

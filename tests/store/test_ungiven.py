@@ -1,0 +1,162 @@
+"""Results that the remote refused in the middle of a run: kept, given when the run ends, told if they are refused again."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from maxact.cli import main
+from maxact.errors import UserError
+from maxact.stages import STAGES, Stage
+from maxact.store.exchange import give_rest
+from maxact.store.objects import Manifest, Store, write_atomically
+from maxact.store.run import run_job
+from maxact.store.sharing import MARKER, Shared
+from maxact.store.ungiven import tell_ungiven
+from store import toy_stage
+
+
+@pytest.fixture(autouse=True)
+def remote(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder that MAXACT_REMOTE names."""
+    toy_stage.CALLS.clear()
+    monkeypatch.setitem(STAGES, "first", Stage("store.toy_stage", {}))
+    monkeypatch.delenv("MAXACT_MIRROR", raising=False)
+    monkeypatch.setenv("MAXACT_REMOTE", str(tmp_path / "far"))
+    return tmp_path / "far"
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    return tmp_path / "artifacts"
+
+
+def run(root: Path, *texts: str, times: int = 1) -> list[Manifest]:
+    """The manifests of as many jobs, each in a store opened as a job's process does."""
+    made = []
+    for text in texts:
+        recipe = {"parameters": {"text": text, "times": times}, "code": "c", "packages": {}}
+        made.append(run_job("first", text, recipe, {}, Store(root, Shared.of_environment()))[0])
+        write_atomically(root / "study" / "first" / f"{text}.json", made[-1].to_json())
+    return made
+
+
+def has(remote: Path, made: list[Manifest]) -> list[bool]:
+    return [(remote / "actions" / f"{manifest.key}.json").exists() for manifest in made]
+
+
+def refuse(remote: Path) -> None:
+    """Have a folder refuse to be written, whoever asks: a file is where a folder is needed."""
+    remote.mkdir(exist_ok=True)
+    (remote / "objects").write_text("")
+
+
+def allow(remote: Path) -> None:
+    (remote / "objects").unlink()
+
+
+def test_one_line_at_the_end_says_how_many_are_not_where_and_why(
+    root: Path, remote: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    refuse(remote)
+    made = run(root, "a", "b")
+    assert all(store.is_whole(item) for store in [Store(root)] for item in made[0].objects.values())
+    capsys.readouterr()
+    tell_ungiven(root)
+    assert capsys.readouterr().err == (
+        f"warning: 2 results of {root} are not at {remote} yet; a run gives them when it ends, `maxact push` at once\n"
+    )
+    assert not give_rest(root)
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert told.err == (
+        f"error: 2 results are finished and in {root}, but not at {remote}: cannot be written (Not a directory); "
+        "free space or mend permissions; when that is mended, `maxact push` gives them\n"
+    )
+
+
+def test_what_was_refused_for_a_while_is_given_when_the_run_ends(
+    root: Path, remote: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    refuse(remote)
+    made = run(root, "a")
+    allow(remote)
+    made += run(root, "b")
+    assert has(remote, made) == [False, True]
+    capsys.readouterr()
+    assert give_rest(root)
+    assert capsys.readouterr().out == f"1 result that could not be given at first is at {remote} now\n"
+    assert has(remote, made) == [True, True]
+    assert give_rest(root)
+    tell_ungiven(root)
+    assert capsys.readouterr() == ("", "")
+
+
+def test_what_a_killed_job_had_no_time_to_give_is_given_by_the_next_run(
+    root: Path, remote: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(Shared, "give", lambda *_: exit("killed"))
+        with pytest.raises(SystemExit, match="killed"):
+            run(root, "a")
+    made = run(root, "a")  # is known, so there is nothing to give
+    assert toy_stage.CALLS == ["a"]
+    assert has(remote, made) == [False]
+    assert give_rest(root)
+    assert has(remote, made) == [True]
+
+
+def test_pushing_leaves_nothing_to_give(root: Path, remote: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    refuse(remote)
+    made = run(root, "a", "b")
+    allow(remote)
+    assert main(["push", "--store", str(root)]) == 0
+    assert has(remote, made) == [True, True]
+    capsys.readouterr()
+    tell_ungiven(root)
+    assert capsys.readouterr().err == ""
+
+
+def test_only_the_place_that_is_named_now_is_told_of(
+    root: Path, remote: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    refuse(remote)
+    run(root, "a")
+    capsys.readouterr()
+    for url in ("", str(tmp_path / "elsewhere")):
+        monkeypatch.setenv("MAXACT_REMOTE", url)
+        assert give_rest(root)
+        tell_ungiven(root)
+    assert capsys.readouterr() == ("", "")
+    monkeypatch.setenv("MAXACT_REMOTE", f"{remote}/")
+    assert not give_rest(root)
+
+
+def test_a_remote_that_fills_up(
+    root: Path, small_disk: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MAXACT_REMOTE", str(small_disk))
+    made = run(root, "a", "b", "c", times=100_000)
+    assert has(small_disk, made) == [True, True, False]
+    capsys.readouterr()
+    assert not give_rest(root)
+    assert (
+        f"1 result is finished and in {root}, but not at {small_disk}: cannot be written (No space left on device)"
+        in (capsys.readouterr().err)
+    )
+    subprocess.run(["mount", "-o", "remount,size=1m", str(small_disk)], check=True)
+    assert give_rest(root)
+    assert has(small_disk, made) == [True, True, True]
+
+
+def test_a_remote_that_is_read_only_is_refused_before_a_run(small_disk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MAXACT_REMOTE", str(small_disk))
+    shared = Shared.of_environment()
+    assert shared is not None
+    assert shared.check() == []
+    assert (small_disk / MARKER).exists()
+    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    with pytest.raises(UserError, match=r"cannot be written \(Read-only file system\); free space or mend permissions"):
+        shared.check()

@@ -1,0 +1,64 @@
+"""Results that the remote has not got yet: noted before each is given, until it is there.
+
+`ungiven/<key>.json` is written before the record of what a job has made, and deleted once the remote has that. So it stays where
+the remote refuses, and where the job is killed in between: a later run finds the record here and has nothing to give by itself.
+The end of every run gives what is noted once more (`exchange.give_rest`).
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+from maxact.store.objects import Store, canonical, write_atomically
+from maxact.store.sharing import remote_named
+
+
+def note(key: str, store: Store) -> None:
+    """Write down that the remote, if there is one, has yet to be given what `key` makes."""
+    if store.shared is not None and store.shared.remote is not None:
+        write_atomically(_file(key, store.root), canonical({"remote": store.shared.remote.url}) + "\n")
+
+
+def forget(key: str, store: Store) -> None:
+    """The remote has it."""
+    _file(key, store.root).unlink(missing_ok=True)
+
+
+def ungiven(root: Path) -> list[str]:
+    """Keys of what is recorded in the store at `root` and noted for the remote that the environment names now."""
+    url = remote_named().rstrip("/")
+    return [
+        file.stem
+        for file in sorted(root.glob("ungiven/*.json"))
+        if json.loads(file.read_text(encoding="utf-8"))["remote"].rstrip("/") == url
+        and (root / "actions" / file.name).exists()
+    ]
+
+
+def tell_ungiven(root: Path) -> None:
+    """Say, when a workflow is read, what earlier runs have not given: a run with nothing to do has no end that gives it."""
+    number = len(ungiven(root))
+    if number:
+        print(
+            f"warning: {counted(number)} of {root} {are(number)} not at {remote_named()} yet; a run gives {them(number)} when it "
+            "ends, `maxact push` at once",
+            file=sys.stderr,
+        )
+
+
+def _file(key: str, root: Path) -> Path:
+    return root / "ungiven" / f"{key}.json"
+
+
+def counted(number: int) -> str:
+    return "1 result" if number == 1 else f"{number} results"
+
+
+def are(number: int) -> str:
+    return "is" if number == 1 else "are"
+
+
+def them(number: int) -> str:
+    return "it" if number == 1 else "them"
