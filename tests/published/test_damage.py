@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 
 from maxact.errors import UserError
+from maxact.published.audit.stage import compute as audit_results
 from maxact.published.stage import compute as import_results
 from published.audit.test_stage import job_on
 from published.stages import results_of
@@ -205,8 +206,10 @@ def damaged(files: Files, rng: random.Random) -> None:
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_damaged_files_end_in_tables_and_not_in_a_traceback(
+def test_damaged_files_end_in_tables_and_an_audit_and_not_in_a_traceback(
     seed: int, tree: Callable[..., Path], tmp_path: Path
 ) -> None:
     rng = random.Random(seed)
-    assert len(told_by_study(tree(lambda files: damaged(files, rng)), tmp_path / "study"))
+    files = tree(lambda files: damaged(files, rng))
+    assert len(told_by_study(files, tmp_path / "study"))
+    assert audit_results(job_on(files, tmp_path / "audit")).summary["findings"]

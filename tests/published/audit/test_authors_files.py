@@ -55,7 +55,7 @@ def test_further_faults_of_the_authors_files_are_found(real: dict[str, Finding])
     assert "by |x| 23 of these checkpoints" in real["emergence_by_sign"].what
     nothing_left = of(real["saturated"], policy="max_abs")
     assert {row["measure"] for row in nothing_left} == {"rel_mae"}
-    assert all(row["half_step_by_mean"] > 70 for row in nothing_left)
+    assert all(row["half_step_by_size"] > 70 for row in nothing_left)
     assert len(nothing_left) == 4
     assert len(of(real["saturated"], measure="rel_rmse")) == 5
     assert {row["limit"] for row in of(real["shorter_limit"])} == {4096}

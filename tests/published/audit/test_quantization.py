@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from maxact.published.audit import errors, quantization
+from maxact.published.audit.pages import to_json
+from maxact.published.document import Document
 from maxact.published.files import Published
+from maxact.published.quant import read_run
+from maxact.store.objects import canonical
 from published.audit.faults import (
     A,
     B,
@@ -21,6 +29,13 @@ from published.audit.faults import (
     what,
     without_fault,
 )
+from published.test_damage import HOSTILE
+
+OF_RUNS = (
+    *(errors.saturated, errors.shorter_limit, quantization.coarse_thresholds),
+    *(quantization.beyond_calibration, quantization.other_components),
+)
+"""The checks of the runs of the INT-8 check."""
 
 
 def test_the_true_quantile_is_bounded_by_its_bin(read: Callable[..., Published]) -> None:
@@ -42,10 +57,13 @@ def test_an_error_that_is_the_tensor_itself_is_told_with_its_cause(read: Callabl
     metric = next(metric for metric in run["metrics"] if metric["policy"] == "max_abs")
     assert (row["checkpoint"], row["measure"], row["error"]) == (A, "rel_mae", pytest.approx(0.97))
     assert row["half_step"] == pytest.approx(512 / 127 / 2)
-    assert row["mean_abs"] == pytest.approx(metric["mae"] / metric["rel_mae"])
-    assert row["half_step_by_mean"] == row["half_step"] / row["mean_abs"]
+    assert row["size"] == pytest.approx(metric["mae"] / metric["rel_mae"])
+    assert row["half_step_by_size"] == row["half_step"] / row["size"]
+    (other,) = of(finding, measure="rel_rmse")
+    assert other["size"] == pytest.approx(metric["rmse"] / metric["rel_rmse"])  # the root mean square, and larger
+    assert other["half_step_by_size"] == other["half_step"] / other["size"] < row["half_step_by_size"]
     assert "rel_mae at max_abs in 1 of 3 (0.97 to 0.97)" in finding.what
-    assert "In 2 of these half a step of the quantizer is larger than the mean |x|" in finding.what
+    assert "In 2 of these half a step of the quantizer is larger than what the error is a share of" in finding.what
     assert "clipped" not in finding.what
 
 
@@ -78,7 +96,7 @@ def test_an_error_that_rounding_can_give_is_not_said_to_be_that_of_clipping(read
 
     finding = errors.saturated(read(rounded))
     (row,) = of(finding, policy="clip_q0.9", measure="rel_mae")  # type: ignore[arg-type]
-    assert (row["half_step_by_mean"], row["half_step_by_error"]) == (pytest.approx(0.7), pytest.approx(0.7 / 0.95))
+    assert (row["half_step_by_size"], row["half_step_by_error"]) == (pytest.approx(0.7), pytest.approx(0.7 / 0.95))
     assert "clipped" not in what(finding)
 
 
@@ -87,3 +105,48 @@ def test_how_near_samples_come_to_a_shorter_limit_is_told(read: Callable[..., Pu
     assert finding is not None
     assert of(finding) == [{"checkpoint": A, "limit": 4, "limit_of_M": 8, "mean_tokens": 8.0}]
     assert "up to 200% of that limit" in finding.what
+
+
+def test_no_error_is_said_to_be_of_clipping_where_the_error_itself_is_not_known(
+    read: Callable[..., Published],
+) -> None:
+    """The reader keeps such contradictions, with a warning."""
+
+    def contradicts(files: Files) -> None:
+        for run, value in ((quant(files, A), 0.0), (quant(files, B), -1.0)):
+            run["metrics"][0] |= {"rel_rmse": 0.95, "rmse": value}
+
+    finding = errors.saturated(read(contradicts))
+    assert [row["half_step_by_size"] for row in of(finding)] == [None, None]  # type: ignore[arg-type]
+    assert "clipped" not in what(finding)
+
+
+def test_a_threshold_below_zero_is_in_no_bin(read: Callable[..., Published]) -> None:
+    def below(files: Files) -> None:
+        quant(files, A)["thresholds"]["clip_q0.9"]["layer_1_hidden"] = -512.0
+
+    assert quantization.coarse_thresholds(read(below)) is None
+
+
+def numbers(value: Any) -> Iterator[tuple[Any, Any]]:
+    """Where a file has a number."""
+    for key, inner in value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ():
+        yield from [(value, key)] if isinstance(inner, int | float) else numbers(inner)
+
+
+def test_any_number_in_a_run_of_saturated_errors_gives_findings_and_no_traceback(
+    read: Callable[..., Published], tmp_path: Path
+) -> None:
+    published, file = read(), tmp_path / "small-1b_quant_sanity.json"
+    run = quant(without_fault(), A)
+    for metric in run["metrics"]:
+        metric |= {"rel_mae": 0.95, "rel_rmse": 0.95}
+    for holder, key in numbers(run):
+        kept = holder[key]
+        for value in HOSTILE:
+            holder[key] = value
+            file.write_text(json.dumps(run), encoding="utf-8")
+            found = read_run(Document(tmp_path, file, []), {})
+            one = replace(published, quant=(found,) if found else ())
+            canonical(to_json([finding for check in OF_RUNS if (finding := check(one)) is not None], []))
+        holder[key] = kept

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from maxact.published.audit.finding import Finding, Severity, code, names, table
+from maxact.published.audit.finding import Finding, Severity, code, names, ratio, table
 from maxact.published.audit.quantization import longer_evaluation
 from maxact.published.records import Published, QuantRun
 
@@ -16,7 +16,7 @@ ROUNDED = 0.5
 """Where half a step is less than this share of the error, most of it is not from rounding."""
 
 MEASURES = {"rel_mae": "mae", "rel_rmse": "rmse"}
-"""Relative errors, and what each is a share of: the mean |x|, the root mean square."""
+"""Relative errors, and the fields of the absolute ones; these by those are the mean |x|, and the root mean square."""
 
 
 def saturated(published: Published) -> Finding | None:
@@ -32,14 +32,14 @@ def saturated(published: Published) -> Finding | None:
         total = sum((row["measure"], row["policy"]) == (measure, policy) for row in every)
         low, high = (bound(row["error"] for row in here) for bound in (min, max))
         told.append(f"{measure} at {policy} in {len(here)} of {total} ({low:.4g} to {high:.4g})")
-    steps = [(row["half_step_by_mean"], row["half_step_by_error"]) for row in rows if row["half_step_by_mean"]]
-    wide = [by_mean for by_mean, _ in steps if by_mean > 1]
-    clipped = sum(by_mean <= 1 and by_error < ROUNDED for by_mean, by_error in steps)
+    known = [row for row in rows if row["half_step_by_size"] is not None and row["half_step_by_error"] is not None]
+    wide = [row["half_step_by_size"] for row in known if row["half_step_by_size"] > 1]
+    clipped = sum(row["half_step_by_size"] <= 1 and row["half_step_by_error"] < ROUNDED for row in known)
     causes = []
     if wide:
         causes.append(
-            f" In {len(wide)} of these half a step of the quantizer is larger than the mean |x|, up to {max(wide):.3g} times, "
-            "so that elements of that size become 0."
+            f" In {len(wide)} of these half a step of the quantizer is larger than what the error is a share of (of rel_mae the "
+            f"mean |x|, of rel_rmse the root mean square), up to {max(wide):.3g} times, so that elements of that size become 0."
         )
     if clipped:
         causes.append(
@@ -63,13 +63,12 @@ def _relative(run: QuantRun) -> Iterator[dict[str, Any]]:
     for metric in run.metrics:
         site, policy = metric["layer"], metric["policy"]
         threshold = run.thresholds.get(policy, {}).get(site)
-        mean = metric["mae"] / metric["rel_mae"] if metric["rel_mae"] > 0 else None
-        half = threshold / steps / 2 if threshold is not None else None
+        half = threshold / steps / 2 if threshold is not None and threshold > 0 else None
         for measure, error in MEASURES.items():
+            size = ratio(metric[error], metric[measure])
             row = {"checkpoint": run.name, "site": site, "policy": policy, "measure": measure, "error": metric[measure]}
-            row |= {"half_step": half, "mean_abs": mean}
-            row["half_step_by_mean"] = half / mean if half is not None and mean else None
-            yield row | {"half_step_by_error": half / metric[error] if half is not None and metric[error] else None}
+            row |= {"half_step": half, "size": size, "half_step_by_size": ratio(half, size)}
+            yield row | {"half_step_by_error": ratio(half, metric[error])}
 
 
 def shorter_limit(published: Published) -> Finding | None:

@@ -57,6 +57,11 @@ def table(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     return pd.DataFrame(list(rows)).convert_dtypes(convert_string=False, convert_floating=False, convert_boolean=False)
 
 
+def ratio(value: float | None, by: float | None) -> float | None:
+    """The quotient; None where one of the two is not known, or the divisor is not above zero."""
+    return value / by if value is not None and by is not None and by > 0 else None
+
+
 def kind_of(site: str) -> str:
     """A site without its layer: `hidden` of `layer_3_hidden`."""
     found = component_and_layer(site)

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from maxact.published.audit.finding import Finding, M_of, Severity, code, kind_of, names, table, tokens_of
+from maxact.published.audit.finding import Finding, M_of, Severity, code, kind_of, names, ratio, table, tokens_of
 from maxact.published.checks import peak
 from maxact.published.records import Published, QuantRun
 from maxact.results.correlation import spearman
@@ -59,7 +59,7 @@ def _coarse(run: QuantRun, published: Published) -> Iterator[dict[str, Any]]:
             if policy == MAX or largest.get(site, 0.0) <= 0:
                 continue
             at = threshold / largest[site] * (BINS - 1)
-            if round(at) > FEW or abs(at - round(at)) > ON_GRID * max(1.0, at):
+            if not 0 <= at < FEW + 0.5 or abs(at - round(at)) > ON_GRID * max(1.0, at):
                 continue
             edge = largest[site] / (BINS - 1)
             row = {"checkpoint": run.name, "site": site, "policy": policy, "largest": largest[site], "bin": round(at)}
@@ -69,10 +69,7 @@ def _coarse(run: QuantRun, published: Published) -> Iterator[dict[str, Any]]:
                 "clipped": (clipped := _metric(run, site, policy, "clip_rate")),
             }
             expected = 1 - run.clip_quantile
-            yield row | {
-                "expected": expected,
-                "clipped_by_expected": clipped / expected if clipped is not None and expected else None,
-            }
+            yield row | {"expected": expected, "clipped_by_expected": ratio(clipped, expected)}
 
 
 def _own(published: Published, run: QuantRun, site: str) -> float | None:
@@ -99,9 +96,7 @@ def beyond_calibration(published: Published) -> Finding | None:
             clipped = _metric(run, site, MAX, "clip_rate") or 0.0
             if clipped > 0 or (largest is not None and threshold < largest):
                 row = {"checkpoint": run.name, "site": site, "calibration_largest": threshold, "largest": largest}
-                rows.append(
-                    {**row, "largest_by_it": largest / threshold if largest and threshold else None, "clipped": clipped}
-                )
+                rows.append({**row, "largest_by_it": ratio(largest, threshold), "clipped": clipped})
     if not rows:
         return None
     clipping = [row["checkpoint"] for row in rows if row["clipped"] > 0]
