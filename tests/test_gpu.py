@@ -26,6 +26,7 @@ from maxact.measure.run import Sample, measure
 from maxact.measurement import Measurement
 from maxact.perplexity.plan import Histograms, plan
 from maxact.perplexity.run import run
+from maxact.quantize.blocks import by_channel, fake_quantize
 from maxact.quantize.evaluate import begun, evaluate
 from maxact.quantize.row_kernel import CompiledKernel, TorchKernel
 from maxact.quantize.smoothed import Behind, errors_of
@@ -142,6 +143,18 @@ def test_errors_of_shared_scales_on_cuda_are_those_on_cpu(kind: str, dtype: torc
             np.testing.assert_allclose(on_cuda.errors_W2, on_cpu.errors_W2, rtol=1e-12)
             assert on_cuda.clipped_W.tolist() == on_cpu.clipped_W.tolist()
             assert on_cuda.counts.tolist() == on_cpu.counts.tolist()
+
+
+@pytest.mark.parametrize("kind", TENSORS)
+def test_elements_reconstructed_on_cuda_have_the_bits_of_those_on_cpu(kind: str) -> None:
+    for way in EVERY:
+        x, granularity = typed(kind, 130, torch.bfloat16), None if way.format.block else way.granularity
+        if granularity == "channel":
+            largest_C = torch.nan_to_num(x.float().abs().amax(0), posinf=0)
+            on_cuda, on_cpu = by_channel(x.cuda(), way.format, largest_C.cuda()), by_channel(x, way.format, largest_C)
+        else:
+            on_cuda, on_cpu = (fake_quantize(y, way.format, granularity, None, way.policy) for y in (x.cuda(), x))
+        torch.testing.assert_close(on_cuda.cpu().view(torch.int32), on_cpu.view(torch.int32), rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("kind", ["normal", "a massive channel", "zeros"])

@@ -129,12 +129,13 @@ def test_least_divergence_is_near_the_published_steps_also_where_both_clip_too_l
     def reached(format: str, threshold: float) -> float:
         return error(whole, quantizer(FORMATS[format], threshold)).sqnr_db
 
-    lost = {}
+    lost, also_ours = {}, {}
     for format, levels in (("int8", 128), ("int4", 8)):
         ours = reached(format, threshold_of("entropy", codes, counts, "bfloat16", FORMATS[format]))
         published = reached(format, published_divergence_threshold(large(kind), levels))
         assert ours == pytest.approx(published, abs=1.5)
-        lost[format] = reached(format, threshold_of("mse", codes, counts, "bfloat16", FORMATS[format])) - published
+        best = reached(format, threshold_of("mse", codes, counts, "bfloat16", FORMATS[format]))
+        lost[format], also_ours[format] = best - published, best - ours
     if kind == "normal":
         assert lost["int8"] < 0.1
-        assert lost["int4"] > 3
+        assert (lost["int4"] > 3, also_ours["int4"] > 4) == (True, True)

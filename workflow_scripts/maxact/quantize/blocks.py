@@ -8,21 +8,22 @@ Where all that shares a scale is one sample, row or group, its threshold may be 
 * `quantile_<q>`: the smallest |x| of those that share it whose cumulative share is at least q. Of n elements that is v where
   n < 1 / (1 - q).
 * `mse`: the multiple of v among `FRACTIONS` under which the sum of squared errors of those that share it is least, the
-  largest of equal ones. AWQ's search for clipping tries the same steps, down to 0.5 (Lin et al. 2024, `auto_clip`).
+  largest of equal ones. AWQ's search for clipping tries the same steps, down to 0.55 (Lin et al. 2024, `auto_clip`).
 
-A threshold of 0 clips all to 0.
+A threshold of 0 clips all to 0. What is computed is the same on every device, and nothing waits for it.
 """
 
 from __future__ import annotations
 
 import math
 import re
+from fractions import Fraction
 
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from maxact.quantize.formats import E4M3, ExponentRounding, Floats, Format, Integers
+from maxact.quantize.formats import E4M3, ExponentRounding, Floats, Format, Integers, quantile_of
 
 GROUPS = ("sample", "token", "group_16", "group_32", "group_128")
 """Granularities whose scales follow from the tensor itself (dynamic): all of it, a row, or so many channels of a row."""
@@ -48,28 +49,20 @@ def fake_quantize(
     Raises:
         ValueError: the granularity is not one of the format's, or the format has no such policy.
     """
-    if (format.block is None) != (granularity in GROUPS):
-        raise ValueError(f"{format.name}: granularity {granularity!r}; known: {', '.join(GROUPS)}, or None with blocks")
-    if format.scaling == "none":
-        raise ValueError(f"{format.name} is a cast, which has no scale")
-    if policy != "max" and (format.scaling != "free" or format.asymmetric):
-        raise ValueError(f"{format.name} has no threshold by {policy}")
-    known = x.float()
-    if not x.numel():
-        return known
-    finite = torch.isfinite(known)
-    grouped = _sharing(torch.where(finite, known, 0.0), format, granularity)
-    if format.scaling == "power_of_two":
-        made = _power_of_two(grouped, format)
-    elif format.scaling == "two_level":
-        made = _two_level(grouped, format, largest)
-    elif isinstance(format.elements, Integers) and format.asymmetric:
-        made = _shifted(grouped, format.elements)
-    else:
-        threshold = _threshold(grouped, _sharing(finite, format, granularity), format, policy)
-        made = _quantized(grouped, threshold / format.elements.largest, format.elements)
-    made = made.reshape(x.shape) if granularity == "sample" else made.flatten(-2)[..., : x.shape[-1]]
-    return torch.where(finite, made, known)
+    return _reconstructed(x, format, granularity, largest, policy)[0]
+
+
+def quantized_and_clipped(
+    x: Tensor, format: Format, granularity: str | None = None, largest: float | None = None, policy: str = "max"
+) -> tuple[Tensor, Tensor]:
+    """What `fake_quantize` gives, and how many finite elements are beyond what their scale can hold, int64 [].
+
+    None is where the scale is free and for the largest.
+    """
+    made, grouped, limit = _reconstructed(x, format, granularity, largest, policy)
+    if limit is None:
+        return made, x.new_zeros((), dtype=torch.int64)
+    return made, (grouped.abs().double() > limit).sum()
 
 
 def by_channel(x: Tensor, format: Format, largest_C: Tensor) -> Tensor:
@@ -86,34 +79,8 @@ def by_channel(x: Tensor, format: Format, largest_C: Tensor) -> Tensor:
         raise ValueError(f"{format.name} has no scale by channel")
     known = x.float()
     kept = ~torch.isfinite(known) | (largest_C == 0)
-    scale_C = largest_C / format.elements.largest
+    scale_C = _over(largest_C, format.elements.largest)
     return torch.where(kept, known, _quantized(torch.where(kept, 0.0, known), scale_C, format.elements))
-
-
-def clipped(
-    x: Tensor, format: Format, largest: float | None = None, granularity: str | None = None, policy: str = "max"
-) -> Tensor:
-    """How many finite elements are beyond what their scale can hold, int64 []; none where it is free and for the largest.
-
-    Args:
-        largest, granularity, policy: as for `fake_quantize`.
-    """
-    known = x.float()
-    if policy != "max" and x.numel():
-        finite = torch.isfinite(known)
-        shared = _sharing(torch.where(finite, known, 0.0), format, granularity)
-        return (shared.abs() > _threshold(shared, _sharing(finite, format, granularity), format, policy)).sum()
-    if format.block is None:
-        return torch.zeros((), dtype=torch.int64, device=x.device)
-    grouped = _grouped(torch.where(torch.isfinite(known), known, 0.0), format.block)
-    if format.scaling == "power_of_two":
-        scale: Tensor | None = _shared_power(grouped, format)
-    else:
-        scale = _scale_of_block(grouped, format, largest)
-    if scale is None:
-        return torch.zeros((), dtype=torch.int64, device=x.device)
-    limit = format.elements.largest * scale.double()
-    return (grouped.abs().double() > limit).sum()
 
 
 def to_grid(y: Tensor, elements: Floats) -> Tensor:
@@ -142,7 +109,7 @@ def shared_exponent(largest: Tensor, elements: Floats, rounding: ExponentRoundin
         largest: float32, not negative.
     """
     if rounding == "rceil":
-        mantissa, exponent = torch.frexp(largest / elements.largest)
+        mantissa, exponent = torch.frexp(_over(largest, elements.largest))
         found = exponent - (mantissa == 0.5).int()
     else:
         mantissa, exponent = torch.frexp(largest)
@@ -152,6 +119,42 @@ def shared_exponent(largest: Tensor, elements: Floats, rounding: ExponentRoundin
         elif rounding == "even":
             found = found + (2 * mantissa >= 2 - 2.0 ** -(elements.mantissa + 1)).int()
     return found.clamp(*_EXPONENTS)
+
+
+def _reconstructed(
+    x: Tensor, format: Format, granularity: str | None, largest: float | None, policy: str
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """As `fake_quantize`; x [..., groups, size] with 0 for what is not finite; what the scales can hold, None if it is all."""
+    if (format.block is None) != (granularity in GROUPS):
+        raise ValueError(f"{format.name}: granularity {granularity!r}; known: {', '.join(GROUPS)}, or None with blocks")
+    if format.scaling == "none":
+        raise ValueError(f"{format.name} is a cast, which has no scale")
+    if policy != "max" and (format.scaling != "free" or format.asymmetric):
+        raise ValueError(f"{format.name} has no threshold by {policy}")
+    known = x.float()
+    if not x.numel() or (format.scaling == "two_level" and largest == 0):
+        return known, known, None
+    finite = torch.isfinite(known)
+    grouped = _sharing(torch.where(finite, known, 0.0), format, granularity)
+    limit = None
+    if isinstance(format.elements, Integers) and format.asymmetric:
+        made = _shifted(grouped, format.elements)
+    elif format.scaling == "free":
+        threshold = _threshold(grouped, _sharing(finite, format, granularity), format, policy)
+        made = _quantized(grouped, _over(threshold, format.elements.largest), format.elements)
+        limit = None if policy == "max" else threshold
+    else:
+        power = format.scaling == "power_of_two"
+        scale = _shared_power(grouped, format) if power else _scale_of_block(grouped, format, largest)
+        made = _quantized(grouped, scale, format.elements)
+        limit = format.elements.largest * scale.double()
+    made = made.reshape(x.shape) if granularity == "sample" else made.flatten(-2)[..., : x.shape[-1]]
+    return torch.where(finite, made, known), grouped, limit
+
+
+def _over(x: Tensor, number: float) -> Tensor:
+    """x / number, rounded once. By a number alone CUDA multiplies with its rounded reciprocal, which gives other bits."""
+    return x / x.new_full((), number)
 
 
 def _size(granularity: str, x: Tensor) -> int:
@@ -187,24 +190,18 @@ def _threshold(x: Tensor, finite: Tensor, format: Format, policy: str) -> Tensor
     if policy == "max":
         return largest
     if policy != "mse":
-        numerator, denominator = share_of(policy)
+        numerator, denominator = Fraction(quantile_of(policy)).as_integer_ratio()
         count = finite.sum(-1, keepdim=True)
         rank = ((count * numerator + denominator - 1) // denominator).clamp(min=1)
         ordered = torch.where(finite, magnitudes, torch.inf).sort(-1).values
         return torch.where(count > 0, ordered.gather(-1, rank - 1), 0.0)
     best, least = largest, torch.full_like(largest, torch.inf, dtype=torch.float64)
     for fraction in FRACTIONS:
-        threshold = largest * largest.new_tensor(fraction)
-        made = _quantized(x, threshold / format.elements.largest, format.elements)
+        threshold = largest * largest.new_full((), fraction)
+        made = _quantized(x, _over(threshold, format.elements.largest), format.elements)
         lost = (made.double() - x.double()).square().sum(-1, keepdim=True)
         best, least = torch.where(lost < least, threshold, best), torch.minimum(lost, least)
     return best
-
-
-def share_of(policy: str) -> tuple[int, int]:
-    """q of the policy `quantile_<q>` as an exact fraction."""
-    digits = policy.removeprefix("quantile_0.")
-    return int(digits), 10 ** len(digits)
 
 
 def _shifted(x: Tensor, elements: Integers) -> Tensor:
@@ -212,7 +209,7 @@ def _shifted(x: Tensor, elements: Integers) -> Tensor:
     levels = float(elements.highest - elements.lowest)
     scale = high - low
     # The range may be beyond float32 where its step is not.
-    scale = torch.where(torch.isinf(scale), ((high.double() - low.double()) / levels).float(), scale / levels)
+    scale = torch.where(torch.isinf(scale), _over(high.double() - low.double(), levels).float(), _over(scale, levels))
     used = torch.where(scale > 0, scale, 1.0)
     zero_point = torch.round(elements.lowest - low / used).clamp(elements.lowest, elements.highest)
     q = (torch.round(x / used) + zero_point).clamp(elements.lowest, elements.highest)
@@ -223,24 +220,13 @@ def _shared_power(x: Tensor, format: Format) -> Tensor:
     assert isinstance(format.elements, Floats)
     largest = x.abs().amax(-1, keepdim=True)
     exponent = shared_exponent(largest, format.elements, format.rounding)
-    return torch.ldexp(torch.ones_like(largest), exponent)
+    # From the bits, since a power is not exact on every device; 2^-127 is subnormal.
+    return torch.where(exponent > _EXPONENTS[0], exponent + 127 << 23, 1 << 22).view(torch.float32)
 
 
-def _power_of_two(x: Tensor, format: Format) -> Tensor:
-    return _quantized(x, _shared_power(x, format), format.elements)
-
-
-def _scale_of_block(x: Tensor, format: Format, largest: float | None) -> Tensor | None:
-    """e4m3(g v / 6) / g with g = 448 x 6 / largest; where it rounds to 0 the block is lost. None where largest is 0."""
-    whole = x.abs().amax() if largest is None else torch.tensor(largest, dtype=torch.float32, device=x.device)
-    if float(whole) == 0:
-        return None
-    # Of two tensors: a number by a tensor would be the number times a rounded reciprocal.
-    g = (whole.new_tensor(E4M3.largest * format.elements.largest) / whole).clamp(max=torch.finfo(torch.float32).max)
-    local = x.abs().amax(-1, keepdim=True) / format.elements.largest
+def _scale_of_block(x: Tensor, format: Format, largest: float | None) -> Tensor:
+    """e4m3(g v / 6) / g with g = 448 x 6 / largest; where it rounds to 0 the block is lost."""
+    whole = x.abs().amax() if largest is None else x.new_full((), largest)
+    g = (whole.new_full((), E4M3.largest * format.elements.largest) / whole).clamp(max=torch.finfo(torch.float32).max)
+    local = _over(x.abs().amax(-1, keepdim=True), format.elements.largest)
     return to_grid((g * local).clamp(max=E4M3.largest), E4M3) / g
-
-
-def _two_level(x: Tensor, format: Format, largest: float | None) -> Tensor:
-    scale = _scale_of_block(x, format, largest)
-    return x if scale is None else _quantized(x, scale, format.elements)

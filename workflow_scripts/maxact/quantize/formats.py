@@ -142,6 +142,11 @@ def is_policy(name: str) -> bool:
     return name in POLICIES or re.fullmatch(r"quantile_0\.\d*[1-9]", name) is not None
 
 
+def quantile_of(policy: str) -> str:
+    """q of the policy `quantile_<q>`, in decimal digits."""
+    return policy.removeprefix("quantile_")
+
+
 @functools.cache
 def known_formats() -> str:
     """The formats in words, for messages."""

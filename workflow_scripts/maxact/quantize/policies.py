@@ -13,8 +13,9 @@
   under every threshold, are left out. Thresholds are those of the coarse search, each brought down to an |x| that occurs.
   As how far an element is moved does not count, one massive value among many is clipped. The slides have it for the
   128 levels of 8 bits. With few levels it clips next to nothing, by their steps too: what is clipped stands in one narrow
-  bin of P, which costs more than wide levels do. So at 4 bits, on normal data, their steps stay 3 dB below `mse` and
-  these 4; calibrators that know other widths minimize the squared error (PyTorch's HistogramObserver), as `mse` does.
+  bin of P, which costs more than wide levels do. So at 4 bits, on normal data, their steps stay more than 3 dB below
+  `mse` and these more than 4; calibrators that know other widths minimize the squared error (PyTorch's
+  HistogramObserver), as `mse` does.
 
 Among equals the largest threshold counts.
 """
@@ -28,7 +29,7 @@ import numpy as np
 from maxact.histogram import Codes, Counts, abs_max, abs_quantile, fold_sign
 from maxact.quantize.compiled import divergence, noise
 from maxact.quantize.errors import Distribution
-from maxact.quantize.formats import FORMATS, Format
+from maxact.quantize.formats import FORMATS, Format, quantile_of
 from maxact.quantize.quantizers import quantizer
 
 _OCTAVES = 24
@@ -64,7 +65,7 @@ def threshold_of(policy: str, codes: Codes, counts: Counts, dtype: str, format: 
         return least_squares_threshold(Distribution.of(codes, counts, dtype), format)
     if policy == "entropy":
         return least_divergence_threshold(Distribution.of(*fold_sign(codes, counts), dtype), format)
-    return abs_quantile(codes, counts, dtype, policy.partition("_")[2])
+    return abs_quantile(codes, counts, dtype, quantile_of(policy))
 
 
 def least_squares_threshold(tensor: Distribution, format: Format) -> float:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from fractions import Fraction
 from typing import Any, Protocol
 
 import numba
@@ -20,10 +21,10 @@ from maxact.measure.reference import DTYPES, histogram_codes
 from maxact.measure.threads import share_out
 from maxact.quantize import compiled
 from maxact.quantize import compiled_rows as loops
-from maxact.quantize.blocks import FRACTIONS, by_channel, clipped, fake_quantize, share_of
+from maxact.quantize.blocks import FRACTIONS, by_channel, quantized_and_clipped
 from maxact.quantize.compiled import Float32
 from maxact.quantize.errors import Distribution
-from maxact.quantize.formats import Floats
+from maxact.quantize.formats import Floats, quantile_of
 from maxact.quantize.quantizers import quantizer
 from maxact.quantize.ways import MAX, SAMPLE, Way
 
@@ -153,7 +154,7 @@ class CompiledKernel:
         if way.policy == MAX:
             return float(largest)
         if way.policy != "mse":
-            return abs_quantile(codes, tensor.counts, dtype, way.policy.removeprefix("quantile_"))
+            return abs_quantile(codes, tensor.counts, dtype, quantile_of(way.policy))
         weights = tensor.counts.astype(np.float64)
 
         def loss(threshold: float) -> float:
@@ -191,16 +192,15 @@ class TorchKernel:
         """Sums of |error| and error^2, and how many elements are clipped, float64 [3] on the device."""
         known = torch.isfinite(x_RC)
         if way.granularity == "channel":
-            channel_C = torch.from_numpy(calibration.channel_C).to(x_RC.device)
+            channel_C = torch.from_numpy(calibration.channel_C).to(x_RC.device, non_blocking=True)
             made = by_channel(x_RC, way.format, channel_C)
             unscaled = channel_C == 0
             beyond = ((x_RC.abs() > channel_C) & (channel_C > 0) & known).sum()
         else:
             granularity = None if way.format.block is not None else way.granularity
             largest = calibration.largest if way.format.scaling == "two_level" else None
-            made = fake_quantize(x_RC, way.format, granularity, largest, way.policy)
-            unscaled = torch.tensor(largest == 0, device=x_RC.device)
-            beyond = clipped(x_RC, way.format, largest, granularity, way.policy)
+            made, beyond = quantized_and_clipped(x_RC, way.format, granularity, largest, way.policy)
+            unscaled = x_RC.new_full((), largest == 0, dtype=torch.bool)
         error = torch.where(known, made.double() - x_RC.double(), 0.0)
         error = torch.where(known & unscaled & (x_RC != 0), torch.nan, error)
         return torch.stack([error.abs().sum(), error.square().sum(), beyond.double()])
@@ -229,7 +229,7 @@ def described(ways: Sequence[Way]) -> tuple[npt.NDArray[np.int64], Float32]:
             how[loops.POLICY] = loops.LEAST_SQUARES
         elif way.policy != MAX:
             how[loops.POLICY] = loops.QUANTILE
-            how[loops.NUMERATOR], how[loops.DENOMINATOR] = share_of(way.policy)
+            how[loops.NUMERATOR], how[loops.DENOMINATOR] = Fraction(quantile_of(way.policy)).as_integer_ratio()
         numbers[loops.LARGEST] = elements.largest
         if isinstance(elements, Floats):
             how[loops.KIND], how[loops.MANTISSA] = loops.FLOATING, elements.mantissa

@@ -213,7 +213,9 @@ def _linear(x_RC: Tensor, weight_OC: Tensor) -> Tensor:
 
 
 def _square(x: Tensor) -> float:
-    """In parts that stay in a cache."""
+    """In float64; on CPU in parts that stay in a cache, elsewhere at once, as each part would be waited for."""
+    if x.device.type != "cpu":
+        return float(x.double().square().sum())
     return math.fsum(float(torch.dot(part, part)) for part in map(Tensor.double, torch.split(x.flatten(), PART)))
 
 
