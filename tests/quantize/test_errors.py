@@ -17,7 +17,7 @@ from maxact.histogram import code_values, finite_codes
 from maxact.quantize.errors import Distribution, error
 from maxact.quantize.formats import FORMATS
 from maxact.quantize.quantizers import quantizer, reconstruct
-from maxact.results.tables import exact_as_infinite
+from maxact.results.decibels import exact_as_infinite
 
 DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 POLICIES = ["max", "quantile_0.999", "quantile_0.9", "quantile_0.5"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,7 @@ from maxact.quantize.formats import FORMATS
 from maxact.quantize.quantizers import quantizer, reconstruct
 from maxact.quantize.scale_files import quantization_config, write
 from maxact.quantize.smoothed import SMOOTHING
+from maxact.quantize.smoothing import smoothings_of
 from maxact.quantize.weights import Weights
 from maxact.quantize.wiring import wiring
 from maxact.sites.components import COMPONENTS, PAPER
@@ -318,6 +320,17 @@ def test_an_architecture_that_cannot_be_built_is_one_line(made: Callable[[str], 
     with pytest.raises(UserError, match="what its sites feed cannot be found") as refused:
         wiring(tmp_path, [])
     assert "\n" not in str(refused.value)
+
+
+def test_where_a_folder_lies_is_in_no_reason(made: Callable[[str], Made], tmp_path: Path) -> None:
+    one, found = made("llama"), []
+    for folder in (tmp_path / "here", tmp_path / "there"):
+        shutil.copytree(one.folder, folder)
+        config = json.loads((folder / "config.json").read_text())
+        (folder / "config.json").write_text(json.dumps(config | {"hidden_act": "no such function"}))
+        found.append(smoothings_of(folder, one.measurement.sites, one.measurement.channels, [0.5]))
+    assert found[0] == found[1]
+    assert all(str(reason).startswith("config.json: what its sites feed") for reason in found[0][0.5].values())
 
 
 def test_a_checkpoint_without_a_tensor_has_no_name_for_it(made: Callable[[str], Made]) -> None:

@@ -105,7 +105,8 @@ class Saved:
         )
         sites = find_sites(self.model.get_decoder(), list(COMPONENTS))
         weights = Weights(weight_files(self.folder))
-        rows = smoothing_rows(self.model, SAMPLES[1:], sites, by_alpha, weights, ["int8"])
+        rows, passed = smoothing_rows(self.model, SAMPLES[1:], sites, by_alpha, weights, ["int8"])
+        assert passed == (SAMPLES[1:] if pd.Series([row.get("reason") for row in rows]).isna().any() else [])
         return pa.Table.from_pylist(rows, schema=SMOOTHING).to_pandas()
 
 

@@ -129,6 +129,13 @@ def casts(*float16: dict[str, Any]) -> Member:
     return with_errors(every)
 
 
+def test_a_site_where_every_format_is_lost_is_won_by_none() -> None:
+    fine = {"format": "float16", "sqnr_db": 70.0}
+    rows = [{"site": 0, "layer": 0} | fine] + [{"site": at, "layer": at} | fine | OVERFLOWS for at in (1, 2)]
+    found = residual(with_errors(rows))
+    assert (found["sites"], found["sites_won"], found["float16_overflows"]) == (3, 1, 2)
+
+
 def test_a_cast_that_becomes_infinite_is_worst_and_counted() -> None:
     fine = {"sqnr_db": 73.0}
     found = residual(casts(fine, fine, OVERFLOWS))

@@ -145,10 +145,15 @@ def test_other_errors_turn_what_is_better() -> None:
 
 def test_a_site_without_stored_errors_says_why() -> None:
     member, _ = checked()
-    assert set(at_sites(member, 0.99).note) == {"int8 with quantile_0.99 is not in the study's quantize section"}
+    absent = "int8 with quantile_0.99 is not in the study's quantize section"
+    frame = at_sites(member, 0.99)
+    assert set(frame[~frame.peak].note) == {absent}
+    # Nearly all of the first lines is in bin 0, whose lower end is no threshold for the authors' method.
+    left_out = "authors' method with quantile_0.99: threshold 0: left out by their method"
+    assert frame[frame.peak].note.tolist() == [f"{absent}; {left_out}"]
     wide = replace(member, sites=member.sites.assign(dtype="float32"), errors=member.errors.iloc[:0])
     frame = at_sites(wide)
-    assert set(frame.note) == {"the tensor is float32, its histogram is of rounded values"}
+    assert set(frame[~frame.peak].note) == {"the tensor is float32, its histogram is of rounded values"}
     assert frame.better.isna().all()
 
 

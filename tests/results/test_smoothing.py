@@ -51,9 +51,25 @@ def test_tokens_that_are_not_finite_are_told() -> None:
     assert set(table(rows).note) == {"not finite, and left out: up to 90 tokens, at 2 sites"}
 
 
+EXACT = {"output_relative_rmse": 0.0, "output_sqnr_db": math.nan}
+
+
+def test_a_site_that_only_one_way_has_a_scale_for_is_worst_by_the_other() -> None:
+    rows = [row(0, None, 10.0), row(0, 0.5, 20.0), row(1, None, 10.0), row(1, 0.5, math.nan)]
+    (found,) = table(rows).to_dict("records")
+    assert (found["sites"], found["sites_worse"], found["worst_site"]) == (2, 1, "mlp_input@1")
+    assert (found["output_median_with_db"], found["output_worst_with_db"]) == (-math.inf, -math.inf)
+    assert (found["output_median_without_db"], found["median_gain_db"]) == (10.0, -math.inf)
+
+
+def test_the_median_of_a_lost_and_an_exact_output_is_lost() -> None:
+    rows = [row(0, None, 10.0), row(0, 0.5, 0.0, **EXACT), row(1, None, 10.0), row(1, 0.5, -math.inf)]
+    (found,) = table(rows).to_dict("records")
+    assert (found["sites"], found["output_median_with_db"], found["median_gain_db"]) == (2, -math.inf, -math.inf)
+
+
 def test_an_exact_output_is_infinite_and_one_without_an_error_is_left_out() -> None:
-    exact = {"output_relative_rmse": 0.0, "output_sqnr_db": math.nan}
-    rows = [row(0, None, 10.0), row(0, 0.5, 0.0, **exact), row(1, None, math.nan), row(1, 0.5, math.nan)]
+    rows = [row(0, None, 10.0), row(0, 0.5, 0.0, **EXACT), row(1, None, math.nan), row(1, 0.5, math.nan)]
     (found,) = table(rows).to_dict("records")
     assert (found["sites"], found["median_gain_db"], found["sites_worse"]) == (1, math.inf, 0)
 

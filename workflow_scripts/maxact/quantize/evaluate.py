@@ -60,9 +60,11 @@ def compute(job: Job) -> Product:
         "errors.parquet": (SCHEMA, [row for item in seen.values() for row in error_rows(item, wanted)]),
         "protection.parquet": (PROTECTION, [row for item in seen.values() for row in protection_rows(item, asked)]),
     }
+    passed = samples
     if asked.get("smooth"):
-        tables["smoothing.parquet"] = (SMOOTHING, _smoothing(job, prepared.model, samples, found, sites, channels))
-    tokens = sum(len(sample.token_ids) for sample in samples)
+        rows, again = _smoothing(job, prepared.model, samples, found, sites, channels)
+        tables["smoothing.parquet"] = (SMOOTHING, rows)
+        passed = [*samples, *again]
     measured = sites[sites.status == "measured"]
     return Product(
         files={name: _write(job, name, *table) for name, table in tables.items()},
@@ -70,11 +72,11 @@ def compute(job: Job) -> Product:
             "sites": len(seen),
             "float32_sites_left_out": int((measured.dtype == "float32").sum()),
             "samples": len(samples),
-            "tokens": tokens,
+            "tokens": _tokens(samples),
         },
         costs={
-            "forward_passes": len(samples),
-            "tokens": tokens,
+            "forward_passes": len(passed),
+            "tokens": _tokens(passed),
             "evaluating_seconds": round(seconds, 3),
             "gpus": prepared.gpus,
         },
@@ -187,8 +189,8 @@ def _smoothing(
     found: Sequence[Site],
     sites: pd.DataFrame,
     channels: pd.DataFrame,
-) -> list[dict[str, Any]]:
-    """The rows of what SmoothQuant reaches, at 16-bit sites."""
+) -> tuple[list[dict[str, Any]], Sequence[Sample]]:
+    """The rows of what SmoothQuant reaches, at 16-bit sites, and the samples that were passed for them."""
     asked, folder = job.parameters["smooth"], job.folder("checkpoint")
     listed = pq.read_table(
         job.path("tokens", "tokens.parquet"), columns=["sample", "id", "domain", "split"]
@@ -198,6 +200,10 @@ def _smoothing(
     by_alpha = smoothings_of(folder, sites[sites.dtype != "float32"], channels, asked["alphas"])
     taken = [sample for sample in samples if sample.sample in numbers]
     return smoothing_rows(model, taken, found, by_alpha, Weights(weight_files(folder)), asked["formats"])
+
+
+def _tokens(samples: Sequence[Sample]) -> int:
+    return sum(len(sample.token_ids) for sample in samples)
 
 
 def _place(item: Seen) -> dict[str, Any]:

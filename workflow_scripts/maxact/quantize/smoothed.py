@@ -99,8 +99,9 @@ def smoothing_rows(
     by_alpha: Mapping[float, Mapping[Place, Smoothing | str]],
     weights: Weights,
     formats: Sequence[str],
-) -> list[Row]:
-    """The rows of `SMOOTHING`, after a pass of the samples; of sites that one norm gives its output the first stands for all.
+) -> tuple[list[Row], Sequence[Sample]]:
+    """The rows of `SMOOTHING`, and the samples that were passed for them, none where no site is smoothed; of sites that one
+    norm gives its output the first stands for all.
 
     Args:
         sites: of the model, in forward order.
@@ -116,7 +117,8 @@ def smoothing_rows(
         if any(found) and not any(one.norm in norms for one in smoothed):
             firsts.append((site, smoothed))
             norms |= {one.norm for one in smoothed}
-    kept = rows_of(model, samples, [site for site, smoothed in firsts if smoothed])
+    watched = [site for site, smoothed in firsts if smoothed]
+    kept = rows_of(model, samples, watched)
     rows: list[Row] = []
     for site, smoothed in firsts:
         named = {"site": site.number, "component": site.component, "layer": site.layer}
@@ -136,7 +138,7 @@ def smoothing_rows(
             how = places.get((site.component, site.layer))
             if isinstance(how, Smoothing):
                 rows += [{**named, "alpha": alpha, **row} for row in errors_of(layers, formats, how)]
-    return rows
+    return rows, samples if watched else []
 
 
 def rows_of(model: Any, samples: Sequence[Sample], sites: Collection[Site]) -> dict[int, Tensor]:

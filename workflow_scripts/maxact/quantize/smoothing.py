@@ -138,7 +138,8 @@ def smoothings_of(
     try:
         fed = wiring(folder, weights.names)
     except UserError as error:
-        return {alpha: dict.fromkeys(normed_sites(sites), str(error)) for alpha in alphas}
+        reason = str(error).replace(f"{folder}/", "")  # where a job has its files is in no artifact
+        return {alpha: dict.fromkeys(normed_sites(sites), reason) for alpha in alphas}
     return {alpha: smoothings(fed, sites, channels, weights, alpha) for alpha in alphas}
 
 

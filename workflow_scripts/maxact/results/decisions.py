@@ -10,9 +10,10 @@ import pandas as pd
 
 from maxact.quantize.formats import FORMATS, NO_POLICY
 from maxact.quantize.tensors import TENSORS
+from maxact.results.decibels import difference, exact_as_infinite, median
 from maxact.results.frames import MARK_TYPES, typed
 from maxact.results.granularities import bits_per_element
-from maxact.results.tables import Member, every_error, exact_as_infinite, in_order, marks, site_name
+from maxact.results.tables import Member, every_error, in_order, marks, site_name
 
 _KEY = ["format", "granularity", "policy"]
 
@@ -72,7 +73,7 @@ def _won(member: Member, errors: pd.DataFrame) -> dict[str, Any]:
     if known.empty:
         return {"note": "no finite value"}
     ways = known.groupby(_KEY, sort=False).sqnr
-    medians, worsts = ways.apply(_median), ways.min()
+    medians, worsts = ways.apply(median), ways.min()
 
     def first(some: pd.Series) -> Any:
         """The best of some ways, by their medians."""
@@ -86,7 +87,7 @@ def _won(member: Member, errors: pd.DataFrame) -> dict[str, Any]:
         **dict(zip(_KEY, best, strict=True)),
         "bits_per_element": bits_per_element(member, of_best, best[0], best[1]),
         "sites": known.site.nunique(),
-        "sites_won": int((of_best.sqnr == largest).sum()),
+        "sites_won": int(((of_best.sqnr == largest) & (largest > -math.inf)).sum()),
         "median_sqnr_db": medians[best],
         "worst_sqnr_db": worst.sqnr,
         "worst_site": site_name(worst.component, worst.layer),
@@ -98,12 +99,12 @@ def _won(member: Member, errors: pd.DataFrame) -> dict[str, Any]:
         found |= {
             "runner_up": _named(second),
             "runner_up_bits_per_element": bits_per_element(member, of_second, second[0], second[1]),
-            "margin_db": _less(medians[best], others[second]),
+            "margin_db": difference(medians[best], others[second]),
         }
     static = medians[medians.index.get_level_values(1) == "tensor"]
     if len(static):
         whole = first(static)
-        found |= {"static_winner": _named(whole), "gain_over_static_db": _less(medians[best], static[whole])}
+        found |= {"static_winner": _named(whole), "gain_over_static_db": difference(medians[best], static[whole])}
     return found
 
 
@@ -113,18 +114,6 @@ def _overflows(errors: pd.DataFrame) -> dict[str, int]:
     return {"float16_overflows": int((cast.sqnr_db == -math.inf).sum())} if len(cast) else {}
 
 
-def _median(values: pd.Series) -> float:
-    """Of an even number the mean of the two in the middle, minus infinity where one of them is."""
-    ordered = sorted(values)
-    low, high = float(ordered[(len(ordered) - 1) // 2]), float(ordered[len(ordered) // 2])
-    return low if low == -math.inf else (low + high) / 2
-
-
 def _named(key: tuple[str, str, str]) -> str:
     """Format and policy, if it has one, and the granularity unless it is the whole tensor."""
     return ", ".join(part for part in key if part not in ("tensor", NO_POLICY))
-
-
-def _less(one: float, other: float) -> float:
-    """Their difference, also of two that are infinite."""
-    return 0.0 if one == other else one - other

@@ -12,8 +12,9 @@ import pandas as pd
 from maxact.quantize.formats import FORMATS
 from maxact.quantize.tensors import TENSORS
 from maxact.quantize.ways import bits_of_scale
+from maxact.results.decibels import exact_as_infinite, median
 from maxact.results.frames import MARK_TYPES, typed
-from maxact.results.tables import Member, exact_as_infinite, in_order, marks, site_name
+from maxact.results.tables import Member, in_order, marks, site_name
 
 _GRANULARITIES = {
     **MARK_TYPES,
@@ -96,7 +97,7 @@ def _gain(kept: pd.DataFrame, bare: pd.Series) -> dict[str, Any]:
         return {}
     largest = kept.iloc[int(np.nanargmax(gains))]
     return {
-        "median_gain_db": float(np.median(gains[known])),
+        "median_gain_db": median(gains[known]),
         "largest_gain_db": float(gains[known].max()),
         "largest_gain_site": site_name(largest.component, largest.layer),
     }
@@ -120,7 +121,7 @@ def _summary(errors: pd.DataFrame) -> dict[str, Any]:
     worst = known.loc[known.sqnr.idxmin()]
     return {
         "sites": len(known),
-        "median_sqnr_db": float(np.median(known.sqnr)),
+        "median_sqnr_db": median(known.sqnr),
         "worst_sqnr_db": worst.sqnr,
         "worst_site": site_name(worst.component, worst.layer),
     }

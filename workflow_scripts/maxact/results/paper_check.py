@@ -126,18 +126,20 @@ def paper_check_sites(members: Sequence[Member], bins: int, bits: int, quantile:
             row["better"] = _better(row)
             if row["peak"] and seen.summary["dtype"] != "float32":
                 for policy, prefix in (("max", "authors_max"), (clip, "authors_clip")):
-                    row |= {
-                        f"{prefix}_{name}": value for name, value in _theirs(seen, policy, bins, bits, quantile).items()
-                    }
-            rows.append({name: value for name, value in row.items() if name in _SITE_COLUMNS})
+                    theirs = _theirs(seen, policy, bins, bits, quantile)
+                    row |= {f"{prefix}_{name}": theirs[name] for name in _AT_SITES if name in theirs}
+                    if "note" in theirs:
+                        told = f"authors' method with {policy}: {theirs['note']}"
+                        row["note"] = f"{row['note']}; {told}" if "note" in row else told
+            rows.append(row)
     return typed(rows, _SITE_COLUMNS)
 
 
 def _noted(found: dict[Any, Any] | None, prefix: str, dtype: str, named: str) -> dict[str, Any]:
     """What is stored of a site under a policy, or why nothing is."""
     if found is not None:
-        told = {f"{prefix}_{name}": found[name] for name in _AT_SITES}
-        return told | {f"{prefix}_rate": found["clip_rate"], "elements": found["elements"]}
+        told = {f"{prefix}_{name}": found[name] for name in _AT_SITES} | {"elements": found["elements"]}
+        return told | ({"clip_rate": found["clip_rate"]} if prefix == "clip" else {})
     if dtype == "float32":
         return {"note": "the tensor is float32, its histogram is of rounded values"}
     return {"note": f"{named} is not in the study's quantize section"}

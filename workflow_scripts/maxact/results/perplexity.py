@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
+from maxact.results.decibels import exact_as_infinite, median
 from maxact.results.frames import MARK_TYPES, typed
-from maxact.results.tables import Member, every_error, exact_as_infinite, in_order, marks
+from maxact.results.tables import Member, every_error, in_order, marks
 
 NOT_FINITE = "a logit is not finite"
 
@@ -63,7 +62,7 @@ def _error(errors: pd.DataFrame, row: dict[Any, Any], places: pd.DataFrame) -> d
     wanted = places[["component", "layer"]].astype({"layer": "Int16"})
     known = errors[here].astype({"layer": "Int16"}).merge(wanted, on=["component", "layer"])
     sqnr = exact_as_infinite(known).dropna()
-    return {"sites_with_error": len(sqnr), "median_sqnr_db": float(np.median(sqnr)) if len(sqnr) else math.nan}
+    return {"sites_with_error": len(sqnr), "median_sqnr_db": median(sqnr)}
 
 
 def _note(row: dict[Any, Any], left: pd.DataFrame, plain: pd.DataFrame) -> str:

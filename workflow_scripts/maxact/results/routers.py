@@ -26,13 +26,14 @@ _COLUMNS = {
 
 
 def routers_and_gates(members: Sequence[Member], questions: Questions) -> pd.DataFrame:
-    """For figures: a row for each checkpoint with a router, component and layer with a finite |x|, its siblings below it.
+    """For figures: a row for each checkpoint with a router, component and layer, its siblings below it; peak is null where
+    nothing is finite.
 
     `mixture` is the checkpoint with a router that the row goes with; `dense` marks the gates of the other members, without
     a router, of its groups under the question `moe_vs_dense`.
     """
     rows: list[dict[str, Any]] = []
-    routed = {member.name for member in members if not _peaks(member, ROUTERS).empty}
+    routed = {member.name for member in members if not _measured(member, ROUTERS).empty}
     for member in in_order(members):
         if member.name not in routed:
             continue
@@ -45,7 +46,7 @@ def routers_and_gates(members: Sequence[Member], questions: Questions) -> pd.Dat
     return typed(rows, _COLUMNS)
 
 
-def _peaks(member: Member, components: Sequence[str]) -> pd.DataFrame:
+def _measured(member: Member, components: Sequence[str]) -> pd.DataFrame:
     sites = member.sites
     return sites[sites.component.isin(components) & (sites.status == "measured") & sites.layer.notna()]
 
@@ -53,7 +54,7 @@ def _peaks(member: Member, components: Sequence[str]) -> pd.DataFrame:
 def _rows(member: Member, mixture: str, components: Sequence[str], dense: bool) -> list[dict[str, Any]]:
     named = {"mixture": mixture, **marks(member), "dense": dense}
     rows = []
-    for site in _peaks(member, components).itertuples():
+    for site in _measured(member, components).itertuples():
         depth = relative_depth(site.component, int(site.layer), member.summary["layers"])
         peak = None if pd.isna(site.peak) else float(site.peak)
         rows.append(

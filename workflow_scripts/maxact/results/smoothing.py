@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from maxact.results.decibels import difference, median
 from maxact.results.frames import MARK_TYPES, typed
 from maxact.results.tables import Member, in_order, marks, site_name
 
@@ -39,7 +40,8 @@ def smoothing(members: Sequence[Member]) -> pd.DataFrame:
 
     SQNR of the output of the layers and of their input, with inputs and weights quantized, without smoothing and with it,
     over the sites that are smoothed. The gain at a site is that of the output; sites_worse: where it is negative. worst_site: of
-    the output with smoothing. A site where the output is exact counts as infinite.
+    the output with smoothing. A site where the output is exact counts as infinite, one where only the other way has a scale as
+    minus infinite.
     """
     rows: list[dict[str, Any]] = []
     for member in in_order(members):
@@ -74,23 +76,24 @@ def _note(part: pd.DataFrame) -> str | None:
 
 
 def _side_by_side(smoothed: pd.DataFrame, plain: pd.DataFrame) -> dict[str, Any]:
-    """Over the sites where both have an error of the output."""
+    """Over the sites where either has an error of the output."""
     both = smoothed.merge(plain, on="site", suffixes=("_with", "_without"))
     outputs = {side: _exact_as_infinite(both, "output_", side) for side in ("without", "with")}
-    known = ~(np.isnan(outputs["with"]) | np.isnan(outputs["without"]))
+    known = ~(np.isnan(outputs["with"]) & np.isnan(outputs["without"]))
     if not known.any():
         return {"sites": 0}
-    both, outputs = both[known], {side: values[known] for side, values in outputs.items()}
+    both = both[known]
+    outputs = {side: np.where(np.isnan(values), -math.inf, values)[known] for side, values in outputs.items()}
     found: dict[str, Any] = {"sites": len(both), "tokens": int(both.tokens_with.max())}
     for side, values in outputs.items():
-        found |= {f"output_median_{side}_db": float(np.median(values)), f"output_worst_{side}_db": values.min()}
+        found |= {f"output_median_{side}_db": median(values), f"output_worst_{side}_db": values.min()}
         inputs = _exact_as_infinite(both, "", side)
         if not np.isinf(inputs).all() and not np.isnan(inputs).all():
             found |= {f"input_median_{side}_db": np.nanmedian(inputs), f"input_worst_{side}_db": np.nanmin(inputs)}
-    gains = np.array([_less(*pair) for pair in zip(outputs["with"], outputs["without"], strict=True)])
+    gains = np.array([difference(*pair) for pair in zip(outputs["with"], outputs["without"], strict=True)])
     worst = both.iloc[int(outputs["with"].argmin())]
     return found | {
-        "median_gain_db": float(np.median(gains)),
+        "median_gain_db": median(gains),
         "sites_worse": int((gains < 0).sum()),
         "share_worse": float((gains < 0).mean()),
         "worst_site": site_name(worst.component_with, worst.layer_with),
@@ -100,8 +103,3 @@ def _side_by_side(smoothed: pd.DataFrame, plain: pd.DataFrame) -> dict[str, Any]
 def _exact_as_infinite(both: pd.DataFrame, what: str, side: str) -> np.ndarray[Any, np.dtype[np.float64]]:
     decibels = both[f"{what}sqnr_db_{side}"].to_numpy(np.float64)
     return np.where(both[f"{what}relative_rmse_{side}"] == 0, math.inf, decibels)
-
-
-def _less(one: float, other: float) -> float:
-    """Their difference, also of two that are infinite."""
-    return 0.0 if one == other else one - other

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -223,11 +222,6 @@ def every_error(member: Member) -> pd.DataFrame:
     named = whole.get("granularity", pd.Series(None, whole.index, dtype=object))
     whole = whole.assign(granularity=named.astype(object).fillna("tensor"))
     return pd.concat([whole, member.evaluated], ignore_index=True) if len(member.evaluated) else whole
-
-
-def exact_as_infinite(errors: pd.DataFrame) -> pd.Series:
-    """The SQNR, infinite where all of a reconstruction is exact; NaN without finite values or without power."""
-    return errors.sqnr_db.where(~((errors.rmse == 0) & (errors.relative_rmse == 0)), math.inf)
 
 
 def marks(member: Member) -> dict[str, Any]:
