@@ -124,16 +124,20 @@ def test_what_nothing_names_is_garbage_after_the_grace_period(store: Store, caps
     stray = store.root / "scratch" / "killed" / "part.bin"
     stray.parent.mkdir()
     stray.write_bytes(b"123")
+    claim, given = (store.root / folder / f"{'0' * 64}.json" for folder in ("claims", "ungiven"))
+    for file in (claim, given, store.root / "ungiven" / f"{old.key}.json"):
+        file.parent.mkdir(exist_ok=True)
+        file.touch()
     assert garbage(store, 14) == []
     found = garbage(store, 14, LONG_AFTER)
     action = store.root / "actions" / f"{old.key}.json"
     objects = [store.path(item) for item in old.objects.values()]
-    assert {item.path for item in found} == {*objects, action, stray}
+    assert {item.path for item in found} == {*objects, action, stray, claim, given}
     for item in found:
         os.utime(item.path, (0, 0))
     before = [path for path in sorted(store.root.rglob("*")) if path.name != ".lock"]
     assert main(["gc", "--store", str(store.root)]) == 0
-    assert "would delete 1 action, 2 objects, 1 scratch file: " in capsys.readouterr().out
+    assert "would delete 1 action, 1 claim, 1 note, 2 objects, 1 scratch file: " in capsys.readouterr().out
     assert [path for path in sorted(store.root.rglob("*")) if path.name != ".lock"] == before
 
 

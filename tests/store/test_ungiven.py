@@ -13,7 +13,7 @@ from maxact.stages import STAGES, Stage
 from maxact.store.exchange import give_rest
 from maxact.store.objects import Manifest, Store, write_atomically
 from maxact.store.run import run_job
-from maxact.store.sharing import MARKER, Shared
+from maxact.store.sharing import MARKER, Shared, object_path
 from maxact.store.ungiven import tell_ungiven
 from store import toy_stage
 
@@ -55,6 +55,62 @@ def refuse(remote: Path) -> None:
 
 def allow(remote: Path) -> None:
     (remote / "objects").unlink()
+
+
+def test_what_another_run_gives_meanwhile_is_none_of_this_one(
+    root: Path, remote: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    refuse(remote)
+    run(root, "a", "b")
+    allow(remote)
+    seen = Path.glob
+
+    def glob(folder: Path, pattern: str) -> list[Path]:
+        files = sorted(seen(folder, pattern))
+        if pattern.startswith("ungiven/"):
+            files[0].unlink()  # as soon as it has been listed
+        return files
+
+    monkeypatch.setattr(Path, "glob", glob)
+    capsys.readouterr()
+    tell_ungiven(root)
+    assert capsys.readouterr().err.startswith(f"warning: 1 result of {root} is not at")
+
+
+def test_a_result_of_which_an_object_is_nowhere_is_not_given_and_told(
+    root: Path, remote: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    refuse(remote)
+    made = run(root, "a", "b")
+    (lost,) = set(made[0].objects.values()) - set(made[1].objects.values())
+    Store(root).path(lost).unlink()
+    allow(remote)
+    capsys.readouterr()
+    assert give_rest(root)
+    told = capsys.readouterr().out.splitlines()
+    assert told == [
+        f"1 result that could not be given at first is at {remote} now",
+        "of 1 objects are nowhere, so it is not given them; they are made again when they are read: first/a",
+    ]
+    assert has(remote, made) == [False, True]
+
+
+def test_an_object_of_another_size_at_the_remote_is_to_be_deleted_first(
+    root: Path, remote: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    refuse(remote)
+    made = run(root, "a")
+    allow(remote)
+    item = next(iter(made[0].objects.values()))
+    there = remote / object_path(item)
+    write_atomically(there, "something else")
+    capsys.readouterr()
+    assert not give_rest(root)
+    assert f"has 14 bytes, not {item.size:,}; delete it, then `maxact push`" in capsys.readouterr().err
+    assert has(remote, made) == [False]
+    there.unlink()
+    assert give_rest(root)
+    assert has(remote, made) == [True]
 
 
 def test_one_line_at_the_end_says_how_many_are_not_where_and_why(

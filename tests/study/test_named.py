@@ -65,6 +65,18 @@ def test_a_study_file_that_came_with_an_archive_is_no_other_study(folder: Path) 
     assert Path("artifacts", "pocket", RECORD).read_text() == "one.yaml\n"
 
 
+def test_two_studies_on_one_base_that_has_the_name_are_refused(folder: Path) -> None:
+    for name, samples in (("x", 1), ("y", 2), ("z", 1)):
+        Path(f"{name}.yaml").write_text(f"corpus: {{samples: {samples}}}\n")
+    Path("one.yaml").write_text("study: pocket\ncorpus: {seed: 1, samples: 9}\n")
+    claim("one.yaml", "x.yaml")
+    with pytest.raises(UserError, match=r"one\.yaml, x\.yaml and one\.yaml, y\.yaml are two studies with one name"):
+        claim("one.yaml", "y.yaml")
+    claim("one.yaml", "z.yaml")  # says the same
+    claim("one.yaml")
+    claim("one.yaml", "y.yaml")
+
+
 def test_parts_that_are_added_to_a_study_are_no_other_study(folder: Path) -> None:
     Path("part.yaml").write_text("samples: 9\n")
     claim("one.yaml", "part.yaml")

@@ -72,18 +72,23 @@ def give_rest(root: Path) -> bool:
 
 
 def _give(keys: Iterable[str], shared: Shared, store: Store) -> tuple[int, list[str]]:
-    """Give what is recorded of these keys: how many, and a line about those of which the remote has other bytes."""
-    given, other = 0, []
+    """Give what is recorded of these keys: how many the remote has now, and lines about those that are otherwise."""
+    given, other, lost = 0, [], []
     for key in sorted(keys):
         record = store.action_here(key)
         if record is not None:
-            stands = shared.give(key, record, store)
+            stands, named = shared.give(key, record, store), f"{record['stage']}/{record['name']}"
             forget(key, store)
-            given += 1
-            if canonical(stands["objects"]) != canonical(record["objects"]):
-                other.append(f"{record['stage']}/{record['name']}")
-    told = f"of {len(other)} it has other bytes, which were there first: {', '.join(other[:5])}"
-    return given, [told] if other else []
+            given += stands is not None
+            if stands is None:
+                lost.append(named)
+            elif canonical(stands["objects"]) != canonical(record["objects"]):
+                other.append(named)
+    told = {
+        "it has other bytes, which were there first": other,
+        "objects are nowhere, so it is not given them; they are made again when they are read": lost,
+    }
+    return given, [f"of {len(some)} {what}: {', '.join(some[:5])}" for what, some in told.items() if some]
 
 
 def pull(store: Store) -> str:

@@ -20,7 +20,8 @@ DAY = 86_400.0
 class Garbage:
     """A file that may be deleted, its size in bytes, and what it was.
 
-    That is "object", "weight", "action", "scratch file", "download" or "unfinished part".
+    That is "object", "weight", "action", "scratch file", "download", "unfinished part", or, for what a job that failed or was
+    killed has left, "claim" or "note" of a result that was to be given to a remote.
     """
 
     path: Path
@@ -66,6 +67,14 @@ def garbage(store: Store, grace_days: float, now: float | None = None) -> list[G
     for folder, kind in (("scratch", "scratch file"), ("downloads", "download"), ("unfinished", "unfinished part")):
         left = [path for path in store.root.glob(f"{folder}/**/*") if path.is_file()]
         found += [Garbage(path, path.stat().st_size, kind) for path in left]
+    found += [
+        Garbage(path, path.stat().st_size, "claim") for path in store.root.glob("claims/*.json")
+    ]  # renewed in use
+    found += [
+        Garbage(path, path.stat().st_size, "note")
+        for path in store.root.glob("ungiven/*.json")
+        if not (store.root / "actions" / path.name).exists()
+    ]
     limit = (store.now() if now is None else now) - grace_days * DAY
     return sorted((item for item in found if item.path.stat().st_mtime <= limit), key=lambda item: item.path)
 

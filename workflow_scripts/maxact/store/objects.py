@@ -215,10 +215,14 @@ class Store:
         return self.root / "dropped" / item.sha256
 
     def manifests(self) -> Iterator[tuple[Path, Manifest]]:
-        """Every manifest of every study, with its path, in order."""
+        """Every manifest of every study, with its path, in order; but for those that another run deletes meanwhile."""
         for path in sorted(self.root.glob("*/*/*.json")):
             if path.relative_to(self.root).parts[0] not in RESERVED:
-                yield path, Manifest.read(path)
+                try:
+                    manifest = Manifest.read(path)
+                except FileNotFoundError:
+                    continue
+                yield path, manifest
 
     def action(self, key: str) -> dict[str, Any] | None:
         """The record of what `key` has made, here or on another machine, or None.

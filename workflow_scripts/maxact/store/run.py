@@ -113,6 +113,8 @@ def _give(key: str, record: Mapping[str, Any], store: Store) -> tuple[Mapping[st
     except UserError as error:
         print(f"warning: {told} is made but not given to others ({error}); the run's end tries again", file=sys.stderr)
         return record, False
+    if stands is None:  # an object of it was deleted meanwhile
+        return record, False
     forget(key, store)
     if all(canonical(stands[part]) == canonical(record[part]) for part in ("objects", "summary")):
         return record, True

@@ -86,22 +86,23 @@ class Shared:
                 _warn(f"{place.url}: {object_path(item)} has other bytes than its name says; it is not used")
         return False
 
-    def give(self, key: str, record: Mapping[str, Any], store: Store) -> Mapping[str, Any]:
+    def give(self, key: str, record: Mapping[str, Any], store: Store) -> Mapping[str, Any] | None:
         """Put what an action has made to the remote, its record last.
 
         Returns:
-            The record that stands there: another one, where another machine was first.
+            The record that stands there: another one, where another machine was first. None where an object is nowhere, and so
+            no record is there.
 
         Raises:
-            UserError: it cannot be reached, or refuses.
+            UserError: it cannot be reached, or refuses, or has an object of another size.
         """
         if self.remote is None:
             return record
         from maxact.store.objects import StoredObject, record_text
 
         for name, fields in record["objects"].items():
-            if not fnmatch(name, WEIGHTS):
-                _give_object(self.remote, StoredObject(**fields), store)
+            if not fnmatch(name, WEIGHTS) and not _give_object(self.remote, StoredObject(**fields), store):
+                return None
         with store.scratch() as scratch:
             file = scratch / "record.json"
             file.write_text(record_text(record), encoding="utf-8")
@@ -199,14 +200,19 @@ def _record_at(place: Remote, key: str, store: Store) -> dict[str, Any] | None:
             return None
 
 
-def _give_object(remote: Remote, item: StoredObject, store: Store) -> None:
+def _give_object(remote: Remote, item: StoredObject, store: Store) -> bool:
+    """Whether the remote has it now."""
     there = remote.size(object_path(item))
-    if there is None and store.have(item):  # from a mirror, where the store lacks it
-        remote.create(object_path(item), store.path(item))
-    elif there is not None and there != item.size:
-        _warn(
+    if there == item.size:
+        return True
+    if there is not None:
+        raise UserError(
             f"{remote.url}: {object_path(item)} has {there:,} bytes, not {item.size:,}; delete it, then `maxact push`"
         )
+    if not store.have(item):  # from a mirror, where the store lacks it
+        return False
+    remote.create(object_path(item), store.path(item))
+    return True
 
 
 def _warn(text: str) -> None:

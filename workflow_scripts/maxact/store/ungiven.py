@@ -29,12 +29,8 @@ def forget(key: str, store: Store) -> None:
 def ungiven(root: Path) -> list[str]:
     """Keys of what is recorded in the store at `root` and noted for the remote that the environment names now."""
     url = remote_named().rstrip("/")
-    return [
-        file.stem
-        for file in sorted(root.glob("ungiven/*.json"))
-        if json.loads(file.read_text(encoding="utf-8"))["remote"].rstrip("/") == url
-        and (root / "actions" / file.name).exists()
-    ]
+    files = sorted(root.glob("ungiven/*.json"))
+    return [file.stem for file in files if _noted(file) == url and (root / "actions" / file.name).exists()]
 
 
 def tell_ungiven(root: Path) -> None:
@@ -46,6 +42,14 @@ def tell_ungiven(root: Path) -> None:
             "ends, `maxact push` at once",
             file=sys.stderr,
         )
+
+
+def _noted(file: Path) -> str | None:
+    """The remote that a note is of; None where another run has given it meanwhile."""
+    try:
+        return str(json.loads(file.read_text(encoding="utf-8"))["remote"]).rstrip("/")
+    except FileNotFoundError:
+        return None
 
 
 def _file(key: str, root: Path) -> Path:

@@ -1,7 +1,8 @@
 """Whose a study's folder is: two files with one `study:` would take turns in overwriting each other's stamps and reports.
 
 The folder keeps the path of the file that it was last made from. Another file of that name is refused while the first is there,
-has the same name and says something else; one that was moved, edited, copied as it is or put together with others goes on.
+has the same name and says something else; one that was moved, edited, copied as it is, or put together with more or fewer others
+goes on.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ def claim_name(name: str, files: Sequence[Path], folder: Path) -> None:
     here = Path.cwd()
     now = [str(path.relative_to(here) if path.is_relative_to(here) else path) for path in map(Path.absolute, files)]
     before = record.read_text(encoding="utf-8").splitlines() if record.exists() else now
-    if not set(before) & set(now):
+    if set(before) - set(now) and set(now) - set(before):
         other = _read(before)
         if other is not None and other.get("study") == name and other != _read(now):
             raise UserError(
@@ -56,5 +57,14 @@ def _read(files: Sequence[str]) -> dict[str, Any] | None:
             return None
         if not isinstance(read, dict):
             return None
-        found |= read
+        _merge(found, read)
     return found
+
+
+def _merge(found: dict[str, Any], more: dict[str, Any]) -> None:
+    """As Snakemake puts configuration files together."""
+    for key, value in more.items():
+        if isinstance(value, dict) and isinstance(found.get(key), dict):
+            _merge(found[key], value)
+        else:
+            found[key] = value
