@@ -9,7 +9,7 @@ from snakemake.exceptions import WorkflowError
 
 from maxact.devices import gpus_in
 from maxact.errors import UserError
-from maxact.needs.jobs import TOKENS
+from maxact.needs.passes import TOKENS
 from maxact.needs.lookup import Lookup, LookupOfPublished
 from maxact.published.choice import note_source_of
 from maxact.recipes import write_stamps

@@ -124,7 +124,8 @@ def test_quantizers_recompute_perplexity_and_what_shows_it(workspace: Workspace)
 
 
 def test_granularities_recompute_evaluation_and_what_shows_it(workspace: Workspace) -> None:
-    """One pass over the evaluation split; weights that are not kept are made again for it, and go again."""
+    """One pass over the evaluation split, and over the samples of SmoothQuant; weights that are not kept are made again for it,
+    and go again."""
     workspace.study["keep_weights"] = False
     assert_nothing_computed(workspace.snakemake())
     table = workspace.folder / "reports/small/tables/granularities.csv"
@@ -136,7 +137,8 @@ def test_granularities_recompute_evaluation_and_what_shows_it(workspace: Workspa
     drawn = [line for line in run.computed if line.startswith("figures/")]
     kinds = ("kv_cache", "linear_inputs", "residual")
     assert drawn == ["figures/error_vs_M", *(f"figures/granularity_heatmap_{kind}" for kind in kinds)]
-    assert run.forward_passes == len(EVALUATED) * workspace.study["tokens"]["splits"]["evaluation"]
+    passed = workspace.study["tokens"]["splits"]["evaluation"] + workspace.study["evaluate"]["smooth"]["samples"]
+    assert run.forward_passes == len(EVALUATED) * passed
     assert table.read_bytes() != before
     store = Store(workspace.folder / "artifacts")
     for name in EVALUATED:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from maxact.devices import gpus_in
 from maxact.errors import UserError
-from maxact.needs.jobs import TOKENS
+from maxact.needs.passes import TOKENS
 
 LOGS = Path(".snakemake", "slurm_logs")
 """Where the executor has them, if nothing else is said."""

@@ -6,6 +6,7 @@ transformers fills a missing tensor with random numbers and says so in a warning
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -45,16 +46,7 @@ def load_model(
     """
     devices = _devices(device)
     config = read_config(folder)
-    model_type = config["model_type"]
-    if expected_model_type is not None and model_type != expected_model_type:
-        raise UserError(
-            f"{folder}: model_type is {model_type!r}, its family declares {expected_model_type!r}; mend the family"
-        )
-    if model_type not in CONFIG_MAPPING:
-        remote = " (it needs code of its own, which is not run)" if "auto_map" in config else ""
-        raise UserError(
-            f"{folder}: model_type {model_type!r} is unknown to transformers {transformers.__version__}{remote}"
-        )
+    _check_model_type(folder, config, expected_model_type)
     weight_files(folder)
     try:
         with warnings.catch_warnings():
@@ -75,6 +67,27 @@ def load_model(
     except (ValueError, KeyError, TypeError, OSError, RuntimeError, AttributeError) as error:
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"{folder}: transformers cannot open it ({reason}); check config.json and weights") from None
+    _check_tensors(folder, report)
+    placed = getattr(model, "hf_device_map", {}).values()
+    if device == "cuda" and any(str(place) in ("cpu", "disk") for place in placed):
+        raise UserError(f"{folder}: does not fit on {len(devices)} GPUs; give it more (gpus of the checkpoint)")
+    return model.eval()
+
+
+def _check_model_type(folder: Path, config: Mapping[str, Any], expected: str | None) -> None:
+    """Refuse an architecture that is unknown, or not the one that the family declares."""
+    model_type = config["model_type"]
+    if expected is not None and model_type != expected:
+        raise UserError(f"{folder}: model_type is {model_type!r}, its family declares {expected!r}; mend the family")
+    if model_type not in CONFIG_MAPPING:
+        remote = " (it needs code of its own, which is not run)" if "auto_map" in config else ""
+        raise UserError(
+            f"{folder}: model_type {model_type!r} is unknown to transformers {transformers.__version__}{remote}"
+        )
+
+
+def _check_tensors(folder: Path, report: Mapping[str, Any]) -> None:
+    """Refuse weights that transformers would fill with random numbers, or leave out."""
     problems = {
         "missing": report["missing_keys"],
         "left over": report["unexpected_keys"],
@@ -85,10 +98,6 @@ def load_model(
             raise UserError(
                 f"{folder}: {len(names)} tensors are {what}, such as {sorted(names)[0]!r}; check config.json and weights"
             )
-    placed = getattr(model, "hf_device_map", {}).values()
-    if device == "cuda" and any(str(place) in ("cpu", "disk") for place in placed):
-        raise UserError(f"{folder}: does not fit on {len(devices)} GPUs; give it more (gpus of the checkpoint)")
-    return model.eval()
 
 
 def _dequantized(config: dict[str, Any]) -> dict[str, Any]:

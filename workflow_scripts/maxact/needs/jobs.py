@@ -21,21 +21,16 @@ Each constant says where it comes from. A guess is called one: no job of this pr
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
-from typing import Any
 
+from maxact.needs.passes import LONGER, TOKENS, Change, Pass, active, corpus_tokens, pass_bytes, widths
 from maxact.study import Checkpoint, Hub, Planted, Study
 from maxact.study.shape import Shape
 
 GB = 1e9
 
-LONGER = 1.3
-"""Tokens of a family's tokenizer for one of the corpus's; the pocket study has 1.31 at most."""
 COUNTERS = 3 * 65536 * 8
 """Bytes of a site (`measure/state.py`)."""
-SCAN = {"cuda": 96, "cpu": 8}
-"""Bytes for each element of the tensor that is looked at. GPU: guess, counted from `measure/deferred.py`. CPU: guess."""
 USABLE = 0.92
 """Of a device's memory; CUDA and fragments have the rest: guess."""
 BASE = {"cuda": 4.0, "cpu": 1.3}
@@ -43,10 +38,6 @@ BASE = {"cuda": 4.0, "cpu": 1.3}
 MEMORY_MARGIN = 1.5
 SNAKEMAKE = 0.7
 """GB. A job on a node has two Snakemakes beside it, of 0.3 GB each, seen with SLURM 22.05."""
-EAGER = ("gemma2", "gpt_oss")
-"""Model types that transformers runs with eager attention whatever the study says."""
-SCORE = 10
-"""Bytes of eager attention for each head and pair of tokens: scores, float32 softmax, and its result."""
 
 START = {"cuda": 120.0, "cpu": 60.0}
 """Seconds until the first token: guess; imports take 3 s on two cores."""
@@ -57,8 +48,6 @@ FLOPS = {"cuda": 1e14, "cpu": 1e11}
 pocket study."""
 SCANNED = {"cuda": 1e9, "cpu": 5e8}
 """Elements a second of all statistics. GPU: guess, for what sorting takes. CPU: of a thread, half of what two cores had."""
-EVALUATING = 50.0
-"""Times the scan of a measurement is what errors at every granularity take: SmolLM2 of the pocket study had 50 on busy cores."""
 TIME_MARGIN = 2.0
 LEAST_MINUTES = 10
 DOWNLOAD = 0.05 * GB
@@ -106,103 +95,6 @@ class Needs:
         }
 
 
-def mean_length(study: Study) -> float:
-    """Tokens of a sample of the corpus."""
-    lengths: dict[int, int] = getattr(study.corpus, "lengths", {study.corpus.longest: 1})
-    return sum(length * weight for length, weight in lengths.items()) / sum(lengths.values())
-
-
-def _corpus_tokens(study: Study) -> float:
-    return study.corpus.samples * mean_length(study)
-
-
-def _quantized_tokens(study: Study) -> float:
-    """Each sample is passed once without quantization, and once with each quantizer."""
-    if study.perplexity is None:
-        return 0.0
-    samples = study.perplexity.samples or study.tokens.splits.evaluation
-    return samples * mean_length(study) * (1 + len(study.perplexity.quantizers))
-
-
-def _evaluated_tokens(study: Study) -> float:
-    """With SmoothQuant, layers behind norms run again for each format with and without s: thrice each, in float32."""
-    asked = study.evaluate and study.evaluate.smooth
-    again = 2 + 3 * len(asked.formats) * (1 + len(asked.alphas)) if asked else 0
-    return study.tokens.splits.evaluation * mean_length(study) + _smoothed_tokens(study) * again
-
-
-def _smoothed_tokens(study: Study) -> float:
-    """Tokens of which the inputs of linear layers are held."""
-    asked = study.evaluate and study.evaluate.smooth
-    return (asked.samples or study.tokens.splits.evaluation) * mean_length(study) if asked else 0.0
-
-
-def _varied_tokens(study: Study) -> float:
-    return study.sensitivity.samples * mean_length(study) if study.sensitivity else 0.0
-
-
-def _checked_tokens(study: Study) -> float:
-    asked = study.paper_check
-    return (asked.calibration + asked.evaluation) * mean_length(study) if asked else 0.0
-
-
-TOKENS: dict[str, Callable[[Study], float]] = {
-    "loading_check": lambda study: float(study.loading_check.tokens),
-    "measure": _corpus_tokens,
-    "shard": _corpus_tokens,
-    "evaluate": _evaluated_tokens,
-    "variant": _varied_tokens,
-    "perplexity": _quantized_tokens,
-    "paper_check": _checked_tokens,
-}
-"""Tokens of the corpus that a job passes through its model, for every stage that runs one."""
-
-WATCHING = ("measure", "shard", "evaluate", "variant")
-"""Those with the study's components watched."""
-
-PROBED = 3
-"""Samples of a measurement's probe, at most: all that is left to the job that joins shards."""
-
-Change = tuple[str, Any]
-"""The setting of a variant that is not the study's own, and its value."""
-
-
-@dataclass(frozen=True)
-class _Pass:
-    """How a job runs its model: tokens in all, in the longest pass and kept, scores (whether attention is eager)."""
-
-    device: str
-    dtype: str
-    threads: int
-    tokens: float
-    longest: float
-    batch: float
-    eager: bool
-    watched: Collection[str]
-    scans: float
-    kept: float
-
-    @staticmethod
-    def of(study: Study, stage: str, checkpoint: Checkpoint, change: Change | None) -> _Pass:
-        settings: dict[str, Any] = {**study.measure.model_dump(), **dict([change] if change else [])}
-        longest = LONGER * study.corpus.longest
-        model_type = study.families[checkpoint.family].model_type
-        shards = checkpoint.shards if stage == "shard" else 1
-        joining = stage == "measure" and checkpoint.shards > 1
-        return _Pass(
-            device=study.measure.device,
-            dtype=settings["dtype"],
-            threads=1 if study.measure.device == "cuda" else study.measure.threads,
-            tokens=PROBED * longest if joining else LONGER * TOKENS[stage](study) / shards,
-            longest=longest,
-            batch=max(longest, settings["batch_tokens"] or 0),
-            eager=settings["attention"] == "eager" or model_type in EAGER,
-            watched=study.measure.components if stage in WATCHING else (),
-            scans=EVALUATING if stage == "evaluate" else 1.0,
-            kept=_smoothed_tokens(study) if stage == "evaluate" else 0.0,
-        )
-
-
 def needs_of(
     study: Study,
     stage: str,
@@ -228,26 +120,26 @@ def needs_of(
         counters = _counters(study, shape) if shape else 2.0
         return _asked(0.5 + counters, 1 + counters / (COUNTERS / GB) * SITE_MINUTES, known=shape is not None)
     if shape is not None:
-        found = _running(study, checkpoint, shape, _Pass.of(study, stage, checkpoint, change))
+        found = _running(study, checkpoint, shape, Pass.of(study, stage, checkpoint, change))
     else:
         gpus = 0 if study.measure.device == "cpu" else given.gpus or unknown.gpus
         found = Needs(gpus, 0.0, unknown.memory_gb, unknown.minutes, 1.0, known=False)
     return replace(found, memory_gb=given.memory_gb or found.memory_gb, minutes=given.minutes or found.minutes)
 
 
-def _running(study: Study, checkpoint: Checkpoint, shape: Shape, run: _Pass) -> Needs:
+def _running(study: Study, checkpoint: Checkpoint, shape: Shape, run: Pass) -> Needs:
     """Of a job that passes tokens through a model."""
     weights = shape.parameters * (4 if run.dtype == "float32" else 2) / GB
     counters = _counters(study, shape) if run.watched else 0.0
-    once = _pass_bytes(shape, run) / GB
+    once = pass_bytes(shape, run) / GB
     seconds = START[run.device] + weights * GB / READ
-    seconds += run.tokens * 2 * _active(shape) / (FLOPS[run.device] * run.threads)
-    scanned = run.tokens * run.scans * sum(_widths(shape, run.watched)) * shape.layers
+    seconds += (run.tokens + run.smoothed) * 2 * active(shape) / (FLOPS[run.device] * run.threads)
+    scanned = run.tokens * run.scans * sum(widths(shape, run.watched)) * shape.layers
     seconds += scanned / (SCANNED[run.device] * run.threads)
     sites = _sites(study, shape) if run.watched else 0
     disk = sites * (SITE_DISK + SAMPLE_DISK * study.corpus.samples) / GB
     held = BASE[run.device] + weights + counters + (once if run.device == "cpu" else 0.0)
-    held += 2 * shape.layers * shape.hidden_size * 2 * LONGER * run.kept / GB  # of two norms, 16 bits
+    held += 2 * shape.layers * shape.hidden_size * 2 * run.kept / GB  # of two norms, 16 bits
     found = _asked(held, seconds / 60, disk)
     if run.device == "cpu":
         return found
@@ -274,7 +166,7 @@ def _weights(checkpoint: Checkpoint, shape: Shape | None) -> Needs | None:
 
 def _of_study(study: Study, stage: str) -> Needs:
     """Of the stages whose jobs are of the whole study, or of a family."""
-    tokens, samples, checkpoints = LONGER * _corpus_tokens(study), study.corpus.samples, len(study.checkpoints)
+    tokens, samples, checkpoints = LONGER * corpus_tokens(study), study.corpus.samples, len(study.checkpoints)
     if stage == "corpus":
         # Guesses: 10,000 documents wait in the buffer, and 1,000 come a second.
         read = getattr(study.corpus, "documents", 0)
@@ -297,35 +189,9 @@ def _asked(memory_gb: float, minutes: float, disk_gb: float = 0.0, known: bool =
     )
 
 
-def _widths(shape: Shape, components: Collection[str]) -> list[int]:
-    """Elements that a token has in one layer at each of the components; those that exist once are left out."""
-    heads, routed = shape.heads * shape.head_size, shape.experts_per_token * shape.expert_size
-    cached = shape.key_value_heads * shape.head_size
-    own = {"query": heads, "attention_context": heads, "key": cached, "value": cached, "router_logits": shape.experts}
-    own |= {"gate": shape.intermediate_size, "down_input": shape.intermediate_size}
-    own |= {"expert_gate": routed, "expert_down_input": routed, "embedding": 0, "final_norm": 0}
-    return [width for name in components if (width := own.get(name, shape.hidden_size))]
-
-
 def _sites(study: Study, shape: Shape) -> int:
-    return len(_widths(shape, study.measure.components)) * shape.layers + 2
+    return len(widths(shape, study.measure.components)) * shape.layers + 2
 
 
 def _counters(study: Study, shape: Shape) -> float:
     return _sites(study, shape) * COUNTERS / GB
-
-
-def _pass_bytes(shape: Shape, run: _Pass) -> float:
-    widest = max(_widths(shape, run.watched), default=0)
-    inner = max(shape.intermediate_size, shape.experts_per_token * shape.expert_size)
-    activations = (12 * shape.hidden_size + 4 * inner) * 2
-    scores = shape.heads * run.longest * SCORE if run.eager else 0
-    return run.batch * (widest * SCAN[run.device] + activations + scores)
-
-
-def _active(shape: Shape) -> float:
-    """Parameters that a token is multiplied with."""
-    if not shape.experts:
-        return float(shape.parameters)
-    routed = min(shape.layers * shape.experts * 3 * shape.hidden_size * shape.expert_size, shape.parameters)
-    return shape.parameters - routed * (1 - shape.experts_per_token / shape.experts)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from maxact.needs.jobs import Change, Needs, needs_of
+from maxact.needs.jobs import Needs, needs_of
+from maxact.needs.passes import Change
 from maxact.needs.shapes import shape_of_checkpoint
 from maxact.recipes import jobs
 from maxact.study import Study

@@ -71,7 +71,10 @@ def run(model: Any, samples: Sequence[Sequence[int]], plans: Sequence[Plan], tit
             for part in chunks(len(ids_T) - 1):
                 _compare(model, passed, part, costs.sums)
     if not costs.tokens:
-        raise UserError("perplexity: no token is predicted; the samples of the evaluation split have one token each")
+        raise UserError(
+            f"{title or 'perplexity'}: no token is predicted, as each of the {len(samples)} samples of the evaluation "
+            "split has one token; give longer ones (corpus) or more (tokens.splits.evaluation, perplexity.samples)"
+        )
     return costs
 
 
