@@ -13,6 +13,7 @@ import pytest
 from results.members import moe, nothing_finite, planted, real
 from tokenizers import Tokenizer, models
 
+from maxact.errors import UserError
 from maxact.figures.registry import FIGURES
 from maxact.measurement import SCHEMAS
 from maxact.perplexity.stage import SCHEMA as PERPLEXITY
@@ -124,6 +125,19 @@ def test_a_peak_that_was_not_recovered_is_counted(tmp_path: Path) -> None:
     summary = {**wrong.summary, "peak": {**wrong.summary["peak"], "channel": 1}}
     product = compute(job_on([planted(), replace(wrong, summary=summary)], tmp_path))
     assert product.summary["instrument_check"] == "1 of 2 planted peaks recovered exactly"
+
+
+def test_a_study_of_which_nothing_could_be_had_is_one_line_with_the_reasons(tmp_path: Path) -> None:
+    reasons = {"far": "no network; run again later", "gone": "its wheel is gone"}
+    asked = [{"name": name, "family": "x", "role": "main"} for name in reasons]
+    inputs = {
+        f"measure/{name}": Manifest("measure", name, "0" * 64, {}, {}, {"unavailable": reason})
+        for name, reason in reasons.items()
+    }
+    job = job_on([], tmp_path)
+    with pytest.raises(UserError, match="far: no network; run again later; gone: its wheel is gone$") as caught:
+        compute(replace(job, inputs=inputs, parameters={**job.parameters, "checkpoints": asked}))
+    assert str(caught.value).startswith("no checkpoint of the study could be had; delete artifacts/<study>/checkpoint/")
 
 
 def test_hostile_token_text_stays_text(product: Product) -> None:

@@ -10,6 +10,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from maxact.errors import UserError
 from maxact.figures.registry import FIGURES
 from maxact.measurement import read_table
 from maxact.published.records import Severity
@@ -51,7 +52,11 @@ from maxact.witness import Witnesses
 
 
 def compute(job: Job) -> Product:
-    """Each table in every format, the claims, a Parquet file for each frame of figures; the summary has the closing table."""
+    """Each table in every format, the claims, a Parquet file for each frame of figures; the summary has the closing table.
+
+    Raises:
+        UserError: no checkpoint of the study could be had.
+    """
     asked = job.parameters["checkpoints"]
     provides = PUBLISHED if "published" in job.inputs else MEASURED
     members, absent = published.published_members(job, asked) if provides == PUBLISHED else _measured(job, asked)
@@ -162,8 +167,18 @@ def drawn(
 
 
 def _measured(job: Job, asked: Sequence[Mapping[str, str]]) -> tuple[list[Member], dict[str, str]]:
-    """The checkpoints that were measured, and why the optional ones that were not could not be had."""
+    """The checkpoints that were measured, and why the optional ones that were not could not be had.
+
+    Raises:
+        UserError: none could be had.
+    """
     absent = {item["name"]: reason for item in asked if (reason := _unavailable(job, item["name"]))}
+    if len(absent) == len(asked):
+        told = "; ".join(f"{name}: {reason}" for name, reason in absent.items())
+        raise UserError(
+            "no checkpoint of the study could be had; delete artifacts/<study>/checkpoint/<name>.json of those to try again: "
+            f"{told}"
+        )
     return [_member(job, **item) for item in asked if item["name"] not in absent], absent
 
 
