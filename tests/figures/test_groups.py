@@ -96,6 +96,20 @@ def test_no_line_runs_across_a_layer_that_is_missing() -> None:
         assert [bool(np.isnan(height)) for height in heights] == [layer == gone for layer in layers]
 
 
+def test_no_line_of_a_router_runs_across_a_layer_that_is_missing_and_a_layer_alone_is_a_mark() -> None:
+    whole = many(2)[0]
+    of_router = whole.sites.component == "router_logits"
+    count = int(of_router.sum())
+    there = [*range(5), *range(6, count - 2), count - 1]
+    gone = of_router & ~whole.sites.layer.isin(there)
+    member = replace(whole, sites=whole.sites.assign(status=whole.sites.status.mask(gone, "not applicable")))
+    figure, _ = drawn("moe_router_gate", [member], {})
+    line = figure.axes[0].lines[0]
+    assert [at for at, height in enumerate(line.get_ydata()) if not np.isnan(height)] == there
+    assert np.flatnonzero(line.get_markevery()).tolist() == [count - 1]
+    assert line.get_marker() == "o"
+
+
 def test_largest_values_that_are_not_in_the_data_are_not_called_not_finite() -> None:
     member = real()
     figure, texts = drawn("top_and_median", [replace(member, top=member.top.iloc[:0])], {})

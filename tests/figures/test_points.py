@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 from figures.test_figures import STYLE, inside, laid_out
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.text import Text
 
 from maxact.figures import bootstrap
@@ -107,3 +108,22 @@ def test_the_maxima_of_27_checkpoints_fit_a_page() -> None:
     boxes = [text.get_window_extent() for text in texts]
     assert len(boxes) == 27
     assert not any(one.overlaps(other) for at, one in enumerate(boxes) for other in boxes[:at])
+
+
+def test_the_legend_tells_as_many_policies_apart_as_the_curves_have() -> None:
+    row = {**MARKS, "checkpoint": "a", "reason": "peak", "site": "residual@1", "format": "int8"}
+    policies = [f"quantile_0.{number}" for number in range(1, 10)]
+    rows = [row | {"kind_of_row": "policy", "policy": policy, "share": 0.5, "sqnr_db": 10.0} for policy in policies]
+    rows.append(row | {"kind_of_row": "curve", "share": 1.0, "sqnr_db": 20.0})
+    figure, _ = laid_out("clipping_curve", {"clipping_curves.parquet": pd.DataFrame(rows)})
+    inside(figure)
+    (legend,) = figure.legends
+    told = {
+        text.get_text(): (handle.get_marker(), handle.get_markerfacecolor() == "white")
+        for text, handle in zip(legend.get_texts(), legend.legend_handles, strict=True)
+        if isinstance(handle, Line2D) and handle.get_marker() != "None"
+    }
+    assert list(told) == [policy.replace("_", " ") for policy in policies]
+    assert len(set(told.values())) == len(policies)
+    marks = [line for line in figure.axes[0].lines if line.get_marker() != "None"]
+    assert [(mark.get_marker(), mark.get_markerfacecolor() == "white") for mark in marks] == list(told.values())

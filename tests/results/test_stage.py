@@ -135,7 +135,7 @@ def test_a_study_of_which_nothing_could_be_had_is_one_line_with_the_reasons(tmp_
         for name, reason in reasons.items()
     }
     job = job_on([], tmp_path)
-    with pytest.raises(UserError, match="far: no network; run again later; gone: its wheel is gone$") as caught:
+    with pytest.raises(UserError, match=r"far: no network; run again later; gone: its wheel is gone$") as caught:
         compute(replace(job, inputs=inputs, parameters={**job.parameters, "checkpoints": asked}))
     assert str(caught.value).startswith("no checkpoint of the study could be had; delete artifacts/<study>/checkpoint/")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from typing import Any
 
@@ -24,7 +25,8 @@ from maxact.figures.style import (
 
 COLOURS = ("#0072B2", "#D55E00")
 STYLES: tuple[Any, ...] = ("-", "--")
-MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+MARKS = tuple(itertools.product((True, False), ("o", "s", "^", "D", "v", "P", "X")))
+"""Filled ones first, then hollow ones."""
 
 
 def draw(frames: Mapping[str, pd.DataFrame], style: Mapping[str, float]) -> Figure:
@@ -38,6 +40,7 @@ def draw(frames: Mapping[str, pd.DataFrame], style: Mapping[str, float]) -> Figu
         message(figure, "no finite activation")
         return figure
     formats, reasons, policies = (list(data[name].dropna().unique()) for name in ("format", "reason", "policy"))
+    marks = dict(zip(policies, itertools.cycle(MARKS), strict=False))
     chosen = finite.loc[(finite["kind_of_row"] == "policy") & (finite["share"] > 0), "share"]
     lowest = chosen.min() if len(chosen) else 1.0
     for entry, axes in zip(entries, panels(figure, len(entries), columns, sharex=True, sharey=True), strict=True):
@@ -50,15 +53,16 @@ def draw(frames: Mapping[str, pd.DataFrame], style: Mapping[str, float]) -> Figu
         if own.empty:
             nothing(axes, "no finite activation")
             continue
-        _curves(axes, own, formats, reasons, policies)
+        _curves(axes, own, formats, reasons, marks)
     handles = [Line2D([], [], color=colour, label=name) for name, colour in zip(formats, COLOURS, strict=False)]
     handles += [
         Line2D([], [], color="black", linestyle=line, label=why) for why, line in zip(reasons, STYLES, strict=False)
     ]
     handles += [
-        Line2D([], [], color="black", marker=marker, linestyle="none", markersize=4, label=policy.replace("_", " "))
-        for policy, marker in zip(policies, MARKERS, strict=False)
-    ]
+        Line2D([], [], color="black", marker=marker, markerfacecolor="black" if filled else "white", linestyle="none",
+               markersize=4, label=policy.replace("_", " "))
+        for policy, (filled, marker) in marks.items()
+    ]  # fmt: skip
     figure.legend(handles=handles, loc="outside upper center", ncols=4)
     planted = f"\ngrey panels are {PLANTED_NOTE}" if (data["kind"] == "planted").any() else ""
     figure.supxlabel(
@@ -68,13 +72,17 @@ def draw(frames: Mapping[str, pd.DataFrame], style: Mapping[str, float]) -> Figu
     return figure
 
 
-def _curves(axes: Axes, data: pd.DataFrame, formats: list[str], reasons: list[str], policies: list[str]) -> None:
+def _curves(
+    axes: Axes, data: pd.DataFrame, formats: list[str], reasons: list[str], marks: Mapping[str, tuple[bool, str]]
+) -> None:
     for (format, reason), part in data.groupby(["format", "reason"], sort=False):
         colour, line = COLOURS[formats.index(format)], STYLES[reasons.index(reason)]
         curve = part[part["kind_of_row"] == "curve"].sort_values("share")
         axes.plot(curve["share"], curve["sqnr_db"], color=colour, linestyle=line, linewidth=1.0)
         for chosen in part[part["kind_of_row"] == "policy"].to_dict("records"):
+            filled, marker = marks[chosen["policy"]]
             axes.plot(
-                [chosen["share"]], [chosen["sqnr_db"]], marker=MARKERS[policies.index(chosen["policy"]) % len(MARKERS)],
-                color=colour, markersize=3.5, markeredgecolor="black", markeredgewidth=0.4, linestyle="none",
+                [chosen["share"]], [chosen["sqnr_db"]], marker=marker, markersize=3.5, linestyle="none",
+                markerfacecolor=colour if filled else "white", markeredgecolor="black" if filled else colour,
+                markeredgewidth=0.4 if filled else 0.8,
             )  # fmt: skip

@@ -19,6 +19,7 @@ from maxact.figures.style import (
     name_panel,
     nothing,
     panels,
+    with_gaps,
 )
 from maxact.sites.legend import LEGEND
 
@@ -54,7 +55,10 @@ def draw(frames: Mapping[str, pd.DataFrame], style: Mapping[str, float]) -> Figu
 
 
 def curves(data: pd.DataFrame, axes: Axes) -> None:
-    """The lines of one mixture of experts, and in words its siblings and what it has no numbers of."""
+    """The lines of one mixture of experts, and in words its siblings and what it has no numbers of.
+
+    A layer that is missing leaves a gap; one between gaps is a mark, as all are where a line has few.
+    """
     axes.set_yscale("log")
     logarithmic(axes.yaxis)
     axes.grid(axis="y", linewidth=0.3, alpha=0.6)
@@ -62,12 +66,17 @@ def curves(data: pd.DataFrame, axes: Axes) -> None:
         nothing(axes, "no finite activation above zero")
         return
     for (_, dense, component), part in data.groupby(["checkpoint", "dense", "component"], sort=False):
+        line = with_gaps(part)
+        heights = line["peak"].where(line["peak"] > 0)
+        known = heights.notna()
+        alone = known & ~known.shift(fill_value=False) & ~known.shift(-1, fill_value=False)
         axes.plot(
-            part["relative_depth"],
-            part["peak"].where(part["peak"] > 0),
+            line["relative_depth"],
+            heights,
             color=LEGEND[component].color,
             linestyle=DENSE if dense else "solid",
-            marker="o" if len(part) < 12 else None,
+            marker="o",
+            markevery=(known if len(part) < 12 else alone).tolist(),
             markersize=2.5,
         )
     own = set(data.loc[~data["dense"], "component"])
