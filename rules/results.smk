@@ -61,6 +61,7 @@ for figure, entry in FIGURES_OF_STUDY.items():
             ENVIRONMENT
         resources:
             **resources_of("figures", figure),
+            local_jobs=1,  # which profiles/slurm limits
         params:
             stage="figures",
         script:
@@ -83,6 +84,7 @@ rule study_report:
         ENVIRONMENT
     resources:
         **resources_of("report", "report"),
+        local_jobs=1,
     params:
         python=sys.executable,
         snakefile=workflow.main_snakefile,

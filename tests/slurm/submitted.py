@@ -59,15 +59,24 @@ def plugin() -> Path | None:
 
 @dataclass
 class Submitted:
-    """A checkout whose study is run on a cluster."""
+    """A checkout whose study is run on a cluster.
+
+    Attributes:
+        stand_ins: measure on stand-in GPUs; else what is measured already is not measured again.
+    """
 
     cluster: Cluster
     workspace: Workspace
+    stand_ins: bool = True
 
     def __post_init__(self) -> None:
         folder = self.workspace.folder
         self.marks = folder.parent / "marks"
         self.marks.mkdir()
+        if self.stand_ins:
+            self._use_stand_ins(folder)
+
+    def _use_stand_ins(self, folder: Path) -> None:
         self.like = next(item for item in self.workspace.study["checkpoints"] if item["name"] == "planted-qwen2")
         self.workspace.study["measure"] |= {"device": "cuda", "threads": 1}
         file = folder / "workflow_scripts/maxact/measure/prepare.py"

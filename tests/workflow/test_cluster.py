@@ -163,6 +163,24 @@ def test_generic_resources_serve_where_a_cluster_counts_no_gpus(submitted: Submi
 
 
 @pytest.mark.slow
+def test_figures_are_made_where_snakemake_runs_as_many_at_once_as_the_profile_says(
+    cluster: Cluster, checkout: Workspace
+) -> None:
+    figures = ["component_heatmap", "domains", "emergence", "global_maxima"]
+    checkout.study["figures"]["overrides"] = {name: {"font_size": 9.5} for name in figures}
+    before = len(checkout.journal())
+    output = Submitted(cluster, checkout, stand_ins=False).run(
+        *(f"reports/small/figures/{name}.pdf" for name in figures)
+    )
+    assert "has been submitted" not in output
+    made = checkout.journal()[before:]
+    assert sorted(line["name"] for line in made) == figures
+    begun = [line["time"] for line in made]
+    at_once = [sum(line["time"] <= time < line["time"] + line["seconds"] for line in made) for time in begun]
+    assert max(at_once) == 2
+
+
+@pytest.mark.slow
 def test_a_lost_node_is_told_and_costs_one_run_more(two_nodes: Cluster, checkout: Workspace) -> None:
     submitted = Submitted(two_nodes, checkout)
     submitted.planted("a", "b")
