@@ -57,11 +57,15 @@ def test_each_family_is_a_line_over_its_sizes() -> None:
 def test_without_a_family_of_two_sizes_it_says_so(groups: dict[str, list[str]]) -> None:
     figure = drawn(groups)
     assert figure.axes == []
-    assert [text.get_text() for text in figure.texts] == ["no family of several sizes in this study"]
+    told = [
+        "no family of several sizes in this study",
+        *(["not available: gone"] if "gone" in groups.get("a", []) else []),
+    ]
+    assert [text.get_text() for text in figure.texts] == ["\n".join(told)]
 
 
 def test_it_reads_no_more_than_the_comparisons() -> None:
-    columns = {"question", "group", "family", "kind", "parameters", "M"}
+    columns = {"question", "group", "family", "checkpoint", "kind", "weights", "nonfinite", "parameters", "M"}
     frame = with_family(comparisons(MEMBERS, {"scaling": {"a": ["a1", "a4"]}}, {}), MEMBERS)
     with styled(STYLE):
         scaling.draw({"comparisons.parquet": pd.DataFrame(frame[list(columns)])}, STYLE)

@@ -45,7 +45,7 @@ FIELDS = {
     "massive_peak_median": "sun_peak_token_median",
 }
 """Ours and theirs, as docs/authors-fields.md has them."""
-FOLLOWING = {"channels", "nan", "positive_infinity", "negative_infinity", "peak_signed", "approximate", "peak"}
+FOLLOWING = {"holds", "channels", "nan", "positive_infinity", "negative_infinity", "peak_signed", "approximate", "peak"}
 NAMED = {"site", "component", "layer", "status", "published_name"}
 
 

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from matplotlib.text import Text
 from published.stages import results_of
-from published.tree import MODELS, made, study, written
+from published.tree import EXPERTS, MODELS, made, study, written
 
 from maxact.errors import UserError
 from maxact.figures import registry as figures
@@ -20,6 +20,7 @@ from maxact.figures.style import styled
 from maxact.published.files import file_digests
 from maxact.published.stage import compute as import_results
 from maxact.published.where import note_source
+from maxact.results.closing import closing_table
 from maxact.results.registry import PUBLISHED, SUFFIXES, TABLES, made_of
 from maxact.store.job import Job, Product
 from maxact.store.objects import Store
@@ -71,6 +72,7 @@ def test_every_figure_is_drawn_with_all_checkpoints_named(results: Made) -> None
         for checkpoint in shown:
             assert checkpoint.replace("-", "") in text.replace("-", "").replace(" ", "").replace("\n", ""), name
         assert "NaN or infinity" not in text
+        assert "probabilities" not in text
 
 
 def test_subsets_are_summed_up_as_a_plain_loop_does(results: Made) -> None:
@@ -107,6 +109,65 @@ def test_a_checkpoint_that_is_not_there_or_is_another_is_a_gap_with_its_reason(r
     assert rows.kind[["small-7b", "deep-4b"]].tolist() == ["not available"] * 2
     verdicts = table(product, "verdicts").set_index("question").verdict
     assert verdicts["scaling"].startswith("cannot be compared")
+    maxima = table(product, "global_maxima")
+    assert maxima.checkpoint.tolist() == [model.name for model in MODELS], "each has its place"
+    assert maxima.M.isna().tolist() == [name in product.summary["absent"] for name in maxima.checkpoint]
+    for name in ("component_heatmap", "per_layer"):
+        texts = texts_of(name, product)
+        assert {"small-7b", "deep-4b"} <= set(texts)
+        assert texts.count("not available") == 2, name
+    assert "not available: small-7b, deep-4b" in texts_of("moe_router_gate", product)[-1]
+    assert "M of all samples: not available" in texts_of("bootstrap", product), "its subsets can be read"
+
+
+def texts_of(name: str, product: Product) -> list[str]:
+    """What a figure of these results says, its notes last."""
+    with styled(STYLE):
+        figure = draw(name, {item: read_frame(product.files[item]) for item in figures.FIGURES[name].reads}, STYLE)
+    return [artist.get_text() for artist in [*figure.findobj(Text), *figure.texts] if artist.get_visible()] + [
+        figure.get_supxlabel()
+    ]
+
+
+def test_a_checkpoint_without_any_extreme_is_not_called_not_finite(results: Made) -> None:
+    def change(files: dict[str, Any]) -> None:
+        for site in files["Small/json/small-7b_activation_stats.json"]["per_layer_stats"].values():
+            site["max"] = float("nan")
+
+    product = results(change)
+    for name in ("global_maxima", "per_layer", "emergence"):
+        texts = texts_of(name, product)
+        assert "not in the data" in texts, name
+        assert not any("finite" in text for text in texts), name
+    assert closing_table(product.summary["checkpoints"]).count("not in files") == 1
+
+
+def test_a_maximum_that_other_numbers_of_the_files_contradict_is_marked_wherever_it_shows(results: Made) -> None:
+    def change(files: dict[str, Any]) -> None:
+        top = files["Small/json/small-7b_top5_stats.json"]["per_layer_stats"]["layer_1_hidden"]
+        top["top5_abs"][0], top["top5_signed"][0] = 4096.0, -4096.0
+        files["Deep/json/deep-4b_activation_stats.json"]["per_layer_stats"]["layer_0_hidden"]["sun_peak_abs"] *= 2
+        files["Small/json/small-1b_activation_stats.json"]["per_layer_stats"]["layer_0_hidden"]["sun_n_tokens"] += 1
+
+    product = results(change)
+    weights = table(product, "global_maxima").set_index("checkpoint").weights
+    assert weights.to_dict() == {model.name: "as published" for model in MODELS} | {
+        "small-7b": "as published, M contradicted",
+        "deep-4b": "as published, maxima of 1 site contradicted",
+    }
+    assert table(product, "global_maxima").set_index("checkpoint").M["small-7b"] == 2048
+    assert "small-7b\n(M contradicted)" in texts_of("global_maxima", product)
+
+
+def test_a_router_whose_values_are_no_scores_says_so(results: Made) -> None:
+    def change(files: dict[str, Any]) -> None:
+        for path, content in files.items():
+            if path.endswith("routed-8b_activation_stats.json"):
+                for site, values in content["per_layer_stats"].items():
+                    if site.endswith("moe_gate"):
+                        values |= {"min": 0.0, "max": 0.5, "mean": 1 / EXPERTS}
+
+    assert any("router output: probabilities" in text for text in texts_of("moe_router_gate", results(change)))
 
 
 def test_a_checkpoint_that_the_study_does_not_name_is_told(results: Made) -> None:

@@ -7,8 +7,9 @@ from collections.abc import Mapping
 
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.transforms import blended_transform_factory
 
-from maxact.figures.style import GREY, PLANTED_NOTE, label_rows, message, row_height
+from maxact.figures.style import GREY, PLANTED_NOTE, label_rows, message, row_height, why_missing
 
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7")
 MARKS = ("o", "s", "^", "D")
@@ -18,14 +19,18 @@ def draw(frames: Mapping[str, pd.DataFrame], style: Mapping[str, float]) -> Figu
     """A row for each checkpoint; in it a line for each size of subsets, with a mark at the M of each subset."""
     data = frames["subsets.parquet"]
     entries = data.drop_duplicates("checkpoint").to_dict("records")
-    sizes = sorted(data["size"].unique())
+    sizes = sorted(data["size"].dropna().unique())
     height = row_height(entries, style["font_size"] - 1) + 0.14 * max(1, len(sizes))
     figure = Figure(figsize=(style["width_inches"], 0.9 + height * max(1, len(entries))), layout="constrained")
-    if data.empty:
-        message(figure, "no subsets were published")
+    if data["share"].isna().all():
+        message(figure, "no subsets were published" if data.empty else "M of all samples is not known of any")
         return figure
     axes = figure.subplots()
+    beside = blended_transform_factory(axes.transAxes, axes.transData)
     for row, entry in enumerate(entries):
+        if data.loc[data["checkpoint"] == entry["checkpoint"], "share"].isna().all():
+            told = f"M of all samples: {why_missing(entry, entry['M'], 'none above zero')}"
+            axes.text(0.01, row, told, va="center", color=GREY, transform=beside)
         for number, size in enumerate(sizes):
             part = data[(data["checkpoint"] == entry["checkpoint"]) & (data["size"] == size)]
             if part.empty:
@@ -48,7 +53,7 @@ def draw(frames: Mapping[str, pd.DataFrame], style: Mapping[str, float]) -> Figu
         axes.plot([], [], MARKS[number % len(MARKS)], color=COLORS[number % len(COLORS)], markerfacecolor="white")[0]
         for number in range(len(sizes))
     ]
-    figure.legend(handles, [f"{size:,} samples" for size in sizes], loc="outside upper center", ncols=4)
+    figure.legend(handles, [f"{size:,.0f} samples" for size in sizes], loc="outside upper center", ncols=4)
     note = f"\nin italics, {PLANTED_NOTE}" if (data["kind"] == "planted").any() else ""
     axes.set_xlabel(f"M of a random subset by M of all samples{note}")
     return figure

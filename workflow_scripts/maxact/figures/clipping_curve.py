@@ -21,6 +21,7 @@ from maxact.figures.style import (
     name_panel,
     nothing,
     panels,
+    why_missing,
 )
 
 COLOURS = ("#0072B2", "#D55E00")
@@ -51,7 +52,7 @@ def draw(frames: Mapping[str, pd.DataFrame], style: Mapping[str, float]) -> Figu
         own = finite[finite["checkpoint"] == entry["checkpoint"]]
         name_panel(axes, entry, columns, ", ".join(own.drop_duplicates("reason")["site"]))
         if own.empty:
-            nothing(axes, "no finite activation")
+            nothing(axes, why_missing(entry, entry["sqnr_db"], "no finite activation"))
             continue
         _curves(axes, own, formats, reasons, marks)
     handles = [Line2D([], [], color=colour, label=name) for name, colour in zip(formats, COLOURS, strict=False)]

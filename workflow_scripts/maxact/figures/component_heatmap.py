@@ -24,7 +24,7 @@ def draw(frames: Mapping[str, pd.DataFrame], style: Mapping[str, float]) -> Figu
     data = frames["component_maxima.parquet"]
     cells = [
         Cell(row["checkpoint"], row["component"], row["peak"], MISSING[row["status"]])
-        for row in data.to_dict("records")
+        for row in data.dropna(subset="component").to_dict("records")
     ]
     asked = set(data["component"])
     columns = {

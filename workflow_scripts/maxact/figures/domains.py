@@ -15,7 +15,7 @@ def draw(frames: Mapping[str, pd.DataFrame], style: Mapping[str, float]) -> Figu
     data = frames["domain_maxima.parquet"]
     cells = [
         Cell(row["checkpoint"], row["group"], row["largest"], "not finite" if pd.isna(row["largest"]) else None)
-        for row in data.to_dict("records")
+        for row in data.dropna(subset="group").to_dict("records")
     ]
-    names = sorted(set(data["group"]))
+    names = sorted(set(data["group"].dropna()))
     return draw_matrix(data, cells, {name: name for name in names}, "largest |x|", style)

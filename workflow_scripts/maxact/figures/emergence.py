@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.transforms import blended_transform_factory
 
-from maxact.figures.style import GREY, PLANTED_NOTE, label_rows, message, row_height
+from maxact.figures.style import GREY, PLANTED_NOTE, label_rows, message, row_height, why_missing
 
 MARKS = {
     "jump_depth": ("residual stream grows most", "#0072B2", ">", 5.0),
@@ -35,11 +35,12 @@ def draw(frames: Mapping[str, pd.DataFrame], style: Mapping[str, float]) -> Figu
     right = blended_transform_factory(axes.transAxes, axes.transData)
     for row, entry in enumerate(entries):
         axes.axhline(row, color="#dddddd", linewidth=0.5, zorder=0)
-        text = (
-            "nothing finite" if pd.isna(entry["depth"]) else "" if pd.isna(entry["jump"]) else f"{entry['jump']:,.3g} x"
-        )
+        text = "" if pd.isna(entry["jump"]) else f"{entry['jump']:,.3g} x"
         text = f"{entry['jump']:,.0f} x" if entry["jump"] >= 1000 else text
-        axes.text(1.02, row, text, va="center", transform=right, color=GREY if pd.isna(entry["depth"]) else "black")
+        unknown = pd.isna(entry["residual_peak"])
+        if unknown:
+            text = why_missing(entry, math.nan, "nothing finite" if pd.isna(entry["depth"]) else "")
+        axes.text(1.02, row, text, va="center", transform=right, color=GREY if unknown else "black")
         for name in MARKS:
             _mark(axes, entry[name], row, name)
         if entry["kind"] == "planted":
@@ -50,7 +51,8 @@ def draw(frames: Mapping[str, pd.DataFrame], style: Mapping[str, float]) -> Figu
     axes.set_xlim(-0.02, 1.02)
     label_rows(axes, entries)
     note = f"\ngrey rows are {PLANTED_NOTE}" if (data["kind"] == "planted").any() else ""
-    axes.set_xlabel(f"relative depth: 0 the embedding, (layer + 1) / layers, 1 the final norm{note}")
+    told = f"relative depth: 0 the embedding, (layer + 1) / layers, 1 the final norm{note}"
+    figure.supxlabel(told, fontsize=style["font_size"])
     return figure
 
 

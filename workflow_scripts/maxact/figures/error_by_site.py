@@ -14,6 +14,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from maxact.figures.style import GREY, PLANTED_NOTE, label_rows, message, row_height
+from maxact.results.absent import NOT_AVAILABLE
 
 HIGHEST = 50.0
 """dB at which the colours end: more is as good as exact for a reader."""
@@ -23,6 +24,7 @@ def draw(frames: Mapping[str, pd.DataFrame], style: Mapping[str, float]) -> Figu
     """The figure. Formats that are exact wherever they are known are named below and not drawn."""
     data = frames["error_by_site.parquet"]
     entries = data.drop_duplicates("checkpoint").to_dict("records")
+    tensors = next(iter(data["tensors"].dropna()), "")
     known = data[data["sqnr_db"].notna()].groupby("format", sort=False)["sqnr_db"].min()
     formats = [name for name, least in known.items() if least < np.inf]
     margin = style["font_size"] / 8
@@ -30,7 +32,7 @@ def draw(frames: Mapping[str, pd.DataFrame], style: Mapping[str, float]) -> Figu
     figure = Figure(figsize=(style["width_inches"], 1.6 * margin + height), layout="constrained")
     if not formats:
         told = "exact at every site" if len(known) else "no finite activation"
-        message(figure, f"{data['tensors'].iloc[0]}: {'not measured' if data['format'].isna().all() else told}")
+        message(figure, f"{tensors}: {'not measured' if data['format'].isna().all() else told}")
         return figure
     norm = Normalize(0, HIGHEST)
     colours = matplotlib.colormaps["viridis"].with_extremes(under="#D55E00")
@@ -38,13 +40,18 @@ def draw(frames: Mapping[str, pd.DataFrame], style: Mapping[str, float]) -> Figu
     for format, axes in zip(formats, grid, strict=True):
         part = data[data["format"] == format]
         for row, entry in enumerate(entries):
-            _cells(part[part["checkpoint"] == entry["checkpoint"]], int(entry["layers"]), row, norm, colours, axes)
+            if entry["kind"] == NOT_AVAILABLE:
+                continue
+            _cells(part[part["checkpoint"] == entry["checkpoint"]], entry, row, norm, colours, axes)
         axes.set_xlim(0, 1)
         axes.set_xticks([0, 1], ["0", "1"])
         axes.spines[["left", "bottom"]].set_visible(False)
         axes.tick_params(axis="y", length=0)
         axes.set_title(str(format).replace("_asymmetric", "\nasymmetric").replace("fp8_", "FP8\n"), fontsize="small")
     label_rows(grid[0], entries, 28)
+    for row, entry in enumerate(entries):
+        if entry["kind"] == NOT_AVAILABLE:  # once, as no panel of the row has anything
+            grid[0].text(0, row, NOT_AVAILABLE, va="center", color=GREY)
     exact = [name for name in known.index if name not in formats]
     notes = ["relative depth"] + ([f"exact at every site: {', '.join(exact)}"] if exact else [])
     notes += [f"in italics, {PLANTED_NOTE}"] if (data["kind"] == "planted").any() else []
@@ -52,17 +59,18 @@ def draw(frames: Mapping[str, pd.DataFrame], style: Mapping[str, float]) -> Figu
     bar = figure.colorbar(
         ScalarMappable(norm, colours), ax=list(grid), location="top", aspect=60, shrink=0.6, pad=0.01, extend="both"
     )
-    bar.set_label(f"{data['tensors'].iloc[0]}: SQNR in dB; orange: below 0, or overflow")
+    bar.set_label(f"{tensors}: SQNR in dB; orange: below 0, or overflow")
     return figure
 
 
-def _cells(data: pd.DataFrame, layers: int, row: int, norm: Normalize, colours: Any, axes: Axes) -> None:
+def _cells(data: pd.DataFrame, entry: Mapping[Any, Any], row: int, norm: Normalize, colours: Any, axes: Axes) -> None:
     """One row of cells over relative depth; what is not known leaves a gap, and says so where nothing is."""
     known = data[data["sqnr_db"].notna()]
     if known.empty:
         text = "no sites" if data.empty else "not finite"
-        axes.text(0.5, row, text, ha="center", va="center", color=GREY, fontsize="x-small")
+        axes.text(0.5, row, text, ha="center", va="center", color=GREY, fontsize=matplotlib.rcParams["font.size"] - 2)
         return
+    layers = int(entry["layers"])
     values = known.set_index(known["layer"].astype(int))["sqnr_db"].clip(-1, HIGHEST).reindex(range(layers))
     edges = np.linspace(0, 1, layers + 1)
     shown = np.ma.masked_invalid(values.to_numpy(dtype=float))[None, :]

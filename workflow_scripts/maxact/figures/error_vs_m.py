@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.transforms import ScaledTranslation
 
-from maxact.figures.style import PAGE_INCHES, decades, elsewhere, label, logarithmic, message, nothing, panels
+from maxact.figures.style import PAGE_INCHES, decades, elsewhere, label, left_out, logarithmic, message, nothing, panels
 
 _LOOKS = (("o", "#0072B2"), ("s", "#D55E00"), ("^", "#009E73"), ("D", "#CC79A7"), ("v", "#E69F00"), ("P", "#000000"))
 _SIGNS = {"rises with M": "\N{UPWARDS ARROW}", "falls with M": "\N{DOWNWARDS ARROW}", "no link seen": "\N{EN DASH}"}
@@ -28,9 +28,9 @@ def draw(frames: Mapping[str, pd.DataFrame], style: Mapping[str, float]) -> Figu
     shown = data[data["M"].notna()]
     if shown.empty:
         figure = Figure(figsize=(style["width_inches"], 1.5), layout="constrained")
-        message(figure, _left_out(data, shown, 80) or "no real checkpoint in this study")
+        message(figure, "\n".join(_left_out(data, shown, 80)) or "no real checkpoint in this study")
         return figure
-    parts = _parts(data)
+    parts = _parts(data[data["format"].notna()])
     columns = min(2 if len(parts) <= 6 else 3, len(parts))
     rows = -(-len(parts) // columns)
     line = (style["font_size"] - 1.5) * 1.4 / 72
@@ -73,18 +73,21 @@ def _notes(data: pd.DataFrame, shown: pd.DataFrame, width: int) -> str:
     """Which checkpoints the points are."""
     order = shown.drop_duplicates("checkpoint").sort_values("M", kind="stable").to_dict("records")
     told = f"from left to right: {', '.join(label(entry, 60) for entry in order)}"
-    notes = [textwrap.fill(told, width, break_on_hyphens=False), elsewhere(shown, width), _left_out(data, shown, width)]
+    notes = [
+        textwrap.fill(told, width, break_on_hyphens=False),
+        elsewhere(shown, width),
+        *_left_out(data, shown, width),
+    ]
     signs = [f"{sign} {verdict}" for verdict, sign in _SIGNS.items()] if shown["verdict"].nunique() > 1 else []
     signs += ["? cannot be told"] if signs and shown["verdict"].str.startswith("cannot").any() else []
     first = "; ".join(["errors are at the residual site of largest |x|", *signs])
     return "\n".join([first, *filter(None, notes)])
 
 
-def _left_out(data: pd.DataFrame, shown: pd.DataFrame, width: int) -> str:
+def _left_out(data: pd.DataFrame, shown: pd.DataFrame, width: int) -> list[str]:
     """Real checkpoints that have no point anywhere."""
-    out = data[~data["checkpoint"].isin(shown["checkpoint"])].drop_duplicates("checkpoint").to_dict("records")
-    told = f"left out, no finite M or no error above zero: {', '.join(label(entry, 60) for entry in out)}"
-    return textwrap.fill(told, width, break_on_hyphens=False) if out else ""
+    out = data[~data["checkpoint"].isin(shown["checkpoint"])].assign(known=0.0)  # M is null for want of an error too
+    return left_out(out, "no finite M or no known error above zero", width, "known")
 
 
 def _panel(part: pd.DataFrame, limits: tuple[float, float], axes: Axes, size: float, columns: int) -> None:

@@ -9,7 +9,17 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.transforms import blended_transform_factory
 
-from maxact.figures.style import GREY, PLANTED_HATCH, PLANTED_NOTE, logarithmic, message, title
+from maxact.figures.style import (
+    GREY,
+    PLANTED_HATCH,
+    PLANTED_NOTE,
+    grey_names,
+    logarithmic,
+    message,
+    title,
+    why_missing,
+)
+from maxact.results.absent import NOT_AVAILABLE
 from maxact.sites.legend import LEGEND
 
 LIMITS = {"e4m3 448": 448.0, "e5m2 57,344": 57344.0, "float16 65,504": 65504.0}
@@ -37,7 +47,8 @@ def bars(data: pd.DataFrame, axes: Axes) -> None:
     right = blended_transform_factory(axes.transAxes, axes.transData)
     for row, entry in enumerate(data.to_dict("records")):
         if not entry["M"] > 0:
-            axes.text(1.02, row, "no finite activation\nabove zero", va="center", color=GREY, transform=right)
+            told = why_missing(entry, entry["M"], "no finite activation\nabove zero")
+            axes.text(1.02, row, told, va="center", color=GREY, transform=right)
             continue
         planted = entry["kind"] == "planted"
         color = LEGEND[entry["component"]].color
@@ -62,5 +73,6 @@ def bars(data: pd.DataFrame, axes: Axes) -> None:
         axes.annotate(f" {name} ", (limit, 1), xycoords=("data", "axes fraction"), va="bottom", ha=side, color=GREY)
     entries = data.assign(weights=data["weights"].str.partition(" (")[0]).to_dict("records")
     axes.set_yticks(range(len(data)), [title(entry) for entry in entries])
+    grey_names(axes.get_yticklabels(), entries, (NOT_AVAILABLE,))
     axes.set_ylim(len(data) - 0.5, -0.5)
     axes.set_xlabel("M, the largest |x|" + (f"\nhatched, {PLANTED_NOTE}" if (data["kind"] == "planted").any() else ""))

@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from maxact.figures.style import GREY, PLANTED_NOTE, label_rows, message, row_height
+from maxact.results.absent import NOT_AVAILABLE
 
 WRITTEN = 36
 """Columns up to which cells have room for their value."""
@@ -26,12 +27,13 @@ Column = tuple[str, str]
 def draw(frames: Mapping[str, pd.DataFrame], style: Mapping[str, float]) -> Figure:
     """A row for each evaluated checkpoint, a column for each format and granularity, the median SQNR in each cell."""
     data = frames["granularities.parquet"]
-    if data.empty:
+    told = data[data["format"].notna()]
+    if told.empty:
         figure = Figure(figsize=(style["width_inches"], 1.0))
         message(figure, "no checkpoint of this study is evaluated at such tensors")
         return figure
     entries = data.drop_duplicates("checkpoint").to_dict("records")
-    columns = list(dict.fromkeys(zip(data["format"], data["granularity"], strict=True)))
+    columns = list(dict.fromkeys(zip(told["format"], told["granularity"], strict=True)))
     known = data.median_sqnr_db[np.isfinite(data.median_sqnr_db.astype("float64"))]
     height = max(row_height(entries, style["font_size"] - 1), 0.175)
     upright = 0.62 * style["font_size"] / 72 * max(len(granularity) for _, granularity in columns)
@@ -43,7 +45,7 @@ def draw(frames: Mapping[str, pd.DataFrame], style: Mapping[str, float]) -> Figu
     axes.set_xticks(range(len(columns)), [name for _, name in columns], rotation=90)
     _name_formats(axes, columns, style)
     bar = figure.colorbar(colours, ax=axes, location="bottom", aspect=60, shrink=0.7, pad=0.01)
-    bar.set_label(f"{data['tensors'].iloc[0]}: median SQNR over the sites, dB")
+    bar.set_label(f"{told['tensors'].iloc[0]}: median SQNR over the sites, dB")
     if (data["kind"] == "planted").any():
         figure.supxlabel(f"in italics, {PLANTED_NOTE}", fontsize=style["font_size"])
     return figure
@@ -80,6 +82,7 @@ def _panel(
                 axes.text(at, row, text, ha="center", va="center", fontsize=small, color=color)
         if all(math.isnan(value) for value in values):
             told = "not measured" if all(cell is None for cell in found) else "no finite value"
+            told = NOT_AVAILABLE if entry["kind"] == NOT_AVAILABLE else told
             box = {"facecolor": "white", "edgecolor": "none", "pad": 1.0}
             middle = (len(columns) - 1) / 2
             axes.text(middle, row, told, ha="center", va="center", fontsize=small, color=GREY, bbox=box)

@@ -12,7 +12,18 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from maxact.figures.families import DASHES, member_colors
-from maxact.figures.style import GREY, PAGE_INCHES, PLANTED_NOTE, decades, label, logarithmic, nothing, with_gaps
+from maxact.figures.style import (
+    GREY,
+    PAGE_INCHES,
+    PLANTED_NOTE,
+    decades,
+    label,
+    logarithmic,
+    nothing,
+    why_missing,
+    with_gaps,
+)
+from maxact.results.absent import NOT_AVAILABLE
 
 M_MARK = "D"
 
@@ -75,7 +86,7 @@ def _group(group: Sequence[Mapping[str, Any]], streams: pd.DataFrame, named: Seq
             axes.plot([entry["relative_depth"]], [entry["M"]], M_MARK, color=color, markersize=max(3.0, 6.5 - 1.2 * number),
                       markerfacecolor=face, markeredgecolor=color if entry["kind"] == "planted" else "white",
                       markeredgewidth=0.5, clip_on=False, zorder=3)  # fmt: skip
-        gone = entry["kind"] == "not available"
+        gone = entry["kind"] == NOT_AVAILABLE
         handles.append(Line2D([], [], color="none" if gone else color, linestyle=dash))
     if not any(entry["M"] > 0 for entry in group) and not (streams["peak"] > 0).any():
         nothing(axes, "no finite activation above zero")
@@ -85,15 +96,13 @@ def _group(group: Sequence[Mapping[str, Any]], streams: pd.DataFrame, named: Seq
     )
     for text, entry in zip(legend.get_texts(), group, strict=True):
         text.set_fontstyle("normal" if entry["kind"] == "real" else "italic")
-        text.set_color(GREY if entry["kind"] == "not available" else "black")
+        text.set_color(GREY if entry["kind"] == NOT_AVAILABLE else "black")
 
 
 def _named(entry: Mapping[str, Any]) -> str:
     """A member with M and where it stands: on one line, if it is short."""
-    if entry["kind"] == "not available":  # what it has under weights is the reason, which the table tells
-        return f"{entry['checkpoint']}: not available"
     if pd.isna(entry["M"]):
-        value = "nothing finite"
+        value = why_missing(entry, entry["M"], "nothing finite")
     else:
         value = f"{entry['M']:,.4g}" if entry["M"] < 1000 else f"{entry['M']:,.0f}"
         value += "" if pd.isna(entry["component"]) else f", {_site(entry)}"

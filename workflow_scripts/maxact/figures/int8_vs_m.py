@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Mapping
 
 import pandas as pd
 from matplotlib.figure import Figure
 
 from maxact.figures.scatter import checkpoint_points, draw_named
-from maxact.figures.style import PLANTED_NOTE, decades, elsewhere, logarithmic, message, nothing
+from maxact.figures.style import PLANTED_NOTE, decades, elsewhere, left_out, logarithmic, message, nothing
 
 
 def draw(frames: Mapping[str, pd.DataFrame], style: Mapping[str, float]) -> Figure:
@@ -42,17 +41,9 @@ def draw(frames: Mapping[str, pd.DataFrame], style: Mapping[str, float]) -> Figu
         logarithmic(axes.yaxis)
         axes.grid(linewidth=0.3, alpha=0.6)
         draw_named(checkpoint_points(part, "M", "relative_rmse"), axes, line / height)
-    out = sorted(set(data["checkpoint"]) - set(shown["checkpoint"]))
     width = int(150 * style["width_inches"] / style["font_size"])
-    notes = (
-        [
-            textwrap.fill(
-                f"not shown, no finite M or no error above zero: {', '.join(out)}", width, break_on_hyphens=False
-            )
-        ]
-        if out
-        else []
-    )
+    out = data[~data["checkpoint"].isin(shown["checkpoint"])]
+    notes = left_out(out, "no finite M or no known error above zero", width)
     notes += filter(None, [elsewhere(shown, width)])
     notes += [f"grey and in italics, {PLANTED_NOTE}"] if (data["kind"] == "planted").any() else []
     figure.supxlabel("\n".join(["M, the largest |x|", *notes]), fontsize=style["font_size"] - 1)

@@ -8,12 +8,14 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from maxact.figures.style import GREY, PLANTED_NOTE, decades, label_rows, logarithmic, message, row_height
+from maxact.results.absent import NOT_AVAILABLE
 
 WIDE = 9
 """Columns that have room for whole numbers and for labels side by side."""
@@ -36,7 +38,7 @@ def draw_matrix(
 
     Args:
         data: rows with the columns that say what a checkpoint is; their order is that of the figure.
-        cells: none twice.
+        cells: none twice, and none of a checkpoint that could not be had.
         columns: label by name, from left to right.
         what: the values are.
     """
@@ -57,16 +59,14 @@ def draw_matrix(
     colours: Any = ScalarMappable(LogNorm(*decades(min(known), max(known))), "viridis")
     size = style["font_size"] * (WIDE / len(names)) ** 0.5 if narrow else style["font_size"]
     rows = {entry["checkpoint"]: row for row, entry in enumerate(entries)}
+    for row, entry in enumerate(entries):
+        if entry["kind"] == NOT_AVAILABLE:
+            _hatched(axes, (-0.48, row - 0.46), len(names) - 0.04, NOT_AVAILABLE, size)
     for cell in cells:
         row, column = rows[cell.checkpoint], names.index(cell.column)
         corner = (column - 0.48, row - 0.46)
         if cell.missing is not None:
-            axes.add_patch(
-                Rectangle(corner, 0.96, 0.92, facecolor="white", edgecolor="#cccccc", hatch="////", linewidth=0)
-            )
-            box = {"facecolor": "white", "edgecolor": "none", "pad": 1.0}
-            said = cell.missing.replace(" ", "\n") if narrow else cell.missing
-            axes.text(column, row, said, ha="center", va="center", color=GREY, bbox=box, fontsize=size)
+            _hatched(axes, corner, 0.96, cell.missing.replace(" ", "\n") if narrow else cell.missing, size)
             continue
         face = colours.to_rgba(cell.value) if cell.value > 0 else (1.0, 1.0, 1.0, 1.0)
         axes.add_patch(Rectangle(corner, 0.96, 0.92, facecolor=face, linewidth=0))
@@ -85,6 +85,14 @@ def draw_matrix(
         figure.supxlabel(f"in italics, {PLANTED_NOTE}", fontsize=style["font_size"])
     logarithmic(bar.ax.xaxis)
     return figure
+
+
+def _hatched(axes: Axes, corner: tuple[float, float], width: float, told: str, size: float) -> None:
+    """A cell, or all of a row, without a value, and why."""
+    axes.add_patch(Rectangle(corner, width, 0.92, facecolor="white", edgecolor="#cccccc", hatch="////", linewidth=0))
+    middle = (corner[0] + width / 2, corner[1] + 0.46)
+    box = {"facecolor": "white", "edgecolor": "none", "pad": 1.0}
+    axes.text(*middle, told, ha="center", va="center", color=GREY, bbox=box, fontsize=size)
 
 
 def written(value: float, narrow: bool = False) -> str:

@@ -14,6 +14,7 @@ from maxact.figures.style import (
     PLANTED_NOTE,
     columns_for,
     height_for,
+    left_out,
     logarithmic,
     message,
     name_panel,
@@ -21,6 +22,7 @@ from maxact.figures.style import (
     panels,
     with_gaps,
 )
+from maxact.results.absent import NOT_AVAILABLE
 from maxact.sites.legend import LEGEND
 
 DENSE = (0, (3, 1.2))
@@ -28,12 +30,14 @@ DENSE = (0, (3, 1.2))
 
 def draw(frames: Mapping[str, pd.DataFrame], style: Mapping[str, float]) -> Figure:
     """A panel for each checkpoint with a router, on one logarithmic axis; dashed, the gate of its dense siblings."""
-    data = frames["routers_and_gates.parquet"]
+    every = frames["routers_and_gates.parquet"]
+    data = every[every["kind"] != NOT_AVAILABLE].astype({"dense": bool})
     groups = [part for _, part in data.groupby("mixture", sort=False)]
     columns = columns_for(len(groups))
     figure = Figure(figsize=(style["width_inches"], height_for(len(groups), 1.2, least=1.2)), layout="constrained")
+    gone = left_out(every.drop(data.index), "", int(150 * style["width_inches"] / style["font_size"]), "peak")
     if not groups:
-        message(figure, "no mixture of experts in this study")
+        message(figure, "\n".join(["no mixture of experts in this study", *gone]))
         return figure
     for axes, part in zip(panels(figure, len(groups), columns, sharex=True, sharey=True), groups, strict=True):
         axes.tick_params(labelbottom=True)
@@ -48,8 +52,9 @@ def draw(frames: Mapping[str, pd.DataFrame], style: Mapping[str, float]) -> Figu
     if data["dense"].any():
         handles.append(Line2D([], [], color=LEGEND["gate"].color, linestyle=DENSE, label="gate of a dense sibling"))
     figure.legend(handles=handles, loc="outside upper center", ncols=4)
-    note = f"\ngrey panels are {PLANTED_NOTE}" if (data["kind"] == "planted").any() else ""
-    figure.supxlabel(f"relative depth, (layer + 1) / layers{note}", fontsize=style["font_size"])
+    notes = ["relative depth, (layer + 1) / layers"]
+    notes += [f"grey panels are {PLANTED_NOTE}"] if (data["kind"] == "planted").any() else []
+    figure.supxlabel("\n".join([*notes, *gone]), fontsize=style["font_size"])
     figure.supylabel("largest |x|", fontsize=style["font_size"])
     return figure
 
@@ -82,5 +87,7 @@ def curves(data: pd.DataFrame, axes: Axes) -> None:
     own = set(data.loc[~data["dense"], "component"])
     told = [f"dashed: {name}" for name in data.loc[data["dense"], "checkpoint"].unique()]
     told += [] if own & {"gate", "expert_gate"} else ["no gate in the data"]
+    held = data.dropna(subset="holds").drop_duplicates(["component", "holds"])
+    told += [f"{row.component.replace('_', ' ')}: {row.holds}" for row in held.itertuples()]
     axes.text(0.03, 0.97, "\n".join(told), transform=axes.transAxes, va="top", color=GREY, fontsize="small")
-    axes.margins(y=0.25)
+    axes.margins(y=0.15 + 0.06 * len(told))

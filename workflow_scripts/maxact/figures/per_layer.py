@@ -10,7 +10,16 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from maxact.figures.style import PLANTED_NOTE, columns_for, height_for, logarithmic, name_panel, nothing, panels
+from maxact.figures.style import (
+    PLANTED_NOTE,
+    columns_for,
+    height_for,
+    logarithmic,
+    name_panel,
+    nothing,
+    panels,
+    why_missing,
+)
 from maxact.sites.legend import LEGEND
 
 INSIDE = (
@@ -52,10 +61,11 @@ def curves(data: pd.DataFrame, components: Collection[str], axes: Axes, ticks: i
     """
     axes.set_yscale("log")
     logarithmic(axes.yaxis)
-    last = int(data["layer"].max())
-    data = data[data["component"].isin(components)]
+    last = 0 if data["layer"].isna().all() else int(data["layer"].max())
+    entry, data = data.iloc[0].to_dict(), data[data["component"].isin(components)]
     if not (data["peak"] > 0).any():
-        nothing(axes, "not measured" if data.empty else "no finite activation above zero")
+        measured = "not measured" if data.empty else "no finite activation above zero"
+        nothing(axes, why_missing(entry, entry["peak"], measured))
     for name, shown in LEGEND.items():
         part = data[(data["component"] == name) & (data["peak"] > 0)]
         if part.empty:

@@ -14,7 +14,8 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from maxact.figures.scatter import Point, draw_named
-from maxact.figures.style import columns_for, height_for, message, name_panel, nothing, panels
+from maxact.figures.style import columns_for, height_for, left_out, message, name_panel, nothing, panels
+from maxact.results.absent import NOT_AVAILABLE
 
 COLOR = "#0072B2"
 RATIO = "perplexity by that without quantization"
@@ -30,17 +31,23 @@ def draw(frames: Mapping[str, pd.DataFrame], style: Mapping[str, float]) -> Figu
     words, and the table has it for all.
     """
     data = frames["perplexity.parquet"]
-    quantized = data[data["format"] != "none"]
+    quantized = data[(data["format"] != "none") & (data["kind"] != NOT_AVAILABLE)]
     names = list(quantized["checkpoint"].unique())
+    width = int(150 * style["width_inches"] / style["font_size"])
+    gone = left_out(data[data["kind"] == NOT_AVAILABLE], "", width, "ratio")
     if not names:
         figure = Figure(figsize=(style["width_inches"], 1.5), layout="constrained")
-        message(figure, "the study asks no checkpoint for its perplexity with quantized activations")
+        asked = "the study asks no checkpoint for its perplexity with quantized activations"
+        message(figure, "\n".join(gone) or asked)
         return figure
     alike = quantized["tensors"].nunique() == 1
     quantized = quantized.assign(named=[_named(row, not alike) for row in quantized.to_dict("records")])
     what = _words(quantized["tensors"].iloc[0]) if alike else "sites"
     label = f"median SQNR of the quantized {what}, dB"
-    return _few(quantized, names, label, style) if len(names) <= 2 else _many(quantized, names, label, style)
+    figure = _few(quantized, names, label, style) if len(names) <= 2 else _many(quantized, names, label, style)
+    if gone:
+        figure.supxlabel("\n".join([figure.get_supxlabel(), *gone]).strip(), fontsize=style["font_size"] - 1)
+    return figure
 
 
 def _few(quantized: pd.DataFrame, names: list[str], label: str, style: Mapping[str, float]) -> Figure:

@@ -19,6 +19,7 @@ from maxact.figures.style import (
     name_panel,
     nothing,
     panels,
+    why_missing,
 )
 
 COLOR = "#0072B2"
@@ -53,7 +54,7 @@ def draw(frames: Mapping[str, pd.DataFrame], style: Mapping[str, float]) -> Figu
 
 def _curve(axes: Axes, curve: pd.DataFrame, entry: Mapping[str, object]) -> None:
     if curve["share"].isna().all():
-        nothing(axes, "nothing finite" if curve.empty else "M is 0")
+        nothing(axes, why_missing(entry, entry["M"], "nothing finite" if curve.empty else "M is 0"))
         return
     color = GREY if entry["kind"] == "planted" else COLOR
     axes.axhline(1.0, color="#bbbbbb", linewidth=0.6)

@@ -9,19 +9,23 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator
 
 from maxact.figures.families import DASHES, member_colors
-from maxact.figures.style import PLANTED_NOTE, decades, logarithmic, message
+from maxact.figures.style import PLANTED_NOTE, decades, left_out, logarithmic, message
+from maxact.results.absent import NOT_AVAILABLE
 
 MARKS = ("o", "s", "^", "D", "v", "P", "X")
 
 
 def draw(frames: Mapping[str, pd.DataFrame], style: Mapping[str, float]) -> Figure:
     """One panel: a line with marks for each group of the question `scaling`, from its smallest member to its largest."""
-    data = frames["comparisons.parquet"]
-    data = data[(data["question"] == "scaling") & (data["M"] > 0) & (data["parameters"] > 0)]
+    every = frames["comparisons.parquet"]
+    every = every[(every["question"] == "scaling") & every["checkpoint"].notna()]
+    data = every[(every["M"] > 0) & (every["parameters"] > 0)]
     figure = Figure(figsize=(style["width_inches"], 0.6 * style["width_inches"]), layout="constrained")
     groups = [part for _, part in data.groupby("group", sort=False) if len(part) > 1]
+    width = int(150 * style["width_inches"] / style["font_size"])
     if not groups:
-        message(figure, "no family of several sizes in this study")
+        gone = left_out(every[every["kind"] == NOT_AVAILABLE], "", width)
+        message(figure, "\n".join(["no family of several sizes in this study", *gone]))
         return figure
     axes = figure.subplots()
     colors = member_colors([str(part["family"].iloc[0]) for part in groups])
@@ -52,5 +56,9 @@ def draw(frames: Mapping[str, pd.DataFrame], style: Mapping[str, float]) -> Figu
     figure.legend(loc="outside right upper")
     note = f"\nopen marks, {PLANTED_NOTE}" if (shown["kind"] == "planted").any() else ""
     axes.set_xlabel(f"parameters, billions{note}")
+    out = every[~every["checkpoint"].isin(shown["checkpoint"])]
+    told = left_out(out, "no M above zero, or no other size with one", width)
+    if told:
+        figure.supxlabel("\n".join(told), fontsize=style["font_size"] - 1)
     axes.set_ylabel("M, the largest |x|")
     return figure

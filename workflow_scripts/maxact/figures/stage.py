@@ -27,13 +27,14 @@ def draw(name: str, frames: Mapping[str, pd.DataFrame], style: Mapping[str, floa
 
     Args:
         name: in `FIGURES`.
-        frames: what it reads, by name; of these it shows the rows that `FIGURES` says.
+        frames: what it reads, by name; of these it shows the rows that `FIGURES` says, and those of checkpoints that could
+            not be had.
         style: of the study; Matplotlib's settings are those of `styled`.
     """
     entry = FIGURES[name]
     if entry.rows is not None:
         column, value = entry.rows
-        frames = {item: frame[frame[column] == value] for item, frame in frames.items()}
+        frames = {item: frame[(frame[column] == value) | frame[column].isna()] for item, frame in frames.items()}
     drawn: Figure = importlib.import_module(entry.module).draw(frames, style)
     return drawn
 

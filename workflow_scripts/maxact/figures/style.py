@@ -14,7 +14,10 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis, XAxis
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 from matplotlib.ticker import FuncFormatter, Locator, NullFormatter
+
+from maxact.results.absent import NOT_AVAILABLE
 
 PLANTED_HATCH = "////"
 PLANTED_NOTE = "planted: one activation put in on purpose; says nothing about released models"
@@ -113,7 +116,7 @@ def title(entry: Mapping[Any, Any]) -> str:
         entry: a row with checkpoint, weights (such as "planted") and nonfinite. Where a study's numbers are all as published,
             its caption says so, not each checkpoint.
     """
-    told = [*([] if entry["weights"] == "as published" else [entry["weights"]]), *_nonfinite(entry)]
+    told = _told(entry, ("as published",))
     if not told:
         return str(entry["checkpoint"])
     return f"{entry['checkpoint']}\n({', '.join(told)})"
@@ -121,16 +124,57 @@ def title(entry: Mapping[Any, Any]) -> str:
 
 def label(entry: Mapping[Any, Any], width: int = 36) -> str:
     """As `title`, on one line where that has at most `width` characters; weights in `UNTOLD` are not told."""
-    told = [] if entry["weights"] in UNTOLD else [entry["weights"]]
-    told += _nonfinite(entry)
+    told = _told(entry, UNTOLD)
     text = f"{entry['checkpoint']} ({', '.join(told)})" if told else str(entry["checkpoint"])
     return text if len(text) <= width or not told else text.replace(" (", "\n(", 1)
 
 
-def _nonfinite(entry: Mapping[Any, Any]) -> list[str]:
-    """What is said of NaN and infinity; nothing where it is not known."""
-    count = entry["nonfinite"]
-    return ["has NaN or infinity"] if not pd.isna(count) and count else []
+def _told(entry: Mapping[Any, Any], untold: Sequence[str]) -> list[str]:
+    """What is said beside a name; nothing of a checkpoint that could not be had, whose weights are the reason: tables tell it."""
+    if entry["kind"] == NOT_AVAILABLE:
+        return []
+    weights = str(entry["weights"])
+    for usual in untold:
+        weights = weights.removeprefix(f"{usual}, ")  # what is said besides
+    return ([] if weights in untold else [weights]) + (["has NaN or infinity"] if _has_nonfinite(entry) else [])
+
+
+def _has_nonfinite(entry: Mapping[Any, Any]) -> bool:
+    """Whether that is known, and so."""
+    return not pd.isna(entry["nonfinite"]) and bool(entry["nonfinite"])
+
+
+NOT_IN_DATA = "not in the data"
+
+
+def why_missing(entry: Mapping[Any, Any], value: Any, otherwise: str) -> str:
+    """What stands in place of a checkpoint's value, in every figure.
+
+    Args:
+        entry: as for `label`.
+        value: which is missing, or cannot be drawn.
+        otherwise: what is said where the checkpoint could be had, and was measured there.
+    """
+    if entry["kind"] == NOT_AVAILABLE:
+        return NOT_AVAILABLE
+    return NOT_IN_DATA if pd.isna(value) and not _has_nonfinite(entry) else otherwise
+
+
+def left_out(out: pd.DataFrame, otherwise: str, width: int, value: str = "M") -> list[str]:
+    """The checkpoints that a figure has no place for, in lines of so many characters, those of one reason together.
+
+    Args:
+        out: rows as for `label`, with the column `value`.
+        otherwise: as of `why_missing`.
+    """
+    found: dict[str, list[str]] = {}
+    for entry in out.drop_duplicates("checkpoint").to_dict("records"):
+        found.setdefault(why_missing(entry, entry[value], otherwise), []).append(label(entry, 60))
+    told = [
+        f"{why if why in (NOT_AVAILABLE, NOT_IN_DATA) else f'not shown, {why}'}: {', '.join(names)}"
+        for why, names in found.items()
+    ]
+    return [textwrap.fill(line, width, break_on_hyphens=False) for line in told]
 
 
 def name_panel(axes: Axes, entry: Mapping[Any, Any], columns: int, more: str = "") -> None:
@@ -181,13 +225,18 @@ def height_for(count: int, margins: float, least: float = 0.95) -> float:
 
 
 def label_rows(axes: Axes, entries: Sequence[Mapping[Any, Any]], width: int = 36) -> None:
-    """Name the rows of an axis with checkpoints, the first on top; planted ones grey and in italics."""
+    """Name the rows of an axis with checkpoints, the first on top; planted and missing ones grey and in italics."""
     axes.set_yticks(range(len(entries)), [label(entry, width) for entry in entries])
-    for text, entry in zip(axes.get_yticklabels(), entries, strict=True):
-        if entry["kind"] in ("planted", "not available"):
-            text.set(color=GREY, fontstyle="italic")
+    grey_names(axes.get_yticklabels(), entries, ("planted", NOT_AVAILABLE))
     axes.set_ylim(len(entries) - 0.5, -0.5)
     axes.tick_params(axis="y", length=0)
+
+
+def grey_names(texts: Sequence[Text], entries: Sequence[Mapping[Any, Any]], kinds: Sequence[str]) -> None:
+    """Names of checkpoints of these kinds in grey italics."""
+    for text, entry in zip(texts, entries, strict=True):
+        if entry["kind"] in kinds:
+            text.set(color=GREY, fontstyle="italic")
 
 
 def row_height(entries: Sequence[Mapping[Any, Any]], font_size: float, width: int = 36) -> float:
@@ -197,9 +246,10 @@ def row_height(entries: Sequence[Mapping[Any, Any]], font_size: float, width: in
 
 
 def mark_planted(axes: Axes, kind: str) -> None:
-    """Planted checkpoints have a grey ground: told apart at a glance."""
+    """Planted checkpoints have a grey ground: told apart at a glance. Names of those that are not there are grey too."""
     if kind == "planted":
         axes.set_facecolor("#f0f0f0")
+    if kind in ("planted", NOT_AVAILABLE):
         axes.title.set_color(GREY)
         axes.title.set_fontstyle("italic")
 

@@ -18,6 +18,7 @@ from maxact.figures.style import (
     name_panel,
     nothing,
     panels,
+    why_missing,
     with_gaps,
 )
 
@@ -51,14 +52,13 @@ def draw(frames: Mapping[str, pd.DataFrame], style: Mapping[str, float]) -> Figu
 
 def curves(data: pd.DataFrame, axes: Axes) -> None:
     """Four lines over relative depth; a value of zero leaves a gap, and so does a layer that is missing."""
-    data = with_gaps(data)
+    entry, data = data.iloc[0].to_dict(), with_gaps(data[data["layer"].notna()])
     axes.set_yscale("log")
     logarithmic(axes.yaxis)
     axes.set_xlim(0, 1.02)
     axes.grid(axis="y", linewidth=0.3, alpha=0.6)
     if not (data["top1"] > 0).any():
-        known = data["top1"].notna().any() or data["median"].isna().all()
-        nothing(axes, "no finite activation\nabove zero" if known else "largest |x|\nnot in the data")
+        nothing(axes, why_missing(entry, data["top1"].max(), "no finite activation\nabove zero"))
     for column, (_, color, dash) in LINES.items():
         heights = data[column].where(data[column] > 0)
         axes.plot(data["relative_depth"], heights, color=color, linestyle=dash, marker="." if len(data) < 12 else None)

@@ -9,7 +9,7 @@ import pandas as pd
 import pyarrow as pa
 
 from maxact.measurement import SCHEMAS
-from maxact.published.files import Problem, Published, model_of, read_tree
+from maxact.published.files import Problem, Published, PublishedCheckpoint, model_of, read_tree
 from maxact.published.names import IN_M
 from maxact.published.source import results_folder
 from maxact.published.tables import SITES, Imported, headline, imported, write_table
@@ -39,7 +39,9 @@ def compute(job: Job) -> Product:
     """
     published = read_tree(results_folder(job))
     runs = {run.name: run for run in published.quant}
-    found = {one.name: imported(one, runs.get(one.name)) for one in published.checkpoints}
+    found = {
+        one.name: imported(one, runs.get(one.name), _contradicted(one, published)) for one in published.checkpoints
+    }
     files = {}
     for name, one in found.items():
         for table, frame, schema in (
@@ -60,6 +62,12 @@ def compute(job: Job) -> Product:
         name: {"summary": one.summary, "tokens": one.tokens, "headline": one.headline} for name, one in found.items()
     }
     return Product(files=files, summary={"checkpoints": told, "problems": len(problems)})
+
+
+def _contradicted(checkpoint: PublishedCheckpoint, published: Published) -> set[str]:
+    """Fields of a checkpoint's files that are kept, and contradict others of them."""
+    files = {checkpoint.file, *([checkpoint.top.file] if checkpoint.top else [])}
+    return {one.field for one in published.problems if one.severity == "warning" and one.file in files}
 
 
 def _left_out(published: Published, found: dict[str, Imported]) -> Iterator[Problem]:

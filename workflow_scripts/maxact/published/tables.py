@@ -8,8 +8,9 @@ over all elements. Their quantiles are read off a histogram of log10 |x| with bi
 
 from __future__ import annotations
 
+import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from maxact.measurement import SCHEMAS
 from maxact.published.checks import peak
 from maxact.published.names import IN_M, ONCE, PER_LAYER, component_and_layer, policy
 from maxact.published.records import PublishedCheckpoint, QuantRun
+from maxact.published.routers import ROUTERS, held
 from maxact.quantize.stage import SCHEMA as ERRORS
 
 SITES = pa.schema(
@@ -29,6 +31,7 @@ SITES = pa.schema(
         *SCHEMAS["sites"],
         ("published_name", pa.string()),  # the authors' name of the site
         ("approximate", pa.bool_()),  # median and quantiles are right to the width of a bin
+        ("holds", pa.string()),  # what a router's values are where they are no scores
     ]
 )
 """`status` is measured, or missing where the files lack the site or its extremes."""
@@ -73,14 +76,21 @@ class Imported:
     left_out: tuple[str, ...]
 
 
-def imported(checkpoint: PublishedCheckpoint, run: QuantRun | None) -> Imported:
-    """The tables of a checkpoint, and of the errors of its quantization if there are any."""
+def imported(checkpoint: PublishedCheckpoint, run: QuantRun | None, contradicted: Collection[str] = ()) -> Imported:
+    """The tables of a checkpoint, and of the errors of its quantization if there are any.
+
+    Args:
+        contradicted: fields of its files that others of them contradict.
+    """
     names = list(_sites(checkpoint))
     numbers = {name: number for number, name in enumerate(names)}
-    sites = pd.DataFrame([_site(number, name, checkpoint) for name, number in numbers.items()], columns=SITES.names)
+    told = [values["sun_n_tokens"] for values in checkpoint.sites.values() if "sun_n_tokens" in values]
+    tokens = int(Counter(told).most_common(1)[0][0]) if told else None
+    sites = pd.DataFrame(
+        [_site(number, name, checkpoint, tokens) for name, number in numbers.items()], columns=SITES.names
+    )
     sites = sites.astype({"layer": "Int16"})
     unread = int((sites.component.isin(IN_M) & sites.peak.isna()).sum())
-    told = [values["sun_n_tokens"] for values in checkpoint.sites.values() if "sun_n_tokens" in values]
     return Imported(
         sites=sites,
         top=pd.DataFrame(list(_top(checkpoint, numbers)), columns=SCHEMAS["top"].names),
@@ -90,18 +100,38 @@ def imported(checkpoint: PublishedCheckpoint, run: QuantRun | None) -> Imported:
             "layers": checkpoint.layers,
             "hidden_size": checkpoint.hidden_size,
             "planted": False,
-            "ancestry": AS_PUBLISHED + (f", without {unread} site{'s' if unread > 1 else ''}" if unread else ""),
+            "ancestry": ", ".join(
+                [
+                    AS_PUBLISHED,
+                    *([f"without {unread} site{'s' if unread > 1 else ''}"] if unread else []),
+                    *_doubted(sites, contradicted),
+                ]
+            ),
             "licence": None,
             "source": checkpoint.file,
         },
         tokens={
             "samples": checkpoint.samples,
-            "tokens": int(Counter(told).most_common(1)[0][0]) if told else None,
+            "tokens": tokens,
             "special_tokens": None,
         },
         headline=headline(sites),
         left_out=tuple(name for name in checkpoint.sites if name not in numbers),
     )
+
+
+_MAXIMUM = re.compile(r"per_layer_stats\.(.+)\.(?:max|min|sun_peak_abs|sun_max_ratio_abs|top5_abs\[0\])")
+_MAXIMUM_OF_ALL = ("global_max_activation", "global_top5_abs[0]")
+
+
+def _doubted(sites: pd.DataFrame, contradicted: Collection[str]) -> list[str]:
+    """What is said of maxima that other numbers of the files contradict: of M, and of how many sites beside."""
+    found = {match[1] for field in contradicted if (match := _MAXIMUM.fullmatch(field))}
+    in_M = sites[sites.component.isin(IN_M)]
+    of_M = set(in_M.published_name[in_M.peak == in_M.peak.max()])
+    others = len(found & set(sites.published_name) - of_M)
+    told = ["M contradicted"] if found & of_M or not {*_MAXIMUM_OF_ALL}.isdisjoint(contradicted) else []
+    return told + ([f"maxima of {others} site{'s' if others > 1 else ''} contradicted"] if others else [])
 
 
 AS_PUBLISHED = "as published"
@@ -141,7 +171,7 @@ def _sites(checkpoint: PublishedCheckpoint) -> Iterator[str]:
     yield norm
 
 
-def _site(number: int, name: str, checkpoint: PublishedCheckpoint) -> dict[str, Any]:
+def _site(number: int, name: str, checkpoint: PublishedCheckpoint, tokens: int | None) -> dict[str, Any]:
     component, layer = component_and_layer(name) or ("", None)
     row: dict[str, Any] = {"site": number, "component": component, "layer": layer, "published_name": name}
     values = checkpoint.sites.get(name)
@@ -156,6 +186,8 @@ def _site(number: int, name: str, checkpoint: PublishedCheckpoint) -> dict[str, 
         return row
     row |= {ours: values.get(ours) for ours in _SAME} | {ours: values.get(theirs) for ours, theirs in _RENAMED.items()}
     row |= {"count": values.get("count"), "approximate": "abs_median" in values}
+    if name.endswith(ROUTERS):
+        row |= {"holds": held(values, tokens)}
     if component in IN_M and "sun_n_tokens" in values:
         row |= {"channels": checkpoint.hidden_size}
     if {"mean", "rms"} <= values.keys():

@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from maxact.results.absent import absent_row
 from maxact.results.frames import MARK_TYPES, relative_depth, typed
 from maxact.results.tables import Member, marks
 from maxact.results.verdicts import NO_GROUP, verdict
@@ -56,7 +57,7 @@ def comparisons(members: Sequence[Member], questions: Questions, absent: Mapping
         if not groups:
             rows.append({"question": question, "verdict": NO_GROUP})
         for group, names in groups.items():
-            found = [_row(measured[name]) if name in measured else _absent(name, absent[name]) for name in names]
+            found = [_row(measured[name]) if name in measured else absent_row(name, absent[name]) for name in names]
             rows += [{"question": question, "group": group, **row} for row in _compared(question, found)]
     return typed(rows, _COLUMNS)
 
@@ -93,10 +94,6 @@ def _row(member: Member) -> dict[str, Any]:
         row |= {"M": M["value"], "signed": M["signed"], "component": M["component"], "layer": M["layer"]}
         row |= {"relative_depth": relative_depth(M["component"], M["layer"], member.summary["layers"])}
     return row
-
-
-def _absent(name: str, reason: str) -> dict[str, Any]:
-    return {"checkpoint": name, "kind": "not available", "weights": reason}
 
 
 def _compared(question: str, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -126,11 +126,13 @@ def top_and_median_by_layer(members: Sequence[Member]) -> pd.DataFrame:
     """A row for each checkpoint and layer: the three largest |x| of the residual stream and its median |x|.
 
     The three are of elements, so that they may be of one token. The median is the smallest |x| with CDF >= 0.5 over all
-    tokens and channels. `top1_over_median` is missing where the median is zero.
+    tokens and channels. `top1_over_median` is missing where the median is zero. A checkpoint whose residual stream was not
+    measured has a row without layer.
     """
-    rows = []
+    rows: list[dict[str, Any]] = []
     for member in in_order(members):
         sites = member.sites[(member.sites.component == "residual") & (member.sites.status == "measured")]
+        rows += [] if len(sites) else [marks(member)]
         for site in sites.sort_values("site").to_dict("records"):
             ranked = member.top[(member.top.site == site["site"]) & (member.top["rank"] < 3)].sort_values("rank")
             largest = dict(zip(("top1", "top2", "top3"), ranked.value.abs().astype(float), strict=False))

@@ -99,20 +99,21 @@ def bootstrap(members: Sequence[Member]) -> pd.DataFrame:
 
 
 def subsets(members: Sequence[Member]) -> pd.DataFrame:
-    """For figures: a row for each checkpoint and subset, with its M and that of all samples."""
+    """For figures: a row for each checkpoint and subset, with its M and that of all samples, if that is known."""
     rows = []
     for member in in_order(members):
-        M = member.headline["M"]
-        for run in (
-            member.subsets.sort_values(["size", "repetition"]).to_dict("records")
-            if M is not None and len(member.subsets)
-            else ()
-        ):
+        M = (member.headline["M"] or {}).get("value")
+        runs = member.subsets.sort_values(["size", "repetition"]) if len(member.subsets) else member.subsets
+        for run in runs.to_dict("records"):
             row = {**marks(member), "size": run["size"], "repetition": run["repetition"]}
-            rows.append(
-                row | {"M": M["value"], "M_of_subset": run["M"], "share": run["M"] / M["value"] if M["value"] else None}
-            )
+            rows.append(row | {"M": M, "M_of_subset": run["M"], "share": run["M"] / M if M else None})
     return typed(rows, _DRAWN)
+
+
+def with_subsets(job: Job, asked: Sequence[Mapping[str, Any]]) -> set[str]:
+    """Names of the checkpoints that the files have subsets of."""
+    found = set(_table(job, "subsets").checkpoint)
+    return {item["name"] for item in asked if item["found_as"] in found}
 
 
 def _table(job: Job, name: str) -> pd.DataFrame:

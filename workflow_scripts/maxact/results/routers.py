@@ -22,6 +22,7 @@ _COLUMNS = {
     "layer": "Int64",
     "relative_depth": "float64",
     "peak": "float64",
+    "holds": "str",
 }
 
 
@@ -30,7 +31,8 @@ def routers_and_gates(members: Sequence[Member], questions: Questions) -> pd.Dat
     nothing is finite.
 
     `mixture` is the checkpoint with a router that the row goes with; `dense` marks the gates of the other members, without
-    a router, of its groups under the question `moe_vs_dense`.
+    a router, of its groups under the question `moe_vs_dense`. `holds` is what a router's values are where published files
+    have no scores: probabilities, or indices of experts.
     """
     rows: list[dict[str, Any]] = []
     routed = {member.name for member in members if not _measured(member, ROUTERS).empty}
@@ -57,7 +59,6 @@ def _rows(member: Member, mixture: str, components: Sequence[str], dense: bool) 
     for site in _measured(member, components).itertuples():
         depth = relative_depth(site.component, int(site.layer), member.summary["layers"])
         peak = None if pd.isna(site.peak) else float(site.peak)
-        rows.append(
-            {**named, "component": site.component, "layer": int(site.layer), "relative_depth": depth, "peak": peak}
-        )
+        row = {**named, "component": site.component, "layer": int(site.layer), "relative_depth": depth, "peak": peak}
+        rows.append(row | {"holds": getattr(site, "holds", None)})
     return rows

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, get_args
 
 import pandas as pd
@@ -38,6 +39,7 @@ from maxact.results import (
     smoothing,
     tables,
 )
+from maxact.results.absent import with_absent
 from maxact.results.claims.pages import page, to_json
 from maxact.results.comparisons import Questions
 from maxact.results.frames import with_family
@@ -61,7 +63,8 @@ def compute(job: Job) -> Product:
     provides = PUBLISHED if "published" in job.inputs else MEASURED
     members, absent = published.published_members(job, asked) if provides == PUBLISHED else _measured(job, asked)
     questions = {item["question"]: dict(item["groups"]) for item in job.parameters["comparisons"]}
-    made = shown(members, questions, absent, provides, job.parameters.get("paper_check"))
+    order = [item["name"] for item in asked]
+    made = shown(members, questions, absent, provides, job.parameters.get("paper_check"), order)
     if provides == PUBLISHED:
         made["published_problems"] = published.problems_of(job, asked)
     files = {}
@@ -70,7 +73,7 @@ def compute(job: Job) -> Product:
         for suffix, text in zip(SUFFIXES, texts, strict=True):
             files[f"{name}.{suffix}"] = file = job.scratch / f"{name}.{suffix}"
             file.write_text(text, encoding="utf-8")
-    for name, frame in drawn(members, questions, absent, provides).items():
+    for name, frame in drawn(members, questions, absent, provides, order, asked_of(job, asked)).items():
         files[f"{name}.parquet"] = file = job.scratch / f"{name}.parquet"
         # Without pandas' own notes, which would change with its version.
         pq.write_table(pa.Table.from_pandas(frame, preserve_index=False).replace_schema_metadata(None), file)
@@ -97,17 +100,20 @@ def shown(
     absent: Mapping[str, str],
     provides: frozenset[str] = MEASURED,
     check: Mapping[str, Any] | None = None,
+    order: Sequence[str] = (),
 ) -> dict[str, pd.DataFrame]:
     """Every table of `TABLES` that can be made of what the study provides, by name; but for `published_problems`.
 
     Args:
+        absent: name -> reason, of the checkpoints that could not be had.
         check: bins, bits and quantile of the paper's check, where the study has it.
+        order: names of all checkpoints of the study; those of `absent` take their places.
     """
     as_asked = check or paper_check.AS_PUBLISHED
     every: dict[str, Callable[[], pd.DataFrame]] = {
         "instrument_check": lambda: tables.instrument_check(members),
-        "checkpoints": lambda: tables.with_absent(tables.checkpoints(members), absent),
-        "global_maxima": lambda: tables.global_maxima(members),
+        "checkpoints": lambda: with_absent(tables.checkpoints(members), absent, order),
+        "global_maxima": lambda: with_absent(tables.global_maxima(members), absent, order),
         "components": lambda: components.components(members),
         "witnesses": lambda: witnesses(members),
         "how_sure": lambda: how_sure.how_sure(members),
@@ -138,9 +144,19 @@ def shown(
 
 
 def drawn(
-    members: Sequence[Member], questions: Questions, absent: Mapping[str, str], provides: frozenset[str] = MEASURED
+    members: Sequence[Member],
+    questions: Questions,
+    absent: Mapping[str, str],
+    provides: frozenset[str] = MEASURED,
+    order: Sequence[str] = (),
+    asked_of: Mapping[str, Collection[str]] = MappingProxyType({}),
 ) -> dict[str, pd.DataFrame]:
-    """Every frame that a figure of the study draws, by name."""
+    """Every frame that a figure of the study draws, by name, with a row for each checkpoint that could not be had.
+
+    Args:
+        absent, order: as of `shown`.
+        asked_of: frame -> the checkpoints that it is asked of, where these are not all.
+    """
     provides = provides | {question for question, groups in questions.items() if groups}
     every: dict[str, Callable[[], pd.DataFrame]] = {
         "layers": lambda: tables.layers(members),
@@ -163,7 +179,30 @@ def drawn(
         "granularities": lambda: granularities.granularities(members),
     }
     read = {name for figure in made_of(FIGURES, provides).values() for name in figure.reads}
-    return {name: make() for name, make in every.items() if f"{name}.parquet" in read}
+    return {
+        name: make() if name in _PLACED else with_absent(make(), _of(absent, asked_of.get(name)), order)
+        for name, make in every.items()
+        if f"{name}.parquet" in read
+    }
+
+
+_PLACED = ("comparisons", "residual_by_depth", "saturation")
+"""Frames that have rows of checkpoints that could not be had, or are drawn beside one that has."""
+
+
+def _of(absent: Mapping[str, str], names: Collection[str] | None) -> Mapping[str, str]:
+    return absent if names is None else {name: reason for name, reason in absent.items() if name in names}
+
+
+def asked_of(job: Job, asked: Sequence[Mapping[str, Any]]) -> dict[str, Collection[str]]:
+    """As `drawn` takes it."""
+    if "published" in job.inputs:
+        return {"subsets": published.with_subsets(job, asked)}
+    stages = {"granularities": "evaluate", "perplexity": "perplexity"}
+    return {
+        frame: {item["name"] for item in asked if f"{stage}/{item['name']}" in job.inputs}
+        for frame, stage in stages.items()
+    }
 
 
 def _measured(job: Job, asked: Sequence[Mapping[str, str]]) -> tuple[list[Member], dict[str, str]]:

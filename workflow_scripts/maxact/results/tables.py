@@ -125,12 +125,6 @@ def checkpoints(members: Sequence[Member]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def with_absent(frame: pd.DataFrame, absent: Mapping[str, str]) -> pd.DataFrame:
-    """The table of checkpoints with a row for each optional one that could not be had, and why."""
-    rows = [{"checkpoint": name, "kind": "not available", "weights": reason} for name, reason in absent.items()]
-    return pd.concat([frame, pd.DataFrame(rows)], ignore_index=True) if rows else frame
-
-
 def global_maxima(members: Sequence[Member]) -> pd.DataFrame:
     """M of each checkpoint, where it is, and how far it is from the largest value of three formats."""
     rows = []
@@ -271,13 +265,11 @@ def _largest_gate(member: Member) -> dict[str, Any] | None:
 
 
 def layers(members: Sequence[Member]) -> pd.DataFrame:
-    """For figures: a row for each measured site of each checkpoint."""
+    """For figures: a row for each measured site of each checkpoint; one without any has a row without component."""
     columns = ["component", "layer", "peak", "abs_median", "quantile_0.999", "rms", "massive_tokens_passed"]
-    return _joined(
-        [(member, member.sites.loc[member.sites.status == "measured", columns]) for member in in_order(members)]
-    )
-
-
-def _joined(parts: Sequence[tuple[Member, pd.DataFrame]]) -> pd.DataFrame:
-    frames = [part.assign(**marks(member), layer=part.layer.astype("Int64")) for member, part in parts]
-    return pd.concat(frames, ignore_index=True)
+    parts = []
+    for member in in_order(members):
+        part = member.sites.loc[member.sites.status == "measured", columns]
+        part = part if len(part) else part.reindex([0])
+        parts.append(part.assign(**marks(member), layer=part.layer.astype("Int64")))
+    return pd.concat(parts, ignore_index=True)

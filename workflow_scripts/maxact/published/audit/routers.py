@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from maxact.published.audit.finding import Finding, Severity, code, kind_of, names, table, tokens_of
 from maxact.published.records import Published, PublishedCheckpoint
-
-ROUTERS = ("moe_gate", "router_logits")
-"""Sites that hold what a router returns."""
+from maxact.published.routers import ROUTERS, held
 
 TAKEN = {
     "moe_gate": "moe_gate: what the router's module returns, of a tuple the first",
     "router_logits": "router_logits: the second thing that the block of experts returns, and of a tuple its first",
 }
 """Which output the hooks take (analyze_model.py, lines 511 to 537)."""
-
-ONE = 1e-3
-"""How near to one the mean by the width must be: probabilities that add up to one."""
 
 
 def router_outputs(published: Published) -> Finding | None:
@@ -28,8 +22,8 @@ def router_outputs(published: Published) -> Finding | None:
     for checkpoint in published.checkpoints:
         for kind in ROUTERS:
             found = [values for site, values in checkpoint.sites.items() if kind_of(site) == kind]
-            held = {what for values in found if (what := _held(values, tokens_of(checkpoint))) is not None}
-            faulty = [values for values in found if _held(values, tokens_of(checkpoint)) is not None]
+            kinds = {what for values in found if (what := held(values, tokens_of(checkpoint))) is not None}
+            faulty = [values for values in found if held(values, tokens_of(checkpoint)) is not None]
             if not faulty:
                 continue
             extremes = {"min": min(x["min"] for x in faulty), "max": max(x["max"] for x in faulty)}
@@ -40,15 +34,15 @@ def router_outputs(published: Published) -> Finding | None:
                 "layers": len(faulty),
             }
             rows.append(
-                {**row, "holds": " and ".join(sorted(held)), **extremes, "width": _width(faulty[0], checkpoint)}
+                {**row, "holds": " and ".join(sorted(kinds)), **extremes, "width": _width(faulty[0], checkpoint)}
             )
     if not rows:
         return None
     pairs = sorted({(row["holds"], row["field"]) for row in rows})
     what = "; ".join(
-        f"{held} in {field} of "
-        + names([row["checkpoint"] for row in rows if (row["holds"], row["field"]) == (held, field)])
-        for held, field in pairs
+        f"{holds} in {field} of "
+        + names([row["checkpoint"] for row in rows if (row["holds"], row["field"]) == (holds, field)])
+        for holds, field in pairs
     )
     taken = "; ".join(TAKEN[field] for field in ROUTERS if field in {row["field"] for row in rows})
     others = ", nor with each other" if len({row["holds"] for row in rows}) > 1 else ""
@@ -62,17 +56,6 @@ def router_outputs(published: Published) -> Finding | None:
         f"fields moe_gate and router_logits; {code('analyze_model.py', 'lines 511 to 537')}",
         table(rows),
     )
-
-
-def _held(values: Mapping[str, float], tokens: int | None) -> str | None:
-    if not {"min", "max", "mean", "count"} <= values.keys() or values["min"] < 0:
-        return None
-    low, high = values["min"], values["max"]
-    if high > 1 and low == int(low) and high == int(high):
-        return "indices of experts"
-    width = round(values["count"] / tokens) if tokens else 0
-    adds_up = width > 1 and math.isclose(values["mean"] * width, 1, abs_tol=ONE)
-    return "probabilities" if high <= 1 and adds_up else None
 
 
 def _width(values: Mapping[str, float], checkpoint: PublishedCheckpoint) -> int | None:
