@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from maxact.archive.record import RECORD, Record
+from maxact.archive.record import RECORD, Record, commit_here
 from maxact.cli import main
 from maxact.errors import UserError
 
@@ -31,6 +33,36 @@ def test_a_sound_record_is_read_as_it_was_written() -> None:
     found = Record.from_json(json.dumps(SOUND), "a.zip")
     assert Record.from_json(found.to_json(), "a.zip") == found
     assert found.files == {"small/imported-study.yaml": ("b" * 64, 7)}
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """A repository of Git with one commit."""
+    (tmp_path / "rules").mkdir()
+    (tmp_path / "rules" / "a.smk").write_text("1")
+    identity = ["-c", "user.name=a", "-c", "user.email=a@b.invalid"]
+    for arguments in (["init", "--quiet"], ["add", "rules"], ["commit", "--quiet", "--message", "first"]):
+        subprocess.run(["git", *identity, *arguments], cwd=tmp_path, check=True)
+    return tmp_path
+
+
+def test_what_to_do_follows_from_where_one_is(checkout: Path) -> None:
+    commit, clean = commit_here(checkout)
+    assert clean
+    sound = Record.from_json(json.dumps(SOUND), "a.zip")
+    here, study = replace(sound, commit=commit), Path("artifacts/small/imported-study.yaml")
+    elsewhere = f"use that commit: git checkout {sound.commit}"
+    assert sound.remedy(checkout=checkout) == elsewhere
+    assert sound.remedy(study, checkout) == f"{elsewhere}, with --configfile {study}"
+    same = here.remedy(study, checkout)
+    assert same == f"this is that commit, so the study file or what it reads is another: use --configfile {study}"
+    for dirty in (replace(here, clean=False), replace(sound, clean=False)):
+        told = dirty.remedy(study, checkout)
+        assert told.endswith("made with changes that are in no commit: ask for one made without any")
+        assert ("this is that commit" in told) == (dirty.commit == commit)
+    (checkout / "rules" / "a.smk").write_text("2")
+    assert here.remedy(study, checkout).startswith("this is that commit with changes")
+    assert replace(sound, commit=None).remedy() == "use the code that made it, maxact 0.1.0"
 
 
 @pytest.mark.parametrize(

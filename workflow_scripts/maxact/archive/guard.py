@@ -89,7 +89,7 @@ def refuse_beyond_archive(
     if changed:
         raise UserError(
             f"{folder}: came out of an archive of {record.told()}, and this checkout or study would compute "
-            f"{several(changed)} anew; {record.remedy()}{_with_study(folder)}, or delete {file} to compute here"
+            f"{several(changed)} anew; {record.remedy(_study_file(folder))}, or delete {file} to compute here"
         )
     raise UserError(
         f"{folder}: came out of an archive that has not what {several([job for job, _ in found])} needs; import one that has, or "
@@ -97,10 +97,9 @@ def refuse_beyond_archive(
     )
 
 
-def _with_study(folder: Path) -> str:
+def _study_file(folder: Path) -> Path | None:
     """The study file that came with the archive: another one makes other keys at the same commit too."""
-    kept = sorted(folder.glob(f"{STUDY_FILE}*.y*ml"))
-    return f", with --configfile {kept[0]}" if kept else ""
+    return next(iter(sorted(folder.glob(f"{STUDY_FILE}*.y*ml"))), None)
 
 
 def several(jobs: Sequence[Wanted]) -> str:

@@ -97,11 +97,27 @@ class Record:
             return f"maxact {self.version}, of no commit that is known"
         return f"commit {self.commit}" + ("" if self.clean else " with changes that are not committed")
 
-    def remedy(self) -> str:
-        """What to do where a checkout would compute something else."""
+    def remedy(self, study_file: Path | None = None, checkout: Path = CHECKOUT) -> str:
+        """What to do where a checkout would compute something else.
+
+        Args:
+            study_file: that came with the archive, where it is there.
+            checkout: which would.
+        """
+        use = f"--configfile {study_file}" if study_file else ""
         if self.commit is None:
             return f"use the code that made it, maxact {self.version}"
-        return f"use that commit: git checkout {self.commit}"
+        here, clean = commit_here(checkout)
+        if not self.clean:
+            to_it = "this is that commit" if here == self.commit else f"git checkout {self.commit} may not do"
+            return f"{to_it}, but the archive was made with changes that are in no commit: ask for one made without any"
+        if here != self.commit:
+            return f"use that commit: git checkout {self.commit}" + (f", with {use}" if use else "")
+        if not clean:
+            return "this is that commit with changes, which `git status` names: put them away (git stash)"
+        return "this is that commit, so the study file or what it reads is another: use " + (
+            use or "that of the archive"
+        )
 
 
 def _is(pattern: str, value: object) -> bool:
