@@ -5,9 +5,20 @@ import sys
 
 from maxact.figures.registry import FIGURES
 from maxact.results.registry import CLAIMS, SUFFIXES, TABLES, made_of
+from maxact.results.targets import refuse_unknown_targets
 
 TABLES_OF_STUDY = made_of(TABLES, STUDY.provides)
 FIGURES_OF_STUDY = made_of(FIGURES, STUDY.provides)
+if workflow.is_main_process:
+    try:
+        refuse_unknown_targets(
+            [word for word in sys.argv[1:] if not workflow.is_rule(word)],
+            STUDY.study,
+            {"figures": FIGURES_OF_STUDY, "tables": TABLES_OF_STUDY},
+            {"figures": FIGURES, "tables": TABLES},
+        )
+    except UserError as error:
+        raise WorkflowError(f"error: {error}") from None
 REPORT = str(REPORTS / "report.html")
 # Relative, so that a copy of the folder elsewhere has the same inputs.
 CAPTIONS = sorted(
