@@ -19,10 +19,11 @@ import torch
 from measure.models import tiny
 from oracles import compare as oracle
 
+from maxact.checkpoints.folder import folder_digest
 from maxact.cli import main
 from maxact.compare.report import differing_settings
 from maxact.compare.samples import paired, sign_test
-from maxact.compare.sides import open_side
+from maxact.compare.sides import known_same, open_side
 from maxact.compare.sites import TOLERANCES, apart, kolmogorov_smirnov, parse_tolerances
 from maxact.errors import UserError
 
@@ -353,9 +354,25 @@ def test_digests_of_other_kinds_are_not_told_as_other_weights(original: Path) ->
     """Of a study they are of objects in the store, of a folder of tables of what the command was given."""
     folder = open_side(str(original), original)
     study = replace(folder, name="study", settings={**folder.settings, "weights": "1", "tokens": "2"}, study=True)
-    told = list(differing_settings(folder, study, folder.sites(), study.sites()))
-    assert told == [
-        f"{setting}: not compared, as a study and a folder of tables have digests of other kinds"
-        for setting in ("weights", "tokens", "measuring code")
-    ]
-    assert paired(folder, study)[1] == f"{original} tells its tokens by a digest that a study has not"
+    (told,) = differing_settings(folder, study, folder.sites(), study.sites())
+    assert told.startswith("not known to be the same: weights, tokens, measuring code, as a study and a folder")
+    assert paired(folder, study)[1] == f"the tokens of {original} are not known to be those of the study, in its order"
+
+
+def test_a_study_and_a_folder_of_its_weights_and_tokens_are_known_to_be_of_the_same(
+    original: Path, tmp_path: Path
+) -> None:
+    folder, tokens = open_side(str(original), original), tmp_path / "tokens.parquet"
+    rows = [{"sample": number, "id": f"s{number}", "token_ids": ids} for number, ids in enumerate(LINES)]
+    pq.write_table(pa.Table.from_pylist(rows[::-1]), tokens)
+    settings = {**folder.settings, "weights": "1", "tokens": "2"}
+    digest = folder_digest(original.parent / "Tiny")
+    study = replace(folder, name="study", settings=settings, study=True, tokens=tokens, folder_digest=digest)
+    (told,) = differing_settings(study, folder, study.sites(), folder.sites())
+    assert told.startswith("not known to be the same: measuring code, as")
+    pairs, why = paired(study, folder)
+    assert (list(pairs.a), list(pairs.b), why) == ([0, 1, 2, 3], [0, 1, 2, 3], "the same tokens")
+    other = tmp_path / "other.parquet"
+    pq.write_table(pa.Table.from_pylist([{**row, "token_ids": [1]} for row in rows]), other)
+    assert not known_same("tokens", replace(study, tokens=other), folder)
+    assert not known_same("weights", replace(study, folder_digest=None), folder)

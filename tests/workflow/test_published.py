@@ -124,7 +124,8 @@ def test_bad_files_are_told_and_the_rest_is_built_with_the_gap_shown(workspace: 
     assert problems.what["per_layer_stats.layer_0_hidden.max"] == "not finite (nan)"
     assert f"faults of the published files: {(problems.severity == 'error').sum()} errors, " in done.output
     maxima = pd.read_csv(tables / "global_maxima.csv").set_index("checkpoint")
-    assert list(maxima.index) == ["small-7b", "routed-8b", "deep-4b"]
+    assert list(maxima.index) == ["small-1b", "small-7b", "small-1b-it", "routed-8b", "deep-4b"]
+    assert list(maxima.index[maxima.kind == "not available"]) == ["small-1b", "small-1b-it"]
     assert maxima.weights["deep-4b"] == "as published, without 4 sites"
     verdicts = pd.read_csv(tables / "verdicts.csv").set_index("question").verdict
     assert verdicts["base_vs_instruct"].startswith("cannot be compared: 0 of 2 members")
@@ -135,6 +136,9 @@ def test_without_a_source_one_line_says_what_to_do(workspace: Workspace) -> None
     assert done.returncode != 0
     assert "error: 1 source is not pinned to a commit and digests; run `maxact pin study.yaml`" in done.output
     assert "Traceback" not in done.output
+    misspelt = workspace.snakemake("reports/made/figures/global_maximum.pdf", *GIVEN, check=False)
+    assert "error: reports/made/figures/global_maximum.pdf: no target; did you mean 'global_maxima'?" in misspelt.output
+    assert "MissingRule" not in misspelt.output
     absent = workspace.snakemake(BARS, "--config", "published_results=nowhere", check=False)
     assert "error: nowhere: no such folder; give the folder of the authors' result files" in absent.output
     assert "Traceback" not in absent.output

@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 
 from maxact.compare.samples import SamplePair, compare_samples, paired
-from maxact.compare.sides import SETTINGS, Side, open_side
+from maxact.compare.sides import SETTINGS, Side, known_same, open_side
 from maxact.compare.sites import TOLERANCES, Compared, SitePair, compare_sites, lacking
 from maxact.errors import UserError
 from maxact.sites.components import COMPONENTS
@@ -93,16 +93,24 @@ def differing_settings(a: Side, b: Side, mine: pd.DataFrame, theirs: pd.DataFram
     """What decides a measurement and is not the same, or not known of one side, in words."""
     if a.planted != b.planted:
         yield f"one is planted: {(a if a.planted else b).checkpoint} says nothing about released models"
+    untold: list[str] = []
     for setting in SETTINGS:
         values = [side.settings.get(setting) for side in (a, b)]
         if values == [None, None]:
             continue
         if None in values:
             yield f"{setting}: not known of {'A' if values[0] is None else 'B'}"
+        elif setting in _DIGESTS and known_same(setting, a, b):
+            continue
         elif setting in _DIGESTS and a.study != b.study:
-            yield f"{setting}: not compared, as a study and a folder of tables have digests of other kinds"
+            untold.append(setting)
         elif values[0] != values[1]:
             yield f"other {setting}" if setting in _DIGESTS else f"other {setting}: A {values[0]}, B {values[1]}"
+    if untold:
+        yield (
+            f"not known to be the same: {', '.join(untold)}, as a study and a folder of tables note them in different "
+            "ways; measure both in one way to know"
+        )
     for letter, sites in (("A", mine), ("B", theirs)):
         if "approximate" in sites.columns and sites["approximate"].fillna(False).any():
             yield f"median and quantiles of {letter} are right to the width of a bin of the published histograms"

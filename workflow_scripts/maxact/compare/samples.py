@@ -20,7 +20,7 @@ import numpy.typing as npt
 import pandas as pd
 import pyarrow.parquet as pq
 
-from maxact.compare.sides import Side
+from maxact.compare.sides import Side, known_same
 from maxact.compare.sites import SitePair
 from maxact.sites.components import COMPONENTS
 
@@ -64,8 +64,7 @@ def paired(a: Side, b: Side) -> tuple[pd.DataFrame, str]:
     for side in (a, b):
         if "samples" not in side.files:
             return nothing, f"{side.name} has no maxima of samples"
-    digests = [side.settings.get("tokens") for side in (a, b)]
-    if digests[0] is not None and digests[0] == digests[1]:
+    if known_same("tokens", a, b):
         numbers = [
             set(pq.read_table(side.files["samples"], columns=["sample"])["sample"].to_pylist()) for side in (a, b)
         ]
@@ -73,9 +72,9 @@ def paired(a: Side, b: Side) -> tuple[pd.DataFrame, str]:
         return pd.DataFrame({"a": both, "b": both}, dtype="int64"), "the same tokens"
     if a.tokens is None or b.tokens is None:
         unknown = next(side for side in (a, b) if side.tokens is None)
-        known = all(digest is not None for digest in digests)
+        known = all(side.settings.get("tokens") is not None for side in (a, b))
         if known and a.study != b.study:
-            return nothing, f"{unknown.name} tells its tokens by a digest that a study has not"
+            return nothing, f"the tokens of {unknown.name} are not known to be those of the study, in its order"
         return nothing, "other tokens" if known else f"{unknown.name} does not tell its tokens"
     tables = [pq.read_table(side.tokens, columns=["sample", "id", "token_ids"]).to_pandas() for side in (a, b)]
     for table in tables:

@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyarrow.parquet as pq
 
 from maxact.errors import UserError
 from maxact.measurement import SCHEMAS, read_table
-from maxact.store.objects import Manifest, Store, StoredObject
+from maxact.store.objects import Manifest, Store, StoredObject, canonical, digest_text
 from maxact.store.sharing import Shared
 from maxact.study import PublishedStudy, load_any_study
 from maxact.study.mistakes import meant
@@ -44,6 +45,7 @@ class Side:
         tokens: the `tokens.parquet` that was measured; None where it is not known or not there.
         settings: of `SETTINGS`, those that are known.
         study: whether it is of a study, whose digests of weights, tokens and code are of other things than those of a folder.
+        folder_digest: of a study, the digest that a folder of tables of the same weights has; None where it is not known.
     """
 
     name: str
@@ -53,6 +55,7 @@ class Side:
     tokens: Path | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
     study: bool = True
+    folder_digest: str | None = None
 
     def sites(self) -> pd.DataFrame:
         """The table `sites`.
@@ -166,7 +169,11 @@ def _of_manifest(name: str, path: Path) -> Side:
     above = _above(manifest, store)
     checkpoint = above.get("checkpoint")
     planted = checkpoint is not None and bool(checkpoint.summary.get("planted"))
-    return Side(name, manifest.name, planted, files, _tokens(above, store), _settings(manifest, above))
+    digest = None
+    if checkpoint is not None:  # as `checkpoints/folder.py` has it
+        digest = digest_text(canonical({file: item.sha256 for file, item in checkpoint.objects.items()}))
+    tokens, settings = _tokens(above, store), _settings(manifest, above)
+    return Side(name, manifest.name, planted, files, tokens, settings, folder_digest=digest)
 
 
 def _above(manifest: Manifest, store: Store) -> dict[str, Manifest]:
@@ -231,6 +238,28 @@ def _of_folder(name: str, folder: Path) -> Side:
         ) from None
     settings = {setting: about[setting] for setting in SETTINGS if about.get(setting) is not None}
     return Side(name, checkpoint, bool(about.get("planted")), files, None, settings, study=False)
+
+
+def known_same(setting: str, a: Side, b: Side) -> bool:
+    """Whether by their digests both have the same weights, tokens, corpus or code.
+
+    Of a study and a folder of tables that can be told of weights, and of tokens that the study still has; that they are not
+    the same cannot, as the digests are of files that may be fewer, and of lines in their order.
+    """
+    values = [side.settings.get(setting) for side in (a, b)]
+    if None in values or a.study == b.study:
+        return None not in values and values[0] == values[1]
+    study, folder = (a, b) if a.study else (b, a)
+    if setting == "tokens" and study.tokens is not None:
+        return bool(_line_digest(study.tokens) == folder.settings[setting])
+    return setting == "weights" and study.folder_digest == folder.settings[setting]
+
+
+def _line_digest(tokens: Path) -> str:
+    """What `maxact measure` has for lines of tokens (`measure/run.py`) in the order of a study's samples."""
+    table = pq.read_table(tokens, columns=["sample", "token_ids"])
+    lines = sorted(zip(table["sample"].to_pylist(), table["token_ids"].to_pylist(), strict=True))
+    return digest_text(repr([(number, "rest", tuple(ids)) for number, ids in lines]))
 
 
 def about_tables(about: Mapping[str, Any]) -> str:
