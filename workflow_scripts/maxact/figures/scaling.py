@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping
 
 import pandas as pd
@@ -9,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator
 
 from maxact.figures.families import DASHES, member_colors
-from maxact.figures.style import PLANTED_NOTE, decades, left_out, logarithmic, message
+from maxact.figures.style import PLANTED_NOTE, decades, label, left_out, logarithmic, message
 from maxact.results.absent import NOT_AVAILABLE
 
 MARKS = ("o", "s", "^", "D", "v", "P", "X")
@@ -57,7 +58,10 @@ def draw(frames: Mapping[str, pd.DataFrame], style: Mapping[str, float]) -> Figu
     note = f"\nopen marks, {PLANTED_NOTE}" if (shown["kind"] == "planted").any() else ""
     axes.set_xlabel(f"parameters, billions{note}")
     out = every[~every["checkpoint"].isin(shown["checkpoint"])]
-    told = left_out(out, "no M above zero, or no other size with one", width)
+    real = shown[shown["kind"] == "real"].drop_duplicates("checkpoint").to_dict("records")
+    special = [label(entry, 60) for entry in real if label(entry, 60) != entry["checkpoint"]]
+    told = [textwrap.fill(f"among them: {', '.join(special)}", width, break_on_hyphens=False)] if special else []
+    told += left_out(out, "no M above zero, or no other size with one", width)
     if told:
         figure.supxlabel("\n".join(told), fontsize=style["font_size"] - 1)
     axes.set_ylabel("M, the largest |x|")
