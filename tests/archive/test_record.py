@@ -62,7 +62,8 @@ def test_what_to_do_follows_from_where_one_is(checkout: Path) -> None:
         assert ("this is that commit" in told) == (dirty.commit == commit)
     (checkout / "rules" / "a.smk").write_text("2")
     assert here.remedy(study, checkout).startswith("this is that commit with changes")
-    assert replace(sound, commit=None).remedy() == "use the code that made it, maxact 0.1.0"
+    unknown = replace(sound, commit=None)
+    assert unknown.remedy(study) == f"use the code that made it, maxact 0.1.0, with --configfile {study}"
 
 
 @pytest.mark.parametrize(

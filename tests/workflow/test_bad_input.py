@@ -166,6 +166,8 @@ def test_an_optional_checkpoint_that_cannot_be_had_is_left_out_and_said(workspac
     table = pd.read_csv(workspace.folder / "reports/small/tables/checkpoints.csv").set_index("checkpoint")
     assert table.kind["far"] == "not available"
     assert "cannot be downloaded" in table.weights["far"]
+    maxima = pd.read_csv(workspace.folder / "reports/small/tables/global_maxima.csv").set_index("checkpoint")
+    assert (list(maxima.index), maxima.kind["far"]) == (list(table.index), "not available")
     assert run.forward_passes == 0
     far["optional"] = False
     run = workspace.snakemake(check=False)

@@ -105,14 +105,15 @@ class Record:
             checkout: which would.
         """
         use = f"--configfile {study_file}" if study_file else ""
+        together = f", with {use}" if use else ""
         if self.commit is None:
-            return f"use the code that made it, maxact {self.version}"
+            return f"use the code that made it, maxact {self.version}{together}"
         here, clean = commit_here(checkout)
         if not self.clean:
             to_it = "this is that commit" if here == self.commit else f"git checkout {self.commit} may not do"
             return f"{to_it}, but the archive was made with changes that are in no commit: ask for one made without any"
         if here != self.commit:
-            return f"use that commit: git checkout {self.commit}" + (f", with {use}" if use else "")
+            return f"use that commit: git checkout {self.commit}{together}"
         if not clean:
             return "this is that commit with changes, which `git status` names: put them away (git stash)"
         return "this is that commit, so the study file or what it reads is another: use " + (
