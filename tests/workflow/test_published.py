@@ -193,7 +193,8 @@ def test_the_study_of_the_authors_files_is_built_and_goes_on_in_an_archive(
     monkeypatch.setenv("MAXACT_PUBLISHED", str(authors_results))
     here.snakemake()
     reports = here.folder / "reports" / "published"
-    assert {file.stem for file in (reports / "figures").iterdir()} == set(made_of(FIGURES, PUBLISHED | set(config["comparisons"])))
+    figures = made_of(FIGURES, PUBLISHED | set(config["comparisons"]))
+    assert {file.stem for file in (reports / "figures").iterdir()} == set(figures)
     assert {file.stem for file in (reports / "tables").iterdir()} == set(made_of(TABLES, PUBLISHED))
     maxima = pd.read_csv(reports / "tables" / "global_maxima.csv")
     assert list(maxima.checkpoint) == [checkpoint["name"] for checkpoint in config["checkpoints"]]
