@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pandas as pd
@@ -127,3 +128,14 @@ def test_the_legend_tells_as_many_policies_apart_as_the_curves_have() -> None:
     assert len(set(told.values())) == len(policies)
     marks = [line for line in figure.axes[0].lines if line.get_marker() != "None"]
     assert [(mark.get_marker(), mark.get_markerfacecolor() == "white") for mark in marks] == list(told.values())
+
+
+@pytest.mark.parametrize("drawn", [True, False])
+def test_every_format_is_a_panel_or_is_named_with_why_not(drawn: bool) -> None:
+    row = {**MARKS, "checkpoint": "a", "tensors": "residual stream", "layer": 0, "layers": 1}
+    values = {"float16": math.inf, "fp8_e4m3": math.nan, **({"int8": 30.0} if drawn else {})}
+    data = pd.DataFrame([row | {"format": name, "sqnr_db": value} for name, value in values.items()])
+    figure, _ = laid_out("error_by_site_residual", {"error_by_site.parquet": data})
+    assert len(figure.axes) == (2 if drawn else 0)  # a panel, and the colours
+    assert "exact at every site: float16" in words(figure)
+    assert "not defined at any site: fp8_e4m3" in words(figure)

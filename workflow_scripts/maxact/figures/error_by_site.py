@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping
 from typing import Any
 
@@ -21,17 +22,27 @@ HIGHEST = 50.0
 
 
 def draw(frames: Mapping[str, pd.DataFrame], style: Mapping[str, float]) -> Figure:
-    """The figure. Formats that are exact wherever they are known are named below and not drawn."""
+    """The figure. Formats that are exact wherever they are known, or known nowhere, are named below and not drawn."""
     data = frames["error_by_site.parquet"]
     entries = data.drop_duplicates("checkpoint").to_dict("records")
     tensors = next(iter(data["tensors"].dropna()), "")
     known = data[data["sqnr_db"].notna()].groupby("format", sort=False)["sqnr_db"].min()
     formats = [name for name, least in known.items() if least < np.inf]
+    others = {
+        "exact at every site": [name for name in known.index if name not in formats],
+        "not defined at any site": [name for name in data["format"].dropna().unique() if name not in known],
+    }
+    width = int(120 * style["width_inches"] / style["font_size"])
+    notes = [
+        textwrap.fill(f"{why}: {', '.join(names)}", width, break_on_hyphens=False)
+        for why, names in others.items()
+        if names
+    ]
     margin = style["font_size"] / 8
     height = row_height(entries, style["font_size"] - 1, 28) * len(entries) if formats else 0.0
     figure = Figure(figsize=(style["width_inches"], 1.6 * margin + height), layout="constrained")
     if not formats:
-        told = "exact at every site" if len(known) else "no finite activation"
+        told = "\n".join(notes) if len(known) else "no finite activation"
         message(figure, f"{tensors}: {'not measured' if data['format'].isna().all() else told}")
         return figure
     norm = Normalize(0, HIGHEST)
@@ -52,10 +63,8 @@ def draw(frames: Mapping[str, pd.DataFrame], style: Mapping[str, float]) -> Figu
     for row, entry in enumerate(entries):
         if entry["kind"] == NOT_AVAILABLE:  # once, as no panel of the row has anything
             grid[0].text(0, row, NOT_AVAILABLE, va="center", color=GREY)
-    exact = [name for name in known.index if name not in formats]
-    notes = ["relative depth"] + ([f"exact at every site: {', '.join(exact)}"] if exact else [])
     notes += [f"in italics, {PLANTED_NOTE}"] if (data["kind"] == "planted").any() else []
-    figure.supxlabel("\n".join(notes), fontsize=style["font_size"] - 1)
+    figure.supxlabel("\n".join(["relative depth", *notes]), fontsize=style["font_size"] - 1)
     bar = figure.colorbar(
         ScalarMappable(norm, colours), ax=list(grid), location="top", aspect=60, shrink=0.6, pad=0.01, extend="both"
     )
