@@ -139,3 +139,15 @@ def test_every_format_is_a_panel_or_is_named_with_why_not(drawn: bool) -> None:
     assert len(figure.axes) == (2 if drawn else 0)  # a panel, and the colours
     assert "exact at every site: float16" in words(figure)
     assert "not defined at any site: fp8_e4m3" in words(figure)
+
+
+def test_the_names_of_those_that_have_no_point_stay_inside_the_figure() -> None:
+    names = [f"Some-Long-Checkpoint-Name-{number}B" for number in range(27)]
+    row = {**MARKS, "residual_share": 0.1, "any_share": 0.1, "relative_rmse": 0.1, "site": "residual@1"}
+    data = pd.DataFrame(
+        [row | {"checkpoint": name, "M": 100.0 if at < 3 else math.nan} for at, name in enumerate(names)]
+    )
+    for name, frame in (("massive_coverage", data), ("int8_vs_M", data.assign(format="int8", policy="max"))):
+        figure, _ = laid_out(name, {f"{name}.parquet": frame})
+        inside(figure)
+        assert all(name in words(figure) for name in names)

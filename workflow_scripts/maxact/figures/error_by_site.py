@@ -14,7 +14,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
-from maxact.figures.style import GREY, PLANTED_NOTE, label_rows, message, row_height
+from maxact.figures.style import GREY, PLANTED_NOTE, label_rows, letters, message, row_height
 from maxact.results.absent import NOT_AVAILABLE
 
 HIGHEST = 50.0
@@ -32,9 +32,8 @@ def draw(frames: Mapping[str, pd.DataFrame], style: Mapping[str, float]) -> Figu
         "exact at every site": [name for name in known.index if name not in formats],
         "not defined at any site": [name for name in data["format"].dropna().unique() if name not in known],
     }
-    width = int(120 * style["width_inches"] / style["font_size"])
     notes = [
-        textwrap.fill(f"{why}: {', '.join(names)}", width, break_on_hyphens=False)
+        textwrap.fill(f"{why}: {', '.join(names)}", letters(style), break_on_hyphens=False)
         for why, names in others.items()
         if names
     ]

@@ -12,7 +12,18 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.transforms import ScaledTranslation
 
-from maxact.figures.style import PAGE_INCHES, decades, elsewhere, label, left_out, logarithmic, message, nothing, panels
+from maxact.figures.style import (
+    PAGE_INCHES,
+    decades,
+    elsewhere,
+    label,
+    left_out,
+    letters,
+    logarithmic,
+    message,
+    nothing,
+    panels,
+)
 
 _LOOKS = (("o", "#0072B2"), ("s", "#D55E00"), ("^", "#009E73"), ("D", "#CC79A7"), ("v", "#E69F00"), ("P", "#000000"))
 _SIGNS = {"rises with M": "\N{UPWARDS ARROW}", "falls with M": "\N{DOWNWARDS ARROW}", "no link seen": "\N{EN DASH}"}
@@ -34,7 +45,7 @@ def draw(frames: Mapping[str, pd.DataFrame], style: Mapping[str, float]) -> Figu
     columns = min(2 if len(parts) <= 6 else 3, len(parts))
     rows = -(-len(parts) // columns)
     line = (style["font_size"] - 1.5) * 1.4 / 72
-    notes = _notes(data, shown, int(130 * style["width_inches"] / style["font_size"]))
+    notes = _notes(data, shown, letters(style))
     margins = 0.3 + line * (notes.count("\n") + 1)
     words = max(_lines(part, columns) for _, part in parts) * line
     height = min(margins + rows * (1.9 + words), max(PAGE_INCHES, margins + rows * (1.2 + words)))

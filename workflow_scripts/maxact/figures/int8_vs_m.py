@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from maxact.figures.scatter import checkpoint_points, draw_named
-from maxact.figures.style import PLANTED_NOTE, decades, elsewhere, left_out, logarithmic, message, nothing
+from maxact.figures.style import PLANTED_NOTE, decades, elsewhere, left_out, letters, logarithmic, message, nothing
 
 
 def draw(frames: Mapping[str, pd.DataFrame], style: Mapping[str, float]) -> Figure:
@@ -18,7 +18,7 @@ def draw(frames: Mapping[str, pd.DataFrame], style: Mapping[str, float]) -> Figu
     policies = list(data["policy"].dropna().unique())
     count = shown["checkpoint"].nunique()
     line = (style["font_size"] - 1) * 1.3 / 72
-    height = max(1.6, line * count)
+    height = max(1.8, line * count)
     figure = Figure(figsize=(style["width_inches"], 0.8 + (0.5 + height) * max(1, len(policies))), layout="constrained")
     if shown.empty:
         message(figure, "no finite activation and error above zero")
@@ -41,7 +41,7 @@ def draw(frames: Mapping[str, pd.DataFrame], style: Mapping[str, float]) -> Figu
         logarithmic(axes.yaxis)
         axes.grid(linewidth=0.3, alpha=0.6)
         draw_named(checkpoint_points(part, "M", "relative_rmse"), axes, line / height)
-    width = int(150 * style["width_inches"] / style["font_size"])
+    width = letters(style)
     out = data[~data["checkpoint"].isin(shown["checkpoint"])]
     notes = left_out(out, "no finite M or no known error above zero", width)
     notes += filter(None, [elsewhere(shown, width)])

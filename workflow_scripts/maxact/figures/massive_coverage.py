@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from maxact.figures.scatter import checkpoint_points, draw_named
-from maxact.figures.style import PLANTED_NOTE, decades, left_out, logarithmic, message
+from maxact.figures.style import PLANTED_NOTE, decades, left_out, letters, logarithmic, message
 
 PLACES = {"residual": "at the residual site of largest |x|", "any": "at the site where most tokens pass"}
 
@@ -45,7 +45,7 @@ def draw(frames: Mapping[str, pd.DataFrame], style: Mapping[str, float]) -> Figu
         axes.grid(linewidth=0.3, alpha=0.6)
         points = shown.assign(percent=percent[f"{place}_share"].where(percent[f"{place}_share"] > 0, zero))
         draw_named(checkpoint_points(points, "M", "percent"), axes, line / height)
-    width = int(150 * style["width_inches"] / style["font_size"])
+    width = letters(style)
     notes = left_out(data[~(data["M"] > 0)], "no finite activation above zero", width)
     notes += left_out(uncounted, "massive tokens are not counted", width)
     notes += [f"grey and in italics, {PLANTED_NOTE}"] if (data["kind"] == "planted").any() else []

@@ -15,6 +15,7 @@ from maxact.figures.style import (
     columns_for,
     height_for,
     left_out,
+    letters,
     logarithmic,
     message,
     name_panel,
@@ -35,7 +36,7 @@ def draw(frames: Mapping[str, pd.DataFrame], style: Mapping[str, float]) -> Figu
     groups = [part for _, part in data.groupby("mixture", sort=False)]
     columns = columns_for(len(groups))
     figure = Figure(figsize=(style["width_inches"], height_for(len(groups), 1.2, least=1.2)), layout="constrained")
-    gone = left_out(every.drop(data.index), "", int(150 * style["width_inches"] / style["font_size"]), "peak")
+    gone = left_out(every.drop(data.index), "", letters(style), "peak")
     if not groups:
         message(figure, "\n".join(["no mixture of experts in this study", *gone]))
         return figure

@@ -14,7 +14,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from maxact.figures.scatter import Point, draw_named
-from maxact.figures.style import columns_for, height_for, left_out, message, name_panel, nothing, panels
+from maxact.figures.style import columns_for, height_for, left_out, letters, message, name_panel, nothing, panels
 from maxact.results.absent import NOT_AVAILABLE
 
 COLOR = "#0072B2"
@@ -33,7 +33,7 @@ def draw(frames: Mapping[str, pd.DataFrame], style: Mapping[str, float]) -> Figu
     data = frames["perplexity.parquet"]
     quantized = data[(data["format"] != "none") & (data["kind"] != NOT_AVAILABLE)]
     names = list(quantized["checkpoint"].unique())
-    width = int(150 * style["width_inches"] / style["font_size"])
+    width = letters(style)
     gone = left_out(data[data["kind"] == NOT_AVAILABLE], "", width, "ratio")
     if not names:
         figure = Figure(figsize=(style["width_inches"], 1.5), layout="constrained")

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator
 
 from maxact.figures.families import DASHES, member_colors
-from maxact.figures.style import PLANTED_NOTE, decades, label, left_out, logarithmic, message
+from maxact.figures.style import PLANTED_NOTE, decades, label, left_out, letters, logarithmic, message
 from maxact.results.absent import NOT_AVAILABLE
 
 MARKS = ("o", "s", "^", "D", "v", "P", "X")
@@ -23,7 +23,7 @@ def draw(frames: Mapping[str, pd.DataFrame], style: Mapping[str, float]) -> Figu
     data = every[(every["M"] > 0) & (every["parameters"] > 0)]
     figure = Figure(figsize=(style["width_inches"], 0.6 * style["width_inches"]), layout="constrained")
     groups = [part for _, part in data.groupby("group", sort=False) if len(part) > 1]
-    width = int(150 * style["width_inches"] / style["font_size"])
+    width = letters(style)
     if not groups:
         gone = left_out(every[every["kind"] == NOT_AVAILABLE], "", width)
         message(figure, "\n".join(["no family of several sizes in this study", *gone]))

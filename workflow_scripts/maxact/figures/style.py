@@ -160,6 +160,11 @@ def why_missing(entry: Mapping[Any, Any], value: Any, otherwise: str) -> str:
     return NOT_IN_DATA if pd.isna(value) and not _has_nonfinite(entry) else otherwise
 
 
+def letters(style: Mapping[str, float]) -> int:
+    """How many characters of a note below a figure fit on a line; those of names are up to 0.64 of their size wide."""
+    return int(72 * style["width_inches"] / (0.64 * style["font_size"]))
+
+
 def left_out(out: pd.DataFrame, otherwise: str, width: int, value: str = "M") -> list[str]:
     """The checkpoints that a figure has no place for, in lines of so many characters, those of one reason together.
 
