@@ -328,6 +328,19 @@ def test_a_largest_value_of_zero_is_a_gap_and_not_a_small_number(tmp_path: Path)
     assert pd.isna(list(line.get_ydata())).tolist() == [False, True, False, False]
 
 
+@pytest.mark.parametrize(("layers", "marked"), [(4, [0, 2]), (24, list(range(0, 24, 2)))])
+def test_a_layer_between_gaps_has_a_mark_as_no_line_shows_it(layers: int, marked: list[int], tmp_path: Path) -> None:
+    member = real(layers=layers)
+    odd = (member.sites.component == "residual") & member.sites.layer.mod(2).eq(1).fillna(False)
+    member.sites.loc[odd.astype(bool), "peak"] = 0.0
+    figure, _ = drawn("per_layer", [member], tmp_path)
+    lines = {line.get_label(): line for line in figure.axes[0].lines}
+    line = lines["residual"]
+    assert line.get_marker() == "."
+    assert [at for at, there in enumerate(line.get_markevery()) if there] == list(marked)
+    assert (lines["attention output"].get_marker() == ".") == (layers < 12)
+
+
 def test_the_same_data_give_the_same_bytes_and_another_style_others(tmp_path: Path) -> None:
     written = write_frames(STUDIES["planted alone"](), tmp_path)
     for name in [name for name in FIGURES if has(name, "planted alone")]:

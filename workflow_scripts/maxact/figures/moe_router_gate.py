@@ -12,6 +12,7 @@ from matplotlib.lines import Line2D
 from maxact.figures.style import (
     GREY,
     PLANTED_NOTE,
+    between_gaps,
     columns_for,
     height_for,
     left_out,
@@ -74,15 +75,13 @@ def curves(data: pd.DataFrame, axes: Axes) -> None:
     for (_, dense, component), part in data.groupby(["checkpoint", "dense", "component"], sort=False):
         line = with_gaps(part)
         heights = line["peak"].where(line["peak"] > 0)
-        known = heights.notna()
-        alone = known & ~known.shift(fill_value=False) & ~known.shift(-1, fill_value=False)
         axes.plot(
             line["relative_depth"],
             heights,
             color=LEGEND[component].color,
             linestyle=DENSE if dense else "solid",
             marker="o",
-            markevery=(known if len(part) < 12 else alone).tolist(),
+            markevery=(heights.notna() if len(part) < 12 else between_gaps(heights)).tolist(),
             markersize=2.5,
         )
     own = set(data.loc[~data["dense"], "component"])

@@ -276,6 +276,12 @@ def with_gaps(part: pd.DataFrame) -> pd.DataFrame:
     return part.set_index(layers).reindex(range(layers.min(), layers.max() + 1)) if len(part) else part
 
 
+def between_gaps(heights: pd.Series) -> pd.Series:
+    """Which of the values along a line have none beside them, so that a line draws nothing there and a mark is to stand."""
+    known = heights.notna()
+    return known & ~known.shift(fill_value=False) & ~known.shift(-1, fill_value=False)
+
+
 def nothing(axes: Axes, text: str) -> None:
     """In place of the curves of a panel that has none, so that missing data show as missing."""
     axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center", va="center", color=GREY)
