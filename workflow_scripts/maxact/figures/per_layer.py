@@ -45,7 +45,7 @@ def draw_components(layers: pd.DataFrame, components: Collection[str], style: Ma
         name_panel(axes, part.iloc[0].to_dict(), columns)
     seen: dict[str, Artist] = {}
     for axes in figure.axes:
-        seen |= dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))
+        seen = dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True)) | seen
     order = [shown.label for shown in LEGEND.values() if shown.label in seen]
     if order:
         figure.legend([seen[label] for label in order], order, loc="outside upper center", ncols=4)
