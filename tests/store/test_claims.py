@@ -123,10 +123,21 @@ def claimed(url: str) -> list[dict[str, Any]]:
 
 
 def test_machines_at_once_compute_once(
-    machine: Callable[[str], Store], url: str, capsys: pytest.CaptureFixture[str]
+    machine: Callable[[str], Store],
+    url: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
+    waiting, tell = [tmp_path / "one waits", tmp_path / "both wait"], claims._Claim._tell
+
+    def told_first(claim: Any, text: str) -> None:
+        tell(claim, text)
+        waiting.pop(0).touch()
+
+    monkeypatch.setattr(claims._Claim, "_tell", told_first)
     stores = [machine(name) for name in ("one", "two", "three")]
-    made = at_once(*stores, text="x", seconds=0.3)
+    made = at_once(*stores, text="x", until=str(waiting[1]))
     assert toy_stage.CALLS == ["a"]
     assert made[0] == made[1] == made[2]
     for store in stores:
@@ -247,7 +258,7 @@ def test_a_holder_that_was_cut_off_and_goes_on_does_no_harm(
     """Nobody hears of the first for too long; both compute, the record of whoever ends first stands, and no claim is left."""
     monkeypatch.setattr(claims, "RENEW_SECONDS", 1e9)
     monkeypatch.setattr(claims, "EXPIRES_SECONDS", 0.1)
-    made = at_once(machine("one"), machine("two"), text="x", seconds=0.4)
+    made = at_once(machine("one"), machine("two"), text="x", seconds=0.4, together=2)
     assert made[0] == made[1]
     assert toy_stage.CALLS == ["a", "a"]
     assert claimed(url) == []
@@ -312,7 +323,7 @@ def test_a_file_that_a_server_has_replaced_meanwhile_is_opened_again(
 def test_storage_that_ignores_conditions_has_no_claims(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     test_sharing.Forgetful.store.clear()
     far = open_remote("forgetful://far/artifacts", read_only=False)
-    made = at_once(*(Store(tmp_path / name, Shared(far)) for name in ("one", "two")), text="x", seconds=0.2)
+    made = at_once(*(Store(tmp_path / name, Shared(far)) for name in ("one", "two")), text="x", together=2)
     assert made[0] == made[1]
     assert toy_stage.CALLS == ["a", "a"]
     assert capsys.readouterr().err == ""
