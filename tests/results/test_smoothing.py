@@ -62,6 +62,23 @@ def test_a_site_that_only_one_way_has_a_scale_for_is_worst_by_the_other() -> Non
     assert (found["output_median_without_db"], found["median_gain_db"]) == (10.0, -math.inf)
 
 
+def test_inputs_are_of_the_same_sites_on_both_sides() -> None:
+    lost = {"relative_rmse": math.nan, "sqnr_db": math.nan}
+    rows = [row(site, None, 10.0, sqnr_db=5.0) for site in (0, 1)]
+    rows += [row(0, 0.5, 20.0, sqnr_db=50.0), row(1, 0.5, math.nan, **lost)]
+    (found,) = table(rows).to_dict("records")
+    assert (found["input_median_without_db"], found["input_worst_without_db"]) == (5, 5)
+    assert (found["input_median_with_db"], found["input_worst_with_db"]) == (-math.inf, -math.inf)
+
+
+def test_the_median_of_a_lost_and_an_exact_input_is_lost() -> None:
+    exact, lost = {"relative_rmse": 0.0, "sqnr_db": math.nan}, {"relative_rmse": math.nan, "sqnr_db": math.nan}
+    rows = [row(0, None, 10.0), row(0, 0.5, 20.0, **exact), row(1, None, 10.0), row(1, 0.5, 20.0, **lost)]
+    rows += [row(2, alpha, 10.0, **lost) for alpha in (None, 0.5)]
+    (found,) = table(rows).to_dict("records")
+    assert (found["sites"], found["input_median_without_db"], found["input_median_with_db"]) == (3, 13, -math.inf)
+
+
 def test_the_median_of_a_lost_and_an_exact_output_is_lost() -> None:
     rows = [row(0, None, 10.0), row(0, 0.5, 0.0, **EXACT), row(1, None, 10.0), row(1, 0.5, -math.inf)]
     (found,) = table(rows).to_dict("records")

@@ -40,8 +40,8 @@ def smoothing(members: Sequence[Member]) -> pd.DataFrame:
 
     SQNR of the output of the layers and of their input, with inputs and weights quantized, without smoothing and with it,
     over the sites that are smoothed. The gain at a site is that of the output; sites_worse: where it is negative. worst_site: of
-    the output with smoothing. A site where the output is exact counts as infinite, one where only the other way has a scale as
-    minus infinite.
+    the output with smoothing. A site where the output (or input) is exact counts as infinite, one where only the other way has
+    a scale as minus infinite.
     """
     rows: list[dict[str, Any]] = []
     for member in in_order(members):
@@ -76,20 +76,17 @@ def _note(part: pd.DataFrame) -> str | None:
 
 
 def _side_by_side(smoothed: pd.DataFrame, plain: pd.DataFrame) -> dict[str, Any]:
-    """Over the sites where either has an error of the output."""
+    """Over the sites where either has an error of the output; nothing of inputs where no SQNR is finite, as of weights alone."""
     both = smoothed.merge(plain, on="site", suffixes=("_with", "_without"))
-    outputs = {side: _exact_as_infinite(both, "output_", side) for side in ("without", "with")}
-    known = ~(np.isnan(outputs["with"]) & np.isnan(outputs["without"]))
-    if not known.any():
+    both = both[_reached(both, "output_").notna().any(axis=1)]
+    if both.empty:
         return {"sites": 0}
-    both = both[known]
-    outputs = {side: np.where(np.isnan(values), -math.inf, values)[known] for side, values in outputs.items()}
     found: dict[str, Any] = {"sites": len(both), "tokens": int(both.tokens_with.max())}
-    for side, values in outputs.items():
-        found |= {f"output_median_{side}_db": median(values), f"output_worst_{side}_db": values.min()}
-        inputs = _exact_as_infinite(both, "", side)
-        if not np.isinf(inputs).all() and not np.isnan(inputs).all():
-            found |= {f"input_median_{side}_db": np.nanmedian(inputs), f"input_worst_{side}_db": np.nanmin(inputs)}
+    outputs, inputs = (_reached(both, what).dropna(how="all").fillna(-math.inf) for what in ("output_", ""))
+    for named, reached in (("output", outputs), ("input", inputs)):
+        if named == "output" or np.isfinite(reached).any(axis=None):
+            found |= {f"{named}_median_{side}_db": median(reached[side]) for side in reached}
+            found |= {f"{named}_worst_{side}_db": reached[side].min() for side in reached}
     gains = np.array([difference(*pair) for pair in zip(outputs["with"], outputs["without"], strict=True)])
     worst = both.iloc[int(outputs["with"].argmin())]
     return found | {
@@ -100,6 +97,12 @@ def _side_by_side(smoothed: pd.DataFrame, plain: pd.DataFrame) -> dict[str, Any]
     }
 
 
-def _exact_as_infinite(both: pd.DataFrame, what: str, side: str) -> np.ndarray[Any, np.dtype[np.float64]]:
-    decibels = both[f"{what}sqnr_db_{side}"].to_numpy(np.float64)
-    return np.where(both[f"{what}relative_rmse_{side}"] == 0, math.inf, decibels)
+def _reached(both: pd.DataFrame, what: str) -> pd.DataFrame:
+    """SQNR by site (rows) and side (columns): infinite where exact, NaN where there is no error."""
+    return pd.DataFrame(
+        {
+            side: both[f"{what}sqnr_db_{side}"].mask(both[f"{what}relative_rmse_{side}"] == 0, math.inf)
+            for side in ("without", "with")
+        },
+        dtype="float64",
+    )
