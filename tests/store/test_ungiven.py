@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -12,7 +14,7 @@ from maxact.errors import UserError
 from maxact.stages import STAGES, Stage
 from maxact.store.exchange import give_rest
 from maxact.store.objects import Manifest, Store, write_atomically
-from maxact.store.run import run_job
+from maxact.store.run import restore, run_job
 from maxact.store.sharing import MARKER, Shared, object_path
 from maxact.store.ungiven import tell_ungiven
 from store import toy_stage
@@ -86,13 +88,81 @@ def test_a_result_of_which_an_object_is_nowhere_is_not_given_and_told(
     Store(root).path(lost).unlink()
     allow(remote)
     capsys.readouterr()
-    assert give_rest(root)
-    told = capsys.readouterr().out.splitlines()
-    assert told == [
-        f"1 result that could not be given at first is at {remote} now",
-        "of 1 objects are nowhere, so it is not given them; they are made again when they are read: first/a",
-    ]
+    assert not give_rest(root)
+    told = capsys.readouterr()
+    assert told.out == f"1 result that could not be given at first is at {remote} now\n"
+    assert told.err == f"{remote}: of 1 an object is nowhere, so it is given them once they are made again: first/a\n"
     assert has(remote, made) == [False, True]
+    restore(made[0], Store(root, Shared.of_environment()))
+    assert give_rest(root)
+    assert has(remote, made) == [True, True]
+
+
+def test_an_object_that_only_a_mirror_has_is_given(
+    root: Path, remote: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refuse(remote)
+    made = run(root, "a")
+    allow(remote)
+    shutil.copytree(root / "objects", tmp_path / "mirror" / "objects")
+    (tmp_path / "mirror" / MARKER).write_text("{}")
+    for item in made[0].objects.values():
+        Store(root).path(item).unlink()
+    monkeypatch.setenv("MAXACT_MIRROR", str(tmp_path / "mirror"))
+    assert give_rest(root)
+    assert has(remote, made) == [True]
+
+
+def test_a_push_to_another_place_leaves_what_is_noted_for_this_one(
+    root: Path, remote: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refuse(remote)
+    made = run(root, "a")
+    allow(remote)
+    monkeypatch.setenv("MAXACT_REMOTE", str(tmp_path / "other"))
+    assert main(["push", "--store", str(root)]) == 0
+    assert (has(tmp_path / "other", made), has(remote, made)) == ([True], [False])
+    monkeypatch.setenv("MAXACT_REMOTE", str(remote))
+    assert give_rest(root)
+    assert has(remote, made) == [True]
+
+
+def test_a_push_gives_what_is_noted_and_in_no_manifest(root: Path, remote: Path) -> None:
+    refuse(remote)
+    made = run(root, "a")
+    (root / "study" / "first" / "a.json").unlink()
+    allow(remote)
+    assert main(["push", "--store", str(root)]) == 0
+    assert has(remote, made) == [True]
+
+
+def test_what_another_job_is_giving_now_is_left_to_it(
+    root: Path, remote: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    refuse(remote)
+    made = run(root, "a")
+    allow(remote)
+    capsys.readouterr()
+    with Store(root).lock(made[0].key):
+        assert give_rest(root)
+    told = capsys.readouterr()
+    assert (told.out, told.err, has(remote, made)) == ("", "", [False])
+
+
+def test_a_disk_that_is_full_at_the_end_is_one_line(
+    root: Path, remote: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    refuse(remote)
+    run(root, "a")
+    allow(remote)
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", str(root / "scratch"))
+
+    monkeypatch.setattr(Path, "write_text", full)
+    capsys.readouterr()
+    assert not give_rest(root)
+    assert f"{root}/scratch: cannot be written (No space left on device)" in capsys.readouterr().err
 
 
 def test_an_object_of_another_size_at_the_remote_is_to_be_deleted_first(
@@ -122,7 +192,8 @@ def test_one_line_at_the_end_says_how_many_are_not_where_and_why(
     capsys.readouterr()
     tell_ungiven(root)
     assert capsys.readouterr().err == (
-        f"warning: 2 results of {root} are not at {remote} yet; a run gives them when it ends, `maxact push` at once\n"
+        f"warning: 2 results of {root} are not at {remote} yet; `maxact push` gives them, and so does the end of a run that has "
+        "something to do\n"
     )
     assert not give_rest(root)
     told = capsys.readouterr()

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
 
 from maxact.errors import UserError
+from maxact.store.disk import telling
 from maxact.store.objects import Store, StoredObject, canonical
 from maxact.store.sharing import WEIGHTS, Shared
 from maxact.store.ungiven import are, counted, forget, them, ungiven
@@ -32,12 +35,13 @@ def push(store: Store) -> str:
     if store.shared is None or store.shared.remote is None:
         raise UserError("MAXACT_REMOTE is not set; name the place to give to, such as s3://BUCKET/PREFIX or a folder")
     warnings = store.shared.check()
-    given, other = _give(reached((manifest.key for _, manifest in store.manifests()), store), store.shared, store)
+    keys = reached((manifest.key for _, manifest in store.manifests()), store) | set(ungiven(store.root))
+    given = _give(keys, store.shared, store)
     return "\n".join(
         [
             *(f"warning: {line}" for line in warnings),
-            f"{store.shared.remote.url}: has {counted(given)} of this store",
-            *other,
+            f"{store.shared.remote.url}: has {counted(given.number)} of this store",
+            *given.told,
         ]
     )
 
@@ -58,7 +62,8 @@ def give_rest(root: Path) -> bool:
     assert shared.remote is not None
     url = shared.remote.url
     try:
-        given, other = _give(keys, shared, Store(root))
+        with telling(root):
+            given = _give(keys, shared, Store(root, shared))
     except UserError as error:
         left, told = len(ungiven(root)), str(error).removeprefix(f"{url}: ")
         print(
@@ -67,28 +72,45 @@ def give_rest(root: Path) -> bool:
             file=sys.stderr,
         )
         return False
-    print("\n".join([f"{counted(given)} that could not be given at first {are(given)} at {url} now", *other]))
-    return True
+    if given.number:
+        print(f"{counted(given.number)} that could not be given at first {are(given.number)} at {url} now")
+    for line in given.told:
+        print(f"{url}: {line}", file=sys.stderr)
+    return not given.lost
 
 
-def _give(keys: Iterable[str], shared: Shared, store: Store) -> tuple[int, list[str]]:
-    """Give what is recorded of these keys: how many the remote has now, and lines about those that are otherwise."""
-    given, other, lost = 0, [], []
+@dataclass(frozen=True)
+class _Given:
+    """How many results the remote has now, a line about those that are otherwise, and which have an object that is nowhere."""
+
+    number: int
+    told: list[str]
+    lost: list[str]
+
+
+def _give(keys: Iterable[str], shared: Shared, store: Store) -> _Given:
+    """Give what is recorded of these keys, but for what a job is at: it gives that itself."""
+    number, other, lost = 0, [], []
     for key in sorted(keys):
-        record = store.action_here(key)
-        if record is not None:
+        with suppress(BlockingIOError), store.lock(key, wait=False):
+            record = store.action_here(key)
+            if record is None:
+                continue
             stands, named = shared.give(key, record, store), f"{record['stage']}/{record['name']}"
-            forget(key, store)
-            given += stands is not None
             if stands is None:
                 lost.append(named)
-            elif canonical(stands["objects"]) != canonical(record["objects"]):
+                continue
+            forget(key, store)
+            number += 1
+            if canonical(stands["objects"]) != canonical(record["objects"]):
                 other.append(named)
     told = {
         "it has other bytes, which were there first": other,
-        "objects are nowhere, so it is not given them; they are made again when they are read": lost,
+        "an object is nowhere, so it is given them once they are made again": lost,
     }
-    return given, [f"of {len(some)} {what}: {', '.join(some[:5])}" for what, some in told.items() if some]
+    return _Given(
+        number, [f"of {len(some)} {what}: {', '.join(some[:5])}" for what, some in told.items() if some], lost
+    )
 
 
 def pull(store: Store) -> str:

@@ -273,10 +273,11 @@ class Store:
                 stream.write(canonical(line) + "\n")
 
     @contextmanager
-    def lock(self, key: str) -> Iterator[None]:
+    def lock(self, key: str, wait: bool = True) -> Iterator[None]:
         """Hold the lock on `key`. The kernel frees it when the process ends, however it ends.
 
         Raises:
+            BlockingIOError: another process holds it, and this one is not to wait.
             UserError: the store cannot be written, or its file system has no locks.
         """
         path = self.root / "locks" / key
@@ -284,7 +285,7 @@ class Store:
             path.parent.mkdir(parents=True, exist_ok=True)
             stream = path.open("a+")
         with stream:
-            hold(stream, fcntl.LOCK_EX)
+            hold(stream, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
             yield
 
     @contextmanager

@@ -22,13 +22,15 @@ def note(key: str, store: Store) -> None:
 
 
 def forget(key: str, store: Store) -> None:
-    """The remote has it."""
-    _file(key, store.root).unlink(missing_ok=True)
+    """The remote of this store has it. A note for another one stays."""
+    file = _file(key, store.root)
+    if store.shared is not None and store.shared.remote is not None and _noted(file) == _same(store.shared.remote.url):
+        file.unlink(missing_ok=True)
 
 
 def ungiven(root: Path) -> list[str]:
     """Keys of what is recorded in the store at `root` and noted for the remote that the environment names now."""
-    url = remote_named().rstrip("/")
+    url = _same(remote_named())
     files = sorted(root.glob("ungiven/*.json"))
     return [file.stem for file in files if _noted(file) == url and (root / "actions" / file.name).exists()]
 
@@ -38,8 +40,8 @@ def tell_ungiven(root: Path) -> None:
     number = len(ungiven(root))
     if number:
         print(
-            f"warning: {counted(number)} of {root} {are(number)} not at {remote_named()} yet; a run gives {them(number)} when it "
-            "ends, `maxact push` at once",
+            f"warning: {counted(number)} of {root} {are(number)} not at {remote_named()} yet; `maxact push` gives "
+            f"{them(number)}, and so does the end of a run that has something to do",
             file=sys.stderr,
         )
 
@@ -47,9 +49,13 @@ def tell_ungiven(root: Path) -> None:
 def _noted(file: Path) -> str | None:
     """The remote that a note is of; None where another run has given it meanwhile."""
     try:
-        return str(json.loads(file.read_text(encoding="utf-8"))["remote"]).rstrip("/")
+        return _same(json.loads(file.read_text(encoding="utf-8"))["remote"])
     except FileNotFoundError:
         return None
+
+
+def _same(url: str) -> str:
+    return url.rstrip("/")
 
 
 def _file(key: str, root: Path) -> Path:
