@@ -56,6 +56,7 @@ def test_what_to_do_follows_from_where_one_is(checkout: Path) -> None:
     assert sound.remedy(study, checkout) == f"{elsewhere}, with --configfile {study}"
     same = here.remedy(study, checkout)
     assert same == f"this is that commit, so the study file or what it reads is another: use --configfile {study}"
+    assert here.remedy(checkout=checkout) == "this is that commit, so the archive is not what was made: get it again"
     for dirty in (replace(here, clean=False), replace(sound, clean=False)):
         told = dirty.remedy(study, checkout)
         assert told.endswith("made with changes that are in no commit: ask for one made without any")

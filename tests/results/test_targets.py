@@ -20,6 +20,8 @@ NAMED = {"figures": [*MADE["figures"], "saturation"], "tables": [*MADE["tables"]
         (["reports/pocket/figures/saturation.pdf"], "the study pocket has not what it is made from"),
         (["reports/published/figures/per_layer.pdf"], "of the study published, and this is pocket; say --configfile"),
         (["--cores", "1", "--", "per_layer"], "say reports/pocket/figures/per_layer.pdf"),
+        (["--configfile", "a.yaml", "-n", "per_layer"], "say reports/pocket/figures/per_layer.pdf"),
+        (["reports/pocket/tables/claims.md"], "no target; say reports/pocket/claims.md"),
         (["experts"], "the study pocket has not what it is made from"),
     ],
 )
@@ -36,6 +38,9 @@ def test_a_wrong_name_is_told(words: list[str], told: str) -> None:
         [],
         ["--cores", "1", "reports/pocket/figures/global_maxima.pdf", "reports/pocket/tables/checkpoints.html"],
         ["reports/pocket/report.html", "--report", "reports/pocket/figures/mine.html", "--until", "checkpoints"],
+        ["--until", "study_report", "per_layer"],
+        ["--omit-from", "a", "checkpoints"],
+        ["--cores", "per_layer"],
         ["figure_per_layer", "results", "artifacts/pocket/measure/a.json", "/reports/pocket/figures/x.pdf"],
     ],
 )

@@ -101,7 +101,7 @@ class Record:
         """What to do where a checkout would compute something else.
 
         Args:
-            study_file: that came with the archive, where it is there.
+            study_file: that came with the archive; None where no other is read.
             checkout: which would.
         """
         use = f"--configfile {study_file}" if study_file else ""
@@ -115,10 +115,10 @@ class Record:
         if here != self.commit:
             return f"use that commit: git checkout {self.commit}{together}"
         if not clean:
-            return "this is that commit with changes, which `git status` names: put them away (git stash)"
-        return "this is that commit, so the study file or what it reads is another: use " + (
-            use or "that of the archive"
-        )
+            return f"this is that commit with changes, which `git status` names: put them away (git stash -u){together}"
+        if not use:
+            return "this is that commit, so the archive is not what was made: get it again"
+        return f"this is that commit, so the study file or what it reads is another: use {use}"
 
 
 def _is(pattern: str, value: object) -> bool:

@@ -47,7 +47,7 @@ def _evaluated_tokens(study: Study) -> float:
 
 
 def _run_again(study: Study) -> float:
-    """Times that SmoothQuant runs its tokens: once more, then thrice for each format with and without s, behind norms alone."""
+    """Times that SmoothQuant runs its tokens: twice, then thrice for each format with and without s, behind norms alone."""
     asked = study.evaluate and study.evaluate.smooth
     return 2 + 3 * len(asked.formats) * (1 + len(asked.alphas)) if asked else 0
 

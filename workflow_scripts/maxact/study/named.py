@@ -1,8 +1,8 @@
 """Whose a study's folder is: two files with one `study:` would take turns in overwriting each other's stamps and reports.
 
-The folder keeps the path of the file that it was last made from. Another file of that name is refused while the first is there,
-has the same name and says something else; one that was moved, edited, copied as it is, or put together with more or fewer others
-goes on.
+The folder keeps the path of the file that it was last made from, of several those that each time were among them. Another file
+of that name is refused while the first is there, has the same name and says something else; one that was moved, edited, copied as
+it is, or put together with more or fewer others goes on.
 """
 
 from __future__ import annotations
@@ -44,7 +44,8 @@ def claim_name(name: str, files: Sequence[Path], folder: Path) -> None:
                 f"{', '.join(before)} and {', '.join(now)} are two studies with one name, `study: {name}`, and would "
                 f"overwrite each other in {folder}; give one another name (or delete {record}, if {before[-1]} is of no more use)"
             )
-    write_if_changed(record, "".join(f"{file}\n" for file in now))
+    common = [file for file in now if file in before] or now  # what parts are added to stays whose the folder is
+    write_if_changed(record, "".join(f"{file}\n" for file in common))
 
 
 def _read(files: Sequence[str]) -> dict[str, Any] | None:
