@@ -38,8 +38,9 @@ def test_planted_ones_and_what_is_not_finite_or_zero_have_no_point() -> None:
     ]
     frame = error_vs_M(members)
     assert frame["checkpoint"].tolist() == ["shown", "without M", "exact", "overflow", "unknown"]
-    assert frame.dropna(subset="M")["checkpoint"].tolist() == ["shown"]
-    assert frame["relative_rmse"].notna().tolist() == frame["M"].notna().tolist()
+    assert frame.dropna(subset="relative_rmse")["checkpoint"].tolist() == ["shown"]
+    assert frame["site"].notna().tolist() == frame["relative_rmse"].notna().tolist()
+    assert frame.loc[frame["M"].isna(), "checkpoint"].tolist() == ["without M"]
 
 
 def test_an_error_that_is_known_of_one_other_site_alone_is_of_that_site() -> None:
@@ -55,5 +56,5 @@ def test_a_way_without_a_point_says_so_and_a_cast_is_none() -> None:
     both = checkpoint("one", "a", 10.0, 0.1, keys=[KEY, OTHER, ("float16", "tensor", "none")])
     known = both.errors["relative_rmse"].where(both.errors["format"] == "int8")
     frame = error_vs_M([replace(both, errors=both.errors.assign(relative_rmse=known))]).set_index("format")
-    assert frame["M"].notna().to_dict() == {"int8": True, "fp8_e4m3": False}
+    assert frame["relative_rmse"].notna().to_dict() == {"int8": True, "fp8_e4m3": False}
     assert frame.loc["fp8_e4m3", "verdict"] == "cannot be told: 0 of 8 checkpoints"

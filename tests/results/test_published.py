@@ -142,6 +142,25 @@ def test_a_checkpoint_without_any_extreme_is_not_called_not_finite(results: Made
     assert closing_table(product.summary["checkpoints"]).count("not in files") == 1
 
 
+def test_figures_without_any_M_say_what_is_missing_of_whom(results: Made) -> None:
+    """One checkpoint can be read, and has no extremes; none has anything that is not finite."""
+
+    def change(files: dict[str, Any]) -> None:
+        for path in [path for path in files if "/json/" in path and "small-7b" not in path]:
+            del files[path]
+        for site in files["Small/json/small-7b_activation_stats.json"]["per_layer_stats"].values():
+            site["max"] = float("nan")
+
+    product = results(change)
+    others = ", ".join(model.name for model in MODELS if model.name != "small-7b")
+    shown = ("global_maxima", "massive_coverage", "component_heatmap", "int8_vs_M", "emergence", "error_vs_M")
+    for name in shown:
+        text = " ".join(" ".join(texts_of(name, product)).split())
+        assert "not in the data: small-7b (without 11 sites)" in text, name
+        assert f"not available: {others}" in text, name
+        assert "finite" not in text, name
+
+
 def test_a_maximum_that_other_numbers_of_the_files_contradict_is_marked_wherever_it_shows(results: Made) -> None:
     def change(files: dict[str, Any]) -> None:
         top = files["Small/json/small-7b_top5_stats.json"]["per_layer_stats"]["layer_1_hidden"]

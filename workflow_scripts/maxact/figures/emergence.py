@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.transforms import blended_transform_factory
 
-from maxact.figures.style import GREY, PLANTED_NOTE, label_rows, message, row_height, why_missing
+from maxact.figures.style import GREY, PLANTED_NOTE, label_rows, left_out, letters, message, row_height, why_missing
 
 MARKS = {
     "jump_depth": ("residual stream grows most", "#0072B2", ">", 5.0),
@@ -29,7 +29,7 @@ def draw(frames: Mapping[str, pd.DataFrame], style: Mapping[str, float]) -> Figu
         figsize=(style["width_inches"], 1.3 * style["font_size"] / 8 + height * len(entries)), layout="constrained"
     )
     if data["depth"].isna().all():
-        message(figure, "no finite activation")
+        message(figure, "\n".join(left_out(data, "no finite activation", letters(style))))
         return figure
     axes = figure.subplots()
     right = blended_transform_factory(axes.transAxes, axes.transData)

@@ -36,7 +36,7 @@ def draw(frames: Mapping[str, pd.DataFrame], style: Mapping[str, float]) -> Figu
     Real checkpoints alone, a point each. The words below a panel are those of the table `error_link`.
     """
     data = frames["error_vs_M.parquet"]
-    shown = data[data["M"].notna()]
+    shown = data[data["relative_rmse"].notna()]
     if shown.empty:
         figure = Figure(figsize=(style["width_inches"], 1.5), layout="constrained")
         message(figure, "\n".join(_left_out(data, shown, 80)) or "no real checkpoint in this study")
@@ -97,13 +97,13 @@ def _notes(data: pd.DataFrame, shown: pd.DataFrame, width: int) -> str:
 
 def _left_out(data: pd.DataFrame, shown: pd.DataFrame, width: int) -> list[str]:
     """Real checkpoints that have no point anywhere."""
-    out = data[~data["checkpoint"].isin(shown["checkpoint"])].assign(known=0.0)  # M is null for want of an error too
-    return left_out(out, "no finite M or no known error above zero", width, "known")
+    out = data[~data["checkpoint"].isin(shown["checkpoint"])]
+    return left_out(out, "no finite M or no known error above zero", width)
 
 
 def _panel(part: pd.DataFrame, limits: tuple[float, float], axes: Axes, size: float, columns: int) -> None:
     """The points of one panel, and below the axis the verdict on each series."""
-    known = part[part["M"].notna()]
+    known = part[part["relative_rmse"].notna()]
     if known.empty:
         nothing(axes, "no error above zero")
         return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import pandas as pd
@@ -14,6 +15,8 @@ from maxact.figures.style import (
     PLANTED_HATCH,
     PLANTED_NOTE,
     grey_names,
+    left_out,
+    letters,
     logarithmic,
     message,
     title,
@@ -30,8 +33,9 @@ def draw(frames: Mapping[str, pd.DataFrame], style: Mapping[str, float]) -> Figu
     data = frames["global_maxima.csv"]
     pitch = 0.01 + 2 * style["font_size"] * 1.25 / 72  # two lines of text
     figure = Figure(figsize=(style["width_inches"], 1.0 + pitch * len(data)), layout="constrained")
-    if "M" not in data or not (data["M"] > 0).any():
-        message(figure, "no finite activation above zero")
+    data = data if "M" in data else data.assign(M=math.nan)
+    if not (data["M"] > 0).any():
+        message(figure, "\n".join(left_out(data, "no finite activation above zero", letters(style))))
         return figure
     bars(data, figure.subplots())
     return figure

@@ -21,8 +21,11 @@ def draw(frames: Mapping[str, pd.DataFrame], style: Mapping[str, float]) -> Figu
     height = max(1.6, line * len(data))
     figure = Figure(figsize=(style["width_inches"], 0.8 + (0.5 + height) * len(PLACES)), layout="constrained")
     uncounted = data[data["M"] > 0].drop(shown.index)
+    width = letters(style)
+    notes = left_out(data[~(data["M"] > 0)], "no finite activation above zero", width)
+    notes += left_out(uncounted, "massive tokens are not counted", width)
     if shown.empty:
-        message(figure, "no finite activation above zero" if uncounted.empty else "massive tokens are not counted")
+        message(figure, "\n".join(notes))
         return figure
     percent = 100 * shown[[f"{place}_share" for place in PLACES]]
     above_zero = percent.to_numpy()[percent.to_numpy() > 0]
@@ -45,9 +48,6 @@ def draw(frames: Mapping[str, pd.DataFrame], style: Mapping[str, float]) -> Figu
         axes.grid(linewidth=0.3, alpha=0.6)
         points = shown.assign(percent=percent[f"{place}_share"].where(percent[f"{place}_share"] > 0, zero))
         draw_named(checkpoint_points(points, "M", "percent"), axes, line / height)
-    width = letters(style)
-    notes = left_out(data[~(data["M"] > 0)], "no finite activation above zero", width)
-    notes += left_out(uncounted, "massive tokens are not counted", width)
     notes += [f"grey and in italics, {PLANTED_NOTE}"] if (data["kind"] == "planted").any() else []
     figure.supxlabel("\n".join(["M, the largest |x|", *notes]), fontsize=style["font_size"] - 1)
     figure.supylabel("tokens that pass, %", fontsize=style["font_size"])

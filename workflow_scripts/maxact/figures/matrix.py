@@ -14,7 +14,17 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from maxact.figures.style import GREY, PLANTED_NOTE, decades, label_rows, logarithmic, message, row_height
+from maxact.figures.style import (
+    GREY,
+    PLANTED_NOTE,
+    decades,
+    label_rows,
+    left_out,
+    letters,
+    logarithmic,
+    message,
+    row_height,
+)
 from maxact.results.absent import NOT_AVAILABLE
 
 WIDE = 9
@@ -53,7 +63,10 @@ def draw_matrix(
     margins = 1.4 * style["font_size"] / 8 + upright
     figure = Figure(figsize=(style["width_inches"], margins + height * len(entries)), layout="constrained")
     if not known:
-        message(figure, "no finite activation above zero")
+        largest = pd.Series([cell.value for cell in cells], [cell.checkpoint for cell in cells], "float64")
+        out = data.assign(largest=data["checkpoint"].map(largest.groupby(level=0).max()))
+        told = left_out(out, "no finite activation above zero", letters(style), "largest")
+        message(figure, "\n".join(told))
         return figure
     axes = figure.subplots()
     colours: Any = ScalarMappable(LogNorm(*decades(min(known), max(known))), "viridis")

@@ -24,8 +24,8 @@ _COLUMNS = {
 def error_vs_M(members: Sequence[Member]) -> pd.DataFrame:
     """A row for each real checkpoint and each format with a scale, granularity and policy: the points of `error_link`.
 
-    The error is that at the same site as there, which `site` names. M, error and site are null where M or the error is not
-    finite or not above zero: the link leaves these out. Beside them are the link's Spearman correlation over checkpoints, the
+    The error is that at the same site as there, which `site` names. Error and site are null where M or the error is not finite
+    or not above zero: the link leaves these out. Beside them are the link's Spearman correlation over checkpoints, the
     adjusted p-value of families and the verdict.
     """
     told = [row for row in error_link(members).to_dict("records") if FORMATS[row["format"]].scaling != "none"]
@@ -43,9 +43,9 @@ def error_vs_M(members: Sequence[Member]) -> pd.DataFrame:
         )
         for link in told:
             error = known.get(tuple(link[name] for name in KEY))
-            point = {"M": M, "relative_rmse": error, "site": site} if _usable(M) and _usable(error) else {}
+            point = {"relative_rmse": error, "site": site} if _usable(M) and _usable(error) else {}
             named = {name: link[name] for name in (*KEY, "spearman", "p_holm", "verdict")}
-            rows.append({**marks(member), **named, **point})
+            rows.append({**marks(member), **named, "M": M, **point})
     return typed(rows, _COLUMNS)
 
 
