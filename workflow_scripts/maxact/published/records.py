@@ -6,6 +6,7 @@ subset of the samples), `quant_sanity_check.py` (errors of an integer format). N
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -133,3 +134,9 @@ class Published:
             KeyError: there is none.
         """
         return {found.name: found for found in self.checkpoints}[name]
+
+
+def tokens_of(checkpoint: PublishedCheckpoint) -> int | None:
+    """How many tokens most of its sites have seen."""
+    seen = Counter(values["sun_n_tokens"] for values in checkpoint.sites.values() if "sun_n_tokens" in values)
+    return int(seen.most_common(1)[0][0]) if seen else None

@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 from maxact.measurement import SCHEMAS
 from maxact.published.checks import peak
 from maxact.published.names import IN_M, ONCE, PER_LAYER, component_and_layer, policy
-from maxact.published.records import PublishedCheckpoint, QuantRun
+from maxact.published.records import PublishedCheckpoint, QuantRun, tokens_of
 from maxact.published.routers import ROUTERS, held
 from maxact.quantize.stage import SCHEMA as ERRORS
 
@@ -84,8 +84,7 @@ def imported(checkpoint: PublishedCheckpoint, run: QuantRun | None, contradicted
     """
     names = list(_sites(checkpoint))
     numbers = {name: number for number, name in enumerate(names)}
-    told = [values["sun_n_tokens"] for values in checkpoint.sites.values() if "sun_n_tokens" in values]
-    tokens = int(Counter(told).most_common(1)[0][0]) if told else None
+    tokens = tokens_of(checkpoint)
     sites = pd.DataFrame(
         [_site(number, name, checkpoint, tokens) for name, number in numbers.items()], columns=SITES.names
     )

@@ -6,10 +6,10 @@ from collections import defaultdict
 from collections.abc import Iterable
 from typing import Any
 
-from maxact.published.audit.finding import Finding, M_of, Severity, code, kind_of, layer_of, names, table, tokens_of
+from maxact.published.audit.finding import Finding, M_of, Severity, code, kind_of, layer_of, names, table
 from maxact.published.checks import peak
 from maxact.published.names import carries_M
-from maxact.published.records import Published
+from maxact.published.records import Published, tokens_of
 
 UNREACHED = 4
 """A limit of length that is so many times the mean length, or more, is told."""

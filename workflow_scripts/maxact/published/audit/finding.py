@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -72,12 +71,6 @@ def layer_of(site: str) -> int | None:
     """The layer of a site, None where it exists once."""
     found = component_and_layer(site)
     return None if found is None else found[1]
-
-
-def tokens_of(checkpoint: PublishedCheckpoint) -> int | None:
-    """How many tokens most of its sites have seen."""
-    seen = Counter(values["sun_n_tokens"] for values in checkpoint.sites.values() if "sun_n_tokens" in values)
-    return int(seen.most_common(1)[0][0]) if seen else None
 
 
 def peaks_of_M(checkpoint: PublishedCheckpoint) -> dict[str, float]:

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from maxact.published.audit.finding import Finding, M_of, Severity, code, kind_of, names, ratio, table, tokens_of
+from maxact.published.audit.finding import Finding, M_of, Severity, code, kind_of, names, ratio, table
 from maxact.published.checks import peak
-from maxact.published.records import Published, QuantRun
+from maxact.published.records import Published, QuantRun, tokens_of
 from maxact.results.correlation import spearman
 
 BINS = 2048

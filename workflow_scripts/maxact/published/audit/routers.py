@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from maxact.published.audit.finding import Finding, Severity, code, kind_of, names, table, tokens_of
-from maxact.published.records import Published, PublishedCheckpoint
+from maxact.published.audit.finding import Finding, Severity, code, kind_of, names, table
+from maxact.published.records import Published, PublishedCheckpoint, tokens_of
 from maxact.published.routers import ROUTERS, held
 
 TAKEN = {

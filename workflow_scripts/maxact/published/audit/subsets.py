@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from maxact.published.audit.finding import Finding, M_of, Severity, code, names, peaks_of_M, table, tokens_of
-from maxact.published.records import BootstrapRun, Published, PublishedCheckpoint
+from maxact.published.audit.finding import Finding, M_of, Severity, code, names, peaks_of_M, table
+from maxact.published.records import BootstrapRun, Published, PublishedCheckpoint, tokens_of
 
 
 def _runs(published: Published) -> Iterator[tuple[BootstrapRun, PublishedCheckpoint]]:
