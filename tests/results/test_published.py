@@ -178,6 +178,29 @@ def test_a_maximum_that_other_numbers_of_the_files_contradict_is_marked_wherever
     assert "small-7b\n(M contradicted)" in texts_of("global_maxima", product)
 
 
+@pytest.mark.parametrize(
+    ("site", "field", "value", "told"),
+    [
+        ("layer_0_hidden", "sun_peak_abs", 1e9, "M contradicted"),
+        ("layer_0_hidden", "sun_peak_abs", 200704.0, "maxima of 1 site contradicted"),
+        ("layer_0_hidden", "rms", 1e9, "M contradicted"),
+        ("layer_0_mlp_gate", "rms", 1e9, "maxima of 1 site contradicted"),
+        ("layer_3_hidden", "abs_mean", 1e7, "M contradicted"),
+        ("layer_3_hidden", "abs_mean", 1e5, None),
+    ],
+)
+def test_M_is_contradicted_by_whatever_gives_a_larger_one(
+    results: Made, site: str, field: str, value: float, told: str | None
+) -> None:
+    """A mean above the rms, but below the maximum, is a fault of a mean alone."""
+
+    def change(files: dict[str, Any]) -> None:
+        files["Deep/json/deep-4b_activation_stats.json"]["per_layer_stats"][site][field] = value
+
+    weights = table(results(change), "global_maxima").set_index("checkpoint").weights
+    assert weights["deep-4b"] == ", ".join(filter(None, ["as published", told]))
+
+
 def test_a_router_whose_values_are_no_scores_says_so(results: Made) -> None:
     def change(files: dict[str, Any]) -> None:
         for path, content in files.items():

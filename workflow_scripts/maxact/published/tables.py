@@ -103,7 +103,7 @@ def imported(checkpoint: PublishedCheckpoint, run: QuantRun | None, contradicted
                 [
                     AS_PUBLISHED,
                     *([f"without {unread} site{'s' if unread > 1 else ''}"] if unread else []),
-                    *_doubted(sites, contradicted),
+                    *_doubted(checkpoint, sites, contradicted),
                 ]
             ),
             "licence": None,
@@ -119,18 +119,43 @@ def imported(checkpoint: PublishedCheckpoint, run: QuantRun | None, contradicted
     )
 
 
-_MAXIMUM = re.compile(r"per_layer_stats\.(.+)\.(?:max|min|sun_peak_abs|sun_max_ratio_abs|top5_abs\[0\])")
+_FIELD = re.compile(r"per_layer_stats\.([^.]+)\.(.+)")
+_MAXIMA = ("max", "min", "sun_peak_abs", "sun_max_ratio_abs", "top5_abs[0]")
+_BELOW_MAXIMUM = ("abs_mean", "rms")
 _MAXIMUM_OF_ALL = ("global_max_activation", "global_top5_abs[0]")
 
 
-def _doubted(sites: pd.DataFrame, contradicted: Collection[str]) -> list[str]:
-    """What is said of maxima that other numbers of the files contradict: of M, and of how many sites beside."""
-    found = {match[1] for field in contradicted if (match := _MAXIMUM.fullmatch(field))}
+def _doubted(checkpoint: PublishedCheckpoint, sites: pd.DataFrame, contradicted: Collection[str]) -> list[str]:
+    """What is said of maxima that other numbers of the files contradict: of M, and of how many sites beside.
+
+    M is contradicted where the maximum of its site is, and where another site that it ranges over is said to have a larger.
+    """
+    claimed = _claimed(checkpoint, contradicted)
     in_M = sites[sites.component.isin(IN_M)]
-    of_M = set(in_M.published_name[in_M.peak == in_M.peak.max()])
-    others = len(found & set(sites.published_name) - of_M)
-    told = ["M contradicted"] if found & of_M or not {*_MAXIMUM_OF_ALL}.isdisjoint(contradicted) else []
+    M = in_M.peak.max()
+    of_M = {
+        name
+        for name, largest in zip(in_M.published_name, in_M.peak, strict=True)
+        if name in claimed and (largest == M or claimed[name] > M)
+    }
+    others = len(claimed.keys() & set(sites.published_name) - of_M)
+    told = ["M contradicted"] if of_M or not {*_MAXIMUM_OF_ALL}.isdisjoint(contradicted) else []
     return told + ([f"maxima of {others} site{'s' if others > 1 else ''} contradicted"] if others else [])
+
+
+def _claimed(checkpoint: PublishedCheckpoint, contradicted: Collection[str]) -> dict[str, float]:
+    """By site the largest |x| that a contradicted field tells, or a mean that is above the maximum."""
+    found: dict[str, float] = {}
+    for site, field in (match.groups() for one in contradicted if (match := _FIELD.fullmatch(one))):
+        values = checkpoint.sites.get(site, {})
+        largest = peak(values)
+        top = checkpoint.top.sites.get(site) if checkpoint.top is not None else None
+        told = top.values[0] if field == "top5_abs[0]" and top is not None else values.get(field)
+        if told is None or field not in _MAXIMA + _BELOW_MAXIMUM:
+            continue
+        if field in _MAXIMA or (largest is not None and told > largest):
+            found[site] = max(found.get(site, 0.0), abs(told))
+    return found
 
 
 AS_PUBLISHED = "as published"
