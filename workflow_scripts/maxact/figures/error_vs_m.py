@@ -13,16 +13,17 @@ from matplotlib.figure import Figure
 from matplotlib.transforms import ScaledTranslation
 
 from maxact.figures.style import (
+    NO_ERROR,
     PAGE_INCHES,
     decades,
     elsewhere,
     label,
-    left_out,
     letters,
     logarithmic,
     message,
     nothing,
     panels,
+    without_a_point,
 )
 
 _LOOKS = (("o", "#0072B2"), ("s", "#D55E00"), ("^", "#009E73"), ("D", "#CC79A7"), ("v", "#E69F00"), ("P", "#000000"))
@@ -39,7 +40,7 @@ def draw(frames: Mapping[str, pd.DataFrame], style: Mapping[str, float]) -> Figu
     shown = data[data["relative_rmse"].notna()]
     if shown.empty:
         figure = Figure(figsize=(style["width_inches"], 1.5), layout="constrained")
-        message(figure, "\n".join(_left_out(data, shown, 80)) or "no real checkpoint in this study")
+        message(figure, "\n".join(without_a_point(data, shown, NO_ERROR, 80)) or "no real checkpoint in this study")
         return figure
     parts = _parts(data[data["format"].notna()])
     columns = min(2 if len(parts) <= 6 else 3, len(parts))
@@ -87,18 +88,12 @@ def _notes(data: pd.DataFrame, shown: pd.DataFrame, width: int) -> str:
     notes = [
         textwrap.fill(told, width, break_on_hyphens=False),
         elsewhere(shown, width),
-        *_left_out(data, shown, width),
+        *without_a_point(data, shown, NO_ERROR, width),
     ]
     signs = [f"{sign} {verdict}" for verdict, sign in _SIGNS.items()] if shown["verdict"].nunique() > 1 else []
     signs += ["? cannot be told"] if signs and shown["verdict"].str.startswith("cannot").any() else []
     first = "; ".join(["errors are at the residual site of largest |x|", *signs])
     return "\n".join([first, *filter(None, notes)])
-
-
-def _left_out(data: pd.DataFrame, shown: pd.DataFrame, width: int) -> list[str]:
-    """Real checkpoints that have no point anywhere."""
-    out = data[~data["checkpoint"].isin(shown["checkpoint"])]
-    return left_out(out, "no finite M or no known error above zero", width)
 
 
 def _panel(part: pd.DataFrame, limits: tuple[float, float], axes: Axes, size: float, columns: int) -> None:

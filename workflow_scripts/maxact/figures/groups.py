@@ -16,6 +16,7 @@ from maxact.figures.style import (
     GREY,
     PAGE_INCHES,
     PLANTED_NOTE,
+    between_gaps,
     decades,
     label,
     logarithmic,
@@ -79,9 +80,10 @@ def _group(group: Sequence[Mapping[str, Any]], streams: pd.DataFrame, named: Seq
         face = "white" if entry["kind"] == "planted" else color
         dash = DASHES[number % len(DASHES)]
         part = with_gaps(streams[streams["checkpoint"] == entry["checkpoint"]])
-        mark = "o" if entry["kind"] == "planted" or len(part) == 1 else None
-        axes.plot(part["relative_depth"], part["peak"].where(part["peak"] > 0), color=color, linestyle=dash,
-                  marker=mark, markersize=2.5, markerfacecolor=face)  # fmt: skip
+        heights = part["peak"].where(part["peak"] > 0)
+        marks = heights.notna() if entry["kind"] == "planted" else between_gaps(heights)
+        axes.plot(part["relative_depth"], heights, color=color, linestyle=dash, marker="o" if marks.any() else None,
+                  markevery=marks.tolist(), markersize=2.5, markerfacecolor=face)  # fmt: skip
         if entry["M"] > 0:
             axes.plot([entry["relative_depth"]], [entry["M"]], M_MARK, color=color, markersize=max(3.0, 6.5 - 1.2 * number),
                       markerfacecolor=face, markeredgecolor=color if entry["kind"] == "planted" else "white",

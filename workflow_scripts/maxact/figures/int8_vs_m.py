@@ -8,7 +8,17 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from maxact.figures.scatter import checkpoint_points, draw_named
-from maxact.figures.style import PLANTED_NOTE, decades, elsewhere, left_out, letters, logarithmic, message, nothing
+from maxact.figures.style import (
+    NO_ERROR,
+    PLANTED_NOTE,
+    decades,
+    elsewhere,
+    letters,
+    logarithmic,
+    message,
+    nothing,
+    without_a_point,
+)
 
 
 def draw(frames: Mapping[str, pd.DataFrame], style: Mapping[str, float]) -> Figure:
@@ -21,7 +31,7 @@ def draw(frames: Mapping[str, pd.DataFrame], style: Mapping[str, float]) -> Figu
     height = max(1.8, line * count)
     figure = Figure(figsize=(style["width_inches"], 0.8 + (0.5 + height) * max(1, len(policies))), layout="constrained")
     if shown.empty:
-        message(figure, "\n".join(_left_out(data, shown, letters(style))))
+        message(figure, "\n".join(without_a_point(data, shown, NO_ERROR, letters(style))))
         return figure
     grid = figure.subplots(len(policies), 1, squeeze=False, sharex=True, sharey=True)
     for policy, axes in zip(policies, grid[:, 0], strict=True):
@@ -42,16 +52,10 @@ def draw(frames: Mapping[str, pd.DataFrame], style: Mapping[str, float]) -> Figu
         axes.grid(linewidth=0.3, alpha=0.6)
         draw_named(checkpoint_points(part, "M", "relative_rmse"), axes, line / height)
     width = letters(style)
-    notes = _left_out(data, shown, width)
+    notes = without_a_point(data, shown, NO_ERROR, width)
     notes += filter(None, [elsewhere(shown, width)])
     notes += [f"grey and in italics, {PLANTED_NOTE}"] if (data["kind"] == "planted").any() else []
     figure.supxlabel("\n".join(["M, the largest |x|", *notes]), fontsize=style["font_size"] - 1)
     bits = shown["format"].iloc[0].upper()
     figure.supylabel(f"{bits} relative RMSE at the residual site of largest |x|", fontsize=style["font_size"])
     return figure
-
-
-def _left_out(data: pd.DataFrame, shown: pd.DataFrame, width: int) -> list[str]:
-    """Checkpoints that have no point anywhere."""
-    out = data[~data["checkpoint"].isin(shown["checkpoint"])]
-    return left_out(out, "no finite M or no known error above zero", width)

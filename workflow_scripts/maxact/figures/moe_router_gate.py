@@ -12,12 +12,12 @@ from matplotlib.lines import Line2D
 from maxact.figures.style import (
     GREY,
     PLANTED_NOTE,
-    between_gaps,
     columns_for,
     height_for,
     left_out,
     letters,
     logarithmic,
+    marked,
     message,
     name_panel,
     nothing,
@@ -81,7 +81,7 @@ def curves(data: pd.DataFrame, axes: Axes) -> None:
             color=LEGEND[component].color,
             linestyle=DENSE if dense else "solid",
             marker="o",
-            markevery=(heights.notna() if len(part) < 12 else between_gaps(heights)).tolist(),
+            markevery=marked(heights),
             markersize=2.5,
         )
     own = set(data.loc[~data["dense"], "component"])

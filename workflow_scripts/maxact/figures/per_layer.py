@@ -12,10 +12,10 @@ from matplotlib.ticker import MaxNLocator
 
 from maxact.figures.style import (
     PLANTED_NOTE,
-    between_gaps,
     columns_for,
     height_for,
     logarithmic,
+    marked,
     name_panel,
     nothing,
     panels,
@@ -78,10 +78,9 @@ def curves(data: pd.DataFrame, components: Collection[str], axes: Axes, ticks: i
             )
         else:
             heights = part.set_index(part["layer"].astype(int))["peak"].reindex(range(last + 1))
-            marked = heights.notna() if last < 12 else between_gaps(heights)
             line = axes.plot(heights.index, heights, color=shown.color, label=shown.label)[0]
-            if marked.any():
-                line.set(marker=".", markevery=marked.tolist())
+            if any(marks := marked(heights)):
+                line.set(marker=".", markevery=marks)
     axes.set_xlim(-1.6, last + 1.6)
     axes.set_xticks([tick for tick in MaxNLocator(integer=True, nbins=ticks).tick_values(0, last) if 0 <= tick <= last])
     axes.grid(axis="y", linewidth=0.3, alpha=0.6)

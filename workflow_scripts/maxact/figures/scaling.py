@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator
 
 from maxact.figures.families import DASHES, member_colors
-from maxact.figures.style import PLANTED_NOTE, decades, label, left_out, letters, logarithmic, message
+from maxact.figures.style import PLANTED_NOTE, decades, label, left_out, letters, logarithmic, message, without_a_point
 from maxact.results.absent import NOT_AVAILABLE
 
 MARKS = ("o", "s", "^", "D", "v", "P", "X")
@@ -57,11 +57,10 @@ def draw(frames: Mapping[str, pd.DataFrame], style: Mapping[str, float]) -> Figu
     figure.legend(loc="outside right upper")
     note = f"\nopen marks, {PLANTED_NOTE}" if (shown["kind"] == "planted").any() else ""
     axes.set_xlabel(f"parameters, billions{note}")
-    out = every[~every["checkpoint"].isin(shown["checkpoint"])]
     real = shown[shown["kind"] == "real"].drop_duplicates("checkpoint").to_dict("records")
     special = [label(entry, 60) for entry in real if label(entry, 60) != entry["checkpoint"]]
     told = [textwrap.fill(f"among them: {', '.join(special)}", width, break_on_hyphens=False)] if special else []
-    told += left_out(out, "no M above zero, or no other size with one", width)
+    told += without_a_point(every, shown, "no M above zero, or no other size with one", width)
     if told:
         figure.supxlabel("\n".join(told), fontsize=style["font_size"] - 1)
     axes.set_ylabel("M, the largest |x|")

@@ -165,6 +165,15 @@ def letters(style: Mapping[str, float]) -> int:
     return int(72 * style["width_inches"] / (0.64 * style["font_size"]))
 
 
+NO_ERROR = "no finite M or no known error above zero"
+"""Why a figure of error against M has no point of a checkpoint, where the data are there."""
+
+
+def without_a_point(data: pd.DataFrame, shown: pd.DataFrame, otherwise: str, width: int) -> list[str]:
+    """`left_out` of the checkpoints that are not among the shown."""
+    return left_out(data[~data["checkpoint"].isin(shown["checkpoint"])], otherwise, width)
+
+
 def left_out(out: pd.DataFrame, otherwise: str, width: int, value: str = "M") -> list[str]:
     """The checkpoints that a figure has no place for, in lines of so many characters, those of one reason together.
 
@@ -280,6 +289,12 @@ def between_gaps(heights: pd.Series) -> pd.Series:
     """Which of the values along a line have none beside them, so that a line draws nothing there and a mark is to stand."""
     known = heights.notna()
     return known & ~known.shift(fill_value=False) & ~known.shift(-1, fill_value=False)
+
+
+def marked(heights: pd.Series) -> list[bool]:
+    """Where a line along the layers has marks: at every value of up to twelve layers, of more at those between gaps."""
+    found: list[bool] = (heights.notna() if len(heights) <= 12 else between_gaps(heights)).tolist()
+    return found
 
 
 def nothing(axes: Axes, text: str) -> None:

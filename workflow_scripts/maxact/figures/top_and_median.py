@@ -14,6 +14,7 @@ from maxact.figures.style import (
     columns_for,
     height_for,
     logarithmic,
+    marked,
     message,
     name_panel,
     nothing,
@@ -61,4 +62,12 @@ def curves(data: pd.DataFrame, axes: Axes) -> None:
         nothing(axes, why_missing(entry, data["top1"].max(), "no finite activation\nabove zero"))
     for column, (_, color, dash) in LINES.items():
         heights = data[column].where(data[column] > 0)
-        axes.plot(data["relative_depth"], heights, color=color, linestyle=dash, marker="." if len(data) < 12 else None)
+        marks = marked(heights)
+        axes.plot(
+            data["relative_depth"],
+            heights,
+            color=color,
+            linestyle=dash,
+            marker="." if any(marks) else None,
+            markevery=marks,
+        )

@@ -144,8 +144,9 @@ def pass_bytes(shape: Shape, run: Pass) -> float:
     inner = max(shape.intermediate_size, shape.experts_per_token * shape.expert_size)
     activations = (12 * shape.hidden_size + 4 * inner) * 2
     scores = shape.heads * run.longest * SCORE if run.eager else 0
-    # Once all is passed: weights behind one norm, s times these, what quantization makes of them, and its error, in float32.
-    behind = 4 * 4 * 2 * shape.intermediate_size * shape.hidden_size if run.smoothed else 0
+    # Once all is passed, in float32: weights behind one norm, s times these, what quantization makes of them, its error; and x
+    # and x / s of every token that is kept.
+    behind = 32.0 * shape.intermediate_size * shape.hidden_size + 8 * run.kept * shape.hidden_size if run.kept else 0.0
     return max(run.batch * (widest * SCAN[run.device] + activations + scores), behind)
 
 

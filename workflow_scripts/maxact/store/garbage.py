@@ -15,6 +15,9 @@ from maxact.store.sharing import WEIGHTS
 
 DAY = 86_400.0
 
+_LEFT = {"scratch": "scratch file", "downloads": "download", "unfinished": "unfinished part", "claims": "claim"}
+"""Folders of what a job writes while it runs, new as long as it does; claims are renewed."""
+
 
 @dataclass(frozen=True)
 class Garbage:
@@ -64,12 +67,9 @@ def garbage(store: Store, grace_days: float, now: float | None = None) -> list[G
         for path, record in records.items()
         if record["key"] not in kept.records
     ]
-    for folder, kind in (("scratch", "scratch file"), ("downloads", "download"), ("unfinished", "unfinished part")):
+    for folder, kind in _LEFT.items():
         left = [path for path in store.root.glob(f"{folder}/**/*") if path.is_file()]
         found += [Garbage(path, path.stat().st_size, kind) for path in left]
-    found += [
-        Garbage(path, path.stat().st_size, "claim") for path in store.root.glob("claims/*.json")
-    ]  # renewed in use
     found += [
         Garbage(path, path.stat().st_size, "note")
         for path in store.root.glob("ungiven/*.json")

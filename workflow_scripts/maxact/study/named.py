@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from snakemake.utils import update_config
 
 from maxact.errors import UserError
 from maxact.store.objects import write_if_changed
@@ -58,14 +59,5 @@ def _read(files: Sequence[str]) -> dict[str, Any] | None:
             return None
         if not isinstance(read, dict):
             return None
-        _merge(found, read)
+        update_config(found, read)  # as Snakemake puts them together
     return found
-
-
-def _merge(found: dict[str, Any], more: dict[str, Any]) -> None:
-    """As Snakemake puts configuration files together."""
-    for key, value in more.items():
-        if isinstance(value, dict) and isinstance(found.get(key), dict):
-            _merge(found[key], value)
-        else:
-            found[key] = value
