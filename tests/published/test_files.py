@@ -78,6 +78,8 @@ def site(files: dict[str, Any], name: str = "layer_1_hidden", file: str = SMALL)
 
 FAULTS: dict[str, tuple[Callable[[dict[str, Any]], Any], str, str]] = {
     "truncated": (lambda f: f.update({SMALL: json.dumps(f[SMALL])[:500]}), "error", f"{SMALL}: not valid JSON"),
+    "nothing": (lambda f: f.update({SMALL: "null"}), "error", f"{SMALL}: holds nothing"),
+    "nothing of the largest": (lambda f: f.update({SMALL_TOP: "{}"}), "error", f"{SMALL_TOP}: holds nothing"),
     "no object": (lambda f: f.update({SMALL: []}), "error", f"{SMALL}: not an object but a list"),
     "NaN": (
         lambda f: site(f).update(max=float("nan")),

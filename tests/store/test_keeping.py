@@ -141,6 +141,14 @@ def test_what_nothing_names_is_garbage_after_the_grace_period(store: Store, caps
     assert [path for path in sorted(store.root.rglob("*")) if path.name != ".lock"] == before
 
 
+@pytest.mark.parametrize("days", ["nan", "-1"])
+def test_a_grace_period_that_is_no_number_of_days_is_refused(
+    days: str, store: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["gc", "--store", str(store.root), f"--grace-days={days}"]) == 2
+    assert f"--grace-days {days}: not a number of days" in capsys.readouterr().err
+
+
 def test_gc_deletes_what_it_has_shown_and_no_run_may_be_at_work(store: Store) -> None:
     old = run(store, "first", "a", text="old")
     new = run(store, "first", "a", text="new")

@@ -301,6 +301,7 @@ def test_a_mirror_that_is_busy_for_long_stops_a_job_before_it_computes(web: str,
     ("name", "value", "told"),
     [
         ("MAXACT_REMOTE", "https://example.org/store", "only read; name it in MAXACT_MIRROR"),
+        ("MAXACT_REMOTE", "ftp://127.0.0.1/y", "ftp:// is unknown; give s3://BUCKET/PREFIX"),
         ("MAXACT_REMOTE", "nosuch://bucket", "nosuch:// is unknown; give s3://BUCKET/PREFIX"),
         ("MAXACT_MIRROR", "EMPTY", f"has no {MARKER}, so it is no store of artifacts"),
     ],

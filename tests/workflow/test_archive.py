@@ -325,6 +325,7 @@ def test_a_link_or_a_compressed_or_a_truncated_file_is_refused(
         short.write_bytes(archive.read_bytes()[:cut])
         assert "short.zip: no whole archive; get it again" in refused(short, tmp_path / "store", capsys)
     assert "nowhere.zip: no such file" in refused(tmp_path / "nowhere.zip", tmp_path / "store", capsys)
+    assert f"{tmp_path}: cannot be read (Is a directory)" in refused(tmp_path, tmp_path / "store", capsys)
     other = tmp_path / "other.zip"
     with zipfile.ZipFile(other, "w") as copy:
         copy.writestr("a.txt", "a")

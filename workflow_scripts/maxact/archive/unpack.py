@@ -96,11 +96,12 @@ def unpack(file: Path, store: Store, anyway: bool = False, locks: Path = CHECKOU
                 _place(scratch, record, manifests, store, guarded)
     except (zipfile.BadZipFile, EOFError, NotImplementedError, UnicodeDecodeError, struct.error):
         raise UserError(f"{file}: no whole archive; get it again") from None
-    except FileNotFoundError as error:
-        if error.filename is not None and Path(error.filename) == file:
-            raise UserError(f"{file}: no such file; give what `maxact export` has written") from None
-        raise
     except OSError as error:
+        if error.filename is not None and Path(error.filename) == file:
+            what = "no such file" if isinstance(error, FileNotFoundError) else f"cannot be read ({error.strerror})"
+            raise UserError(f"{file}: {what}; give what `maxact export` has written") from None
+        if isinstance(error, FileNotFoundError):
+            raise
         raise UserError(f"{store.root}: cannot be written ({error.strerror}); free space or mend permissions") from None
     folder = store.root / record.study
     return Unpacked(file, digest_file(file), record, folder, redrawn, _study_file(record, folder))

@@ -6,6 +6,7 @@ import argparse
 from collections import Counter
 
 from maxact.commands.options import Commands, add_store, store_folder
+from maxact.errors import UserError
 
 
 def add(commands: Commands) -> None:
@@ -23,6 +24,8 @@ def run(options: argparse.Namespace) -> int:
     from maxact.store.objects import Store
     from maxact.store.workspace import hold_store
 
+    if not options.grace_days >= 0:
+        raise UserError(f"--grace-days {options.grace_days:g}: not a number of days; give 0 or more")
     root = store_folder(options.store)
     hold_store(root)
     store = Store(root)

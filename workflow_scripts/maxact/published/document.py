@@ -141,7 +141,9 @@ class Document:
         else:
             for key in twice:
                 self.problem(key, "stands twice in one object; the last one is read", "warning")
-            return content
+            if content is not None and content != {}:
+                return content
+            self.problem("", "holds nothing; fetch the file again")
         return None
 
 

@@ -64,7 +64,7 @@ def open_remote(url: str, read_only: bool) -> Remote:
     except ImportError:
         mend = "say `make s3`" if scheme == "s3" else f"install the package of fsspec for {scheme}://"
         raise UserError(f"{url}: nothing here can read {scheme}://; {mend}") from None
-    except ValueError:
+    except (ValueError, TypeError):  # the second where a scheme takes more than a path, as ftp:// does
         raise UserError(f"{url}: {scheme}:// is unknown; give s3://BUCKET/PREFIX, https://... or a folder") from None
     return ObjectStorage(url, files)
 
@@ -139,7 +139,13 @@ class Folder:
         return UserError(f"{self.url}: {path} cannot be read ({error.strerror}); mend permissions")
 
     def _unwritable(self, error: OSError) -> UserError:
-        return UserError(f"{self.url}: cannot be written ({error.strerror}); free space or mend permissions")
+        only_read = error.errno in (errno.EROFS, errno.EACCES, errno.EPERM)
+        mend = (
+            "mend permissions, or name it in MAXACT_MIRROR to read alone"
+            if only_read
+            else "free space or mend permissions"
+        )
+        return UserError(f"{self.url}: cannot be written ({error.strerror}); {mend}")
 
 
 def _copy(source: Path, file: Path) -> None:
