@@ -285,7 +285,5 @@ def test_a_remote_that_is_read_only_is_refused_before_a_run(small_disk: Path, mo
     assert shared.check() == []
     assert (small_disk / MARKER).exists()
     subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
-    with pytest.raises(
-        UserError, match=r"\(Read-only file system\); mend permissions, or name it in MAXACT_MIRROR"
-    ):
+    with pytest.raises(UserError, match=r"\(Read-only file system\); mend permissions, or name it in MAXACT_MIRROR"):
         shared.check()
