@@ -113,5 +113,5 @@ def test_a_second_run_of_the_same_study_is_refused(workspace: Workspace) -> None
     os.killpg(first.pid, signal.SIGKILL)
     first.communicate()
     assert second.returncode != 0
-    assert "another run of this study is at work" in second.output
+    assert "another run or command is at work on this study" in second.output
     assert "Traceback" not in second.output

@@ -45,18 +45,21 @@ class Stored:
         return made
 
 
-def hold_study(study: Study | PublishedStudy, store: Store) -> None:
+def hold_study(study: Study | PublishedStudy, store: Store, to_read: bool = False) -> None:
     """Hold the folder of a study until this process ends.
 
+    Args:
+        to_read: whether others may read it meanwhile.
+
     Raises:
-        UserError: the store holds nothing of the study, or a run of it is at work.
+        UserError: the store holds nothing of the study, or a run or command is at work on it.
     """
     folder = store.root / study.study
     if not folder.is_dir():
         raise UserError(
             f"{store.root}: holds nothing of the study {study.study!r}; say --store with the folder of artifacts"
         )
-    hold_workspace(folder)
+    hold_workspace(folder, to_read)
 
 
 def stored(study: Study, checkpoint: str, store: Store) -> Stored | str:

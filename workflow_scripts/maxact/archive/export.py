@@ -77,7 +77,7 @@ def export(
     _refuse_unknown("table", tables, known_tables)
     if target.exists():
         raise UserError(f"{target}: is there already; delete it or choose another name")
-    hold_study(study, store)
+    hold_study(study, store, to_read=True)
     everything = not (figures or tables)
     shown = tuple(known_figures if everything else dict.fromkeys(figures))
     stamps, manifests = {}, {}

@@ -19,14 +19,18 @@ from maxact.store.locks import hold, of_one_machine
 _HELD: list[IO[str]] = []
 
 
-def hold_workspace(folder: Path) -> None:
+def hold_workspace(folder: Path, to_read: bool = False) -> None:
     """Hold the folder of one study, and share the store that it is in, until this process ends, however it ends.
 
+    Args:
+        to_read: whether others may read the study meanwhile; a run may not start.
+
     Raises:
-        UserError: another run holds the study, or garbage is being collected in the store.
+        UserError: another run or command holds the study, or garbage is being collected in the store.
     """
     _lock(folder.parent / ".lock", fcntl.LOCK_SH, f"{folder.parent}: garbage is being collected")
-    stream = _lock(folder / ".lock", fcntl.LOCK_EX, f"{folder}: another run of this study is at work")
+    mode = fcntl.LOCK_SH if to_read else fcntl.LOCK_EX
+    stream = _lock(folder / ".lock", mode, f"{folder}: another run or command is at work on this study")
     stream.truncate(0)
     stream.write(f"{os.getpid()} on {platform.node()}")
     stream.flush()
