@@ -16,6 +16,9 @@ from maxact.store.objects import Manifest, Store
 from maxact.store.verify import faults
 
 
+LOCK = "artifacts/small/.lock"
+
+
 def tables(workspace: Workspace, study: str = "small") -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in (workspace.folder / "reports" / study / "tables").iterdir()}
 
@@ -106,9 +109,9 @@ def test_two_runs_at_once_on_one_store_do_not_harm_each_other(workspace: Workspa
 def test_a_second_run_of_the_same_study_is_refused(workspace: Workspace) -> None:
     workspace.study["corpus"]["seed"] = 5
     first = workspace.start()
-    while not (workspace.folder / "artifacts/small/.lock").exists() and first.poll() is None:
+    # The copied lock file names the run that made it.
+    while not (workspace.folder / LOCK).read_text().startswith(f"{first.pid} on ") and first.poll() is None:
         time.sleep(0.05)
-    time.sleep(1.5)
     second = workspace.snakemake(check=False)
     os.killpg(first.pid, signal.SIGKILL)
     first.communicate()
