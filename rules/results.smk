@@ -2,6 +2,9 @@
 
 import os
 import sys
+from itertools import filterfalse
+
+from snakemake.cli import get_argument_parser
 
 from maxact.figures.registry import FIGURES
 from maxact.results.registry import CLAIMS, SUFFIXES, TABLES, made_of
@@ -10,9 +13,11 @@ from maxact.results.targets import refuse_unknown_targets
 TABLES_OF_STUDY = made_of(TABLES, STUDY.provides)
 FIGURES_OF_STUDY = made_of(FIGURES, STUDY.provides)
 if workflow.is_main_process:
+    # The workflow has its targets only once it is read, so they are read off the command line again.
+    asked, _ = get_argument_parser().parse_known_args()
     try:
         refuse_unknown_targets(
-            [word for word in sys.argv[1:] if not workflow.is_rule(word)],
+            filterfalse(workflow.is_rule, sorted(asked.targets)),
             STUDY.study,
             {"figures": FIGURES_OF_STUDY, "tables": TABLES_OF_STUDY},
             {"figures": FIGURES, "tables": TABLES},
