@@ -15,7 +15,6 @@ from maxact.measure.parts import read_part
 from maxact.store.objects import Manifest, Store
 from maxact.store.verify import faults
 
-
 LOCK = "artifacts/small/.lock"
 
 
