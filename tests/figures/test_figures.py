@@ -28,8 +28,8 @@ from maxact.figures.style import PAGE_INCHES, decades, styled
 from maxact.quantize.ways import GRANULARITIES
 from maxact.results import stage, tables
 from maxact.results.absent import with_absent
+from maxact.results.member import Member, marks
 from maxact.results.registry import MEASURED, made_of
-from maxact.results.tables import Member
 from maxact.results.text import to_csv
 from maxact.store.job import Job, Product
 from maxact.store.objects import Manifest, Store
@@ -250,7 +250,7 @@ def test_every_granularity_of_as_many_checkpoints_as_the_paper_has_can_be_read()
         for at, (format, name) in enumerate(columns if number != 1 else columns[:1]):
             value = {1: math.nan, 2: math.inf, 3: math.nan}.get(number, 5.0 + at)
             named = {"tensors": "residual stream", "format": format, "granularity": name, "median_sqnr_db": value}
-            rows.append({**tables.marks(member), **named})
+            rows.append({**marks(member), **named})
     figure, texts = laid_out("granularity_heatmap_residual", {"granularities.parquet": pd.DataFrame(rows)})
     assert figure.get_figheight() <= PAGE_INCHES
     assert {"no finite value", "∞"} <= set(texts)

@@ -16,8 +16,8 @@ from maxact.figures.registry import FIGURES
 from maxact.figures.stage import draw
 from maxact.figures.style import PAGE_INCHES, styled
 from maxact.results import stage
+from maxact.results.member import Member
 from maxact.results.registry import MEASURED, made_of
-from maxact.results.tables import Member
 from maxact.study.comparisons import Comparisons
 
 CAPTIONS = Path(__file__).parents[2] / "reports" / "captions" / "figures"

@@ -16,7 +16,7 @@ from maxact.figures import scaling
 from maxact.figures.style import styled
 from maxact.results.comparisons import comparisons
 from maxact.results.frames import with_family
-from maxact.results.tables import Member
+from maxact.results.member import Member
 
 
 def sized(member: Member, parameters: int | None, M: float) -> Member:

@@ -15,7 +15,7 @@ from maxact.perplexity.stage import SITES as PERPLEXITY_SITES
 from maxact.quantize.curves import PEAK
 from maxact.quantize.protection import PROTECTION
 from maxact.quantize.stage import BITS, CURVES, SCHEMA
-from maxact.results.tables import Member
+from maxact.results.member import Member
 from maxact.results.witnesses import component_witnesses
 from maxact.witness import Witness
 

@@ -15,8 +15,8 @@ from maxact.results.components import component_maxima, components
 from maxact.results.emergence import emergence
 from maxact.results.int8_vs_m import int8_vs_M
 from maxact.results.massive import massive_coverage
+from maxact.results.member import Member
 from maxact.results.per_layer import top_and_median, top_and_median_by_layer
-from maxact.results.tables import Member
 from maxact.sites.components import COMPONENTS
 
 ALL = [emergence, top_and_median, massive_coverage, components, component_maxima, int8_vs_M]

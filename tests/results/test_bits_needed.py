@@ -12,7 +12,7 @@ from results.members import nothing_finite, planted, real
 
 from maxact.quantize.stage import BITS
 from maxact.results.bits_needed import bits_needed
-from maxact.results.tables import Member
+from maxact.results.member import Member
 
 
 def with_bits(bits: list[int | None], sqnr: list[float] | None = None) -> Member:

@@ -17,8 +17,8 @@ from maxact.results.claims.claim import Claim, Verdict, of_share
 from maxact.results.claims.material import Material
 from maxact.results.claims.pages import page, to_json
 from maxact.results.claims.paper import PAPER
+from maxact.results.member import Member
 from maxact.results.pages import page_to_html, page_to_markdown
-from maxact.results.tables import Member
 from maxact.results.text import html_text, markdown_text
 from maxact.store.objects import canonical
 

@@ -13,8 +13,8 @@ from oracles.comparisons import ratios, shape
 from results.members import headline_of, moe, nothing_finite, planted, real, sites_of
 
 from maxact.results.comparisons import comparisons, verdicts
+from maxact.results.member import Member
 from maxact.results.per_layer import per_layer_comparison, residual_by_depth
-from maxact.results.tables import Member
 from maxact.results.verdicts import AGAINST_FIRST, NO_GROUP, ORDERED, times, verdict
 
 

@@ -12,7 +12,7 @@ import pytest
 from results.members import real
 
 from maxact.results.decisions import decisions
-from maxact.results.tables import Member
+from maxact.results.member import Member
 
 
 def with_errors(rows: list[dict[str, Any]]) -> Member:

@@ -19,7 +19,7 @@ from results.members import nothing_finite, planted, real
 
 from maxact.results.correlation import family_test, holm, partial, pearson, spearman
 from maxact.results.error_link import error_link
-from maxact.results.tables import Member
+from maxact.results.member import Member
 
 KEY = ("int8", "tensor", "max")
 

@@ -13,7 +13,7 @@ from results.members import real
 from maxact.quantize.formats import FORMATS
 from maxact.quantize.ways import bits_of_scale
 from maxact.results.granularities import granularities, protection
-from maxact.results.tables import Member
+from maxact.results.member import Member
 
 KNOWN = {"layer": 0, "component": "residual", "policy": "max", "rmse": 1.0, "relative_rmse": 0.1, "elements": 100}
 SITES = pd.DataFrame({"site": [0, 1, 2], "channels": [64, 64, 576]})

@@ -11,7 +11,7 @@ import pytest
 from results.members import nothing_finite, planted, real
 
 from maxact.results.headroom import headroom
-from maxact.results.tables import Member
+from maxact.results.member import Member
 
 
 def of_M(member: Member) -> dict[str, Any]:

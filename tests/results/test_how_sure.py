@@ -16,8 +16,8 @@ from results.members import moe, nothing_finite, planted, real
 from maxact.measurement import SCHEMAS
 from maxact.results.experts import experts
 from maxact.results.how_sure import all_groups, domain_maxima, groups, how_sure, saturation, without_domain
+from maxact.results.member import Member
 from maxact.results.samples import class_maxima, sample_maxima
-from maxact.results.tables import Member
 from maxact.results.witnesses import witnesses
 from maxact.tokens import SCHEMA
 

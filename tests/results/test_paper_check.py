@@ -12,16 +12,8 @@ from quantize.test_errors import hostile
 from results.members import planted, real
 
 from maxact.quantize.paper_check import linear_quantile
-from maxact.results.paper_check import (
-    EXACT,
-    METHODS,
-    STRATIFIED,
-    THEIRS,
-    FirstLines,
-    paper_check,
-    paper_check_sites,
-)
-from maxact.results.tables import Member
+from maxact.results.member import FirstLines, Member
+from maxact.results.paper_check import EXACT, METHODS, STRATIFIED, THEIRS, paper_check, paper_check_sites
 
 DOMAINS = {
     "first_lines": {"calibration": {"code": 48}, "evaluation": {"chinese": 19, "code": 77}},

@@ -20,9 +20,9 @@ from maxact.perplexity.stage import SCHEMA as PERPLEXITY
 from maxact.perplexity.stage import SITES as PERPLEXITY_SITES
 from maxact.quantize.protection import PROTECTION
 from maxact.quantize.stage import BITS, CURVES, SCHEMA
+from maxact.results.member import Member
 from maxact.results.registry import CLAIMS, MEASURED, PAGE_SUFFIXES, SUFFIXES, TABLES, made_of
 from maxact.results.stage import compute
-from maxact.results.tables import Member
 from maxact.stages import STAGES
 from maxact.store.job import Job, Product
 from maxact.store.objects import Manifest, Store

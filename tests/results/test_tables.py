@@ -9,7 +9,7 @@ import pytest
 from results.members import POLICIES, headline_of, moe, nothing_finite, planted, real
 
 from maxact.results import tables
-from maxact.results.tables import Member, short_ancestry
+from maxact.results.member import PEAK_SITE, WORST_SITE, Member, short_ancestry
 
 ALL = [tables.checkpoints, tables.global_maxima, tables.int8, tables.instrument_check, tables.layers]
 
@@ -108,9 +108,9 @@ def test_int8_has_the_worst_site_and_the_peak_residual_layer_of_each_policy() ->
     member = real()
     rows = tables.int8([member])
     assert rows.policy.tolist() == list(POLICIES) * 2
-    assert rows["at"].tolist() == [tables.PEAK_SITE] * 2 + [tables.WORST_SITE] * 2
-    assert rows.site[rows["at"] == tables.PEAK_SITE].tolist() == ["residual@11"] * 2
-    for policy, site in zip(POLICIES, rows.relative_rmse[rows["at"] == tables.WORST_SITE], strict=True):
+    assert rows["at"].tolist() == [PEAK_SITE] * 2 + [WORST_SITE] * 2
+    assert rows.site[rows["at"] == PEAK_SITE].tolist() == ["residual@11"] * 2
+    for policy, site in zip(POLICIES, rows.relative_rmse[rows["at"] == WORST_SITE], strict=True):
         assert site == member.errors.relative_rmse[member.errors.policy == policy].max()
 
 

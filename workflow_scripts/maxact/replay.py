@@ -12,7 +12,7 @@ from maxact.errors import UserError
 from maxact.measurement import SCHEMAS, read_table
 from maxact.recipes import jobs
 from maxact.remeasure import Stored, hold_study, stored
-from maxact.results.tables import site_name
+from maxact.results.member import site_name
 from maxact.stages import STAGES
 from maxact.store.code import code_digest
 from maxact.store.objects import Manifest, Store

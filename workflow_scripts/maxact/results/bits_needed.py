@@ -10,7 +10,7 @@ import pandas as pd
 
 from maxact.quantize.tensors import TENSORS
 from maxact.results.frames import MARK_TYPES, typed
-from maxact.results.tables import Member, in_order, marks, site_name
+from maxact.results.member import Member, in_order, marks, site_name
 
 _COLUMNS = {
     **MARK_TYPES,

@@ -10,7 +10,7 @@ import pandas as pd
 
 from maxact.results.absent import absent_row
 from maxact.results.frames import MARK_TYPES, relative_depth, typed
-from maxact.results.tables import Member, marks
+from maxact.results.member import Member, marks
 from maxact.results.verdicts import NO_GROUP, verdict
 
 Questions = Mapping[str, Mapping[str, Sequence[str]]]

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from maxact.results.frames import MARK_TYPES, typed
-from maxact.results.tables import Member, in_order, marks
+from maxact.results.member import Member, in_order, marks
 from maxact.sites.legend import LEGEND
 
 

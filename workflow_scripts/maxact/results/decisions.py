@@ -13,7 +13,7 @@ from maxact.quantize.tensors import TENSORS
 from maxact.results.decibels import difference, exact_as_infinite, median
 from maxact.results.frames import MARK_TYPES, typed
 from maxact.results.granularities import bits_per_element
-from maxact.results.tables import Member, every_error, in_order, marks, site_name
+from maxact.results.member import Member, every_error, in_order, marks, site_name
 
 _KEY = ["format", "granularity", "policy"]
 

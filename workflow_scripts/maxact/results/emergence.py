@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from maxact.results.frames import MARK_TYPES, largest_of, relative_depth, residual_peaks, typed
-from maxact.results.tables import Member, in_order, marks
+from maxact.results.member import Member, in_order, marks
 
 SHARE = 0.5
 """The residual stream has come up at the first layer whose largest |x| is at least this share of that of all layers."""

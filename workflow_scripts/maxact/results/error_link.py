@@ -1,7 +1,7 @@
 """Does the quantization error follow M? The link between the two over the real checkpoints of a study.
 
 A checkpoint's error is the one at the residual site with the largest |x|; where errors of one other site alone are known, as
-of some published results, the one at that site (`tables.error_site`), as in `int8_vs_m`. M, errors and steps are decimal
+of some published results, the one at that site (`member.error_site`), as in `int8_vs_m`. M, errors and steps are decimal
 logarithms throughout: a slope is then a power law, and no unit counts.
 
 Checkpoints of one family share data, recipe and often weights, so their number says little about chance. The p-value is
@@ -24,7 +24,7 @@ import pandas as pd
 
 from maxact.results.correlation import FAMILIES, FamilyTest, family_test, holm, partial, pearson, spearman
 from maxact.results.frames import typed
-from maxact.results.tables import Member, error_site, every_error
+from maxact.results.member import Member, error_site, every_error
 
 CHECKPOINTS = 8
 """Fewer have no verdict."""

@@ -10,7 +10,7 @@ import pandas as pd
 from maxact.quantize.formats import FORMATS
 from maxact.results.error_link import error_link
 from maxact.results.frames import MARK_TYPES, typed
-from maxact.results.tables import Member, error_site, every_error, in_order, marks, site_name
+from maxact.results.member import Member, error_site, every_error, in_order, marks, site_name
 
 KEY = ("format", "granularity", "policy")
 _COLUMNS = {

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import pandas as pd
 
 from maxact.results.frames import MARK_TYPES, typed
+from maxact.results.member import Member, in_order, marks
 from maxact.results.sureness import new_maximum_bound
-from maxact.results.tables import Member, in_order, marks
 
 FEW = 100
 """Tokens; an expert that was chosen by fewer is counted."""

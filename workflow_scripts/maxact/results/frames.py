@@ -7,9 +7,9 @@ from typing import Any
 
 import pandas as pd
 
-from maxact.results.tables import Member
+from maxact.results.member import MARKS, Member
 
-MARK_TYPES = {"checkpoint": "str", "kind": "str", "weights": "str", "nonfinite": "Int64"}
+MARK_TYPES = dict(zip(MARKS, ("str", "str", "str", "Int64"), strict=True))
 """Types of the columns that say what a checkpoint is."""
 
 

@@ -14,7 +14,7 @@ from maxact.quantize.tensors import TENSORS
 from maxact.quantize.ways import bits_of_scale
 from maxact.results.decibels import exact_as_infinite, median
 from maxact.results.frames import MARK_TYPES, typed
-from maxact.results.tables import Member, in_order, marks, site_name
+from maxact.results.member import Member, in_order, marks, site_name
 
 _GRANULARITIES = {
     **MARK_TYPES,

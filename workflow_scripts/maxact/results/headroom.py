@@ -9,7 +9,8 @@ import pandas as pd
 
 from maxact.quantize.tensors import TENSORS
 from maxact.results.frames import MARK_TYPES, typed
-from maxact.results.tables import LIMITS, Member, in_order, marks, site_name
+from maxact.results.member import Member, in_order, marks, site_name
+from maxact.results.tables import LIMITS
 from maxact.sites.components import COMPONENTS
 
 KINDS = {"components of M": tuple(name for name, kind in COMPONENTS.items() if kind.in_M), **TENSORS}

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from maxact.results.frames import MARK_TYPES, typed
+from maxact.results.member import Member, in_order, marks
 from maxact.results.samples import GROUPS, strata
 from maxact.results.sureness import (
     Floats,
@@ -17,7 +18,6 @@ from maxact.results.sureness import (
     resampled_maximum,
     stratified_expected_maximum,
 )
-from maxact.results.tables import Member, in_order, marks
 
 SHOWN_LANGUAGES = 10
 """Of each checkpoint: those with the largest maxima."""

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from maxact.results.frames import MARK_TYPES, typed
-from maxact.results.tables import Member, error_site, in_order, integer_errors, marks, site_name
+from maxact.results.member import Member, error_site, in_order, integer_errors, marks, site_name
 
 _COLUMNS = {
     **{name: MARK_TYPES[name] for name in ("checkpoint", "kind", "weights")},

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
-from maxact.histogram import Codes, Counts
 from maxact.quantize.paper_check import Threshold, largest, linear_quantile, their_error
 from maxact.quantize.stage import tensor_errors
 from maxact.results.frames import MARK_TYPES, typed
-from maxact.results.tables import Member, in_order, marks, site_name
+from maxact.results.member import FirstLines, Member, in_order, marks, site_name
 
 THEIRS = "authors' method, first lines"
 EXACT = "exact quantile, first lines"
@@ -47,24 +44,6 @@ _SITE_COLUMNS = {
     **dict.fromkeys((f"authors_{policy}_{name}" for policy in ("max", "clip") for name in _AT_SITES), "float64"),
     "note": "str",
 }
-
-
-@dataclass(frozen=True)
-class FirstLines:
-    """What the stage `paper_check` has seen.
-
-    Attributes:
-        histograms: split, code, count.
-        summary: layer and dtype of the site, domains by set of samples and split.
-    """
-
-    histograms: pd.DataFrame
-    summary: Mapping[str, Any]
-
-    def of(self, split: str) -> tuple[Codes, Counts]:
-        """The histogram of one of the two sets."""
-        rows = self.histograms[self.histograms.split == split]
-        return rows["code"].to_numpy(np.uint16), rows["count"].to_numpy(np.int64)
 
 
 def paper_check(members: Sequence[Member], bins: int, bits: int, quantile: float) -> pd.DataFrame:

@@ -10,7 +10,7 @@ import pandas as pd
 
 from maxact.results.decibels import exact_as_infinite, median
 from maxact.results.frames import MARK_TYPES, typed
-from maxact.results.tables import Member, every_error, in_order, marks
+from maxact.results.member import Member, every_error, in_order, marks
 
 NOT_FINITE = "a logit is not finite"
 

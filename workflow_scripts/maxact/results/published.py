@@ -11,7 +11,7 @@ import pandas as pd
 from maxact.errors import UserError
 from maxact.measurement import read_table
 from maxact.results.frames import MARK_TYPES, typed
-from maxact.results.tables import Member, in_order, marks
+from maxact.results.member import Member, in_order, marks
 from maxact.store.job import Job
 
 _SUBSETS = {

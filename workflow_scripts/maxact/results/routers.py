@@ -9,7 +9,7 @@ import pandas as pd
 
 from maxact.results.comparisons import Questions
 from maxact.results.frames import MARK_TYPES, relative_depth, typed
-from maxact.results.tables import Member, in_order, marks
+from maxact.results.member import Member, in_order, marks
 
 ROUTERS = ("router_logits", "router_output")
 GATES = ("gate", "expert_gate")

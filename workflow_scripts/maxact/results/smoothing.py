@@ -11,7 +11,7 @@ import pandas as pd
 
 from maxact.results.decibels import difference, median
 from maxact.results.frames import MARK_TYPES, typed
-from maxact.results.tables import Member, in_order, marks, site_name
+from maxact.results.member import Member, in_order, marks, site_name
 
 _COLUMNS = {
     **MARK_TYPES,

@@ -43,10 +43,11 @@ from maxact.results.absent import with_absent
 from maxact.results.claims.pages import page, to_json
 from maxact.results.comparisons import Questions
 from maxact.results.frames import with_family
+from maxact.results.member import FirstLines, Member, in_order, short_ancestry, site_name
 from maxact.results.pages import page_files
 from maxact.results.registry import CLAIMS, MEASURED, PUBLISHED, SUFFIXES, TABLES, made_of
 from maxact.results.samples import class_maxima, sample_maxima, sites_of_M
-from maxact.results.tables import LIMITS, Member, short_ancestry, site_name
+from maxact.results.tables import LIMITS
 from maxact.results.text import to_csv, to_html, to_latex, to_markdown
 from maxact.results.witnesses import component_witnesses, witnesses
 from maxact.store.job import Job, Product
@@ -81,7 +82,7 @@ def compute(job: Job) -> Product:
     left_out = claims.not_judged(members, absent)
     files |= page_files(job.scratch, CLAIMS, page(judged, left_out), to_json(judged, left_out))
     summary: dict[str, Any] = {
-        "checkpoints": [_closing_row(member) for member in tables.in_order(members)],
+        "checkpoints": [_closing_row(member) for member in in_order(members)],
         "absent": absent,
     }
     if "instrument_check" in made:
@@ -254,9 +255,7 @@ def _member(job: Job, name: str, family: str, role: str) -> Member:
             table: pd.read_parquet(job.path(f"quantize/{name}", f"{table}.parquet"))
             for table in ("errors", "bits", "curves")
         },
-        first_lines=paper_check.FirstLines(
-            pd.read_parquet(job.path(lines, "histograms.parquet")), job.inputs[lines].summary
-        )
+        first_lines=FirstLines(pd.read_parquet(job.path(lines, "histograms.parquet")), job.inputs[lines].summary)
         if lines in job.inputs
         else None,
         check=json.loads(job.path(check, "perplexity.json").read_text(encoding="utf-8"))

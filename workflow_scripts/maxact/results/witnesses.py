@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from maxact.results.frames import MARK_TYPES, typed
-from maxact.results.tables import Member, in_order, marks, site_name
+from maxact.results.member import Member, in_order, marks, site_name
 from maxact.witness import Witnesses
 
 _TYPES = {

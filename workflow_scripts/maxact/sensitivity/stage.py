@@ -9,7 +9,7 @@ import pandas as pd
 
 from maxact.figures.style import save, styled
 from maxact.results.frames import MARK_TYPES, typed
-from maxact.results.tables import short_ancestry, site_name
+from maxact.results.member import short_ancestry, site_name
 from maxact.results.text import to_csv, to_html, to_latex, to_markdown
 from maxact.sensitivity.drawn import draw
 from maxact.store.job import Job, Product

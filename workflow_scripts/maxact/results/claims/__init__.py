@@ -16,7 +16,7 @@ from maxact.results.claims.scaling import experts, scaling
 from maxact.results.claims.sizes import largest, small, span
 from maxact.results.claims.stability import stability
 from maxact.results.comparisons import Questions
-from maxact.results.tables import Member
+from maxact.results.member import Member
 
 CLAIMS: tuple[Callable[[Material], Claim], ...] = (
     span,

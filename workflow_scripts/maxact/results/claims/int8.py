@@ -12,7 +12,7 @@ from maxact.results.claims.claim import CHECKPOINTS, Claim, Reading, Verdict, of
 from maxact.results.claims.material import TOLD_M, Material, told
 from maxact.results.correlation import spearman
 from maxact.results.frames import typed
-from maxact.results.tables import Member, integer_errors, peak_residual, site_name
+from maxact.results.member import Member, integer_errors, peak_residual, site_name
 
 STRONG = 0.5
 """A rank correlation from here on is said to vary together."""

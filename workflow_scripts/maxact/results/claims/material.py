@@ -10,7 +10,7 @@ import pandas as pd
 
 from maxact.results.comparisons import Questions
 from maxact.results.frames import largest_of
-from maxact.results.tables import Member, marks, site_name
+from maxact.results.member import Member, marks, site_name
 from maxact.sites.components import COMPONENTS
 
 ROUTED = ("router_logits", "router_output", "expert_gate", "expert_down_input")

@@ -9,7 +9,7 @@ from maxact.results.claims.claim import CHECKPOINTS, Claim, Reading, of_share, u
 from maxact.results.claims.material import IN_M, TOLD, TOLD_M, M_of, Material, told
 from maxact.results.claims.paper import PAPER
 from maxact.results.frames import largest_of, typed
-from maxact.results.tables import Member, site_name
+from maxact.results.member import Member, site_name
 
 Test = Callable[[Member], bool | None]
 """Whether a checkpoint counts; None where it cannot be told."""

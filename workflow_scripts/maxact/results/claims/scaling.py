@@ -21,7 +21,7 @@ from maxact.results.claims.material import (
 )
 from maxact.results.claims.paper import PAPER
 from maxact.results.frames import typed
-from maxact.results.tables import Member
+from maxact.results.member import Member
 
 LARGER = 1.5
 """Where parameters are known, a checkpoint is larger than another from this ratio on."""

@@ -21,7 +21,7 @@ from maxact.results.claims.material import (
 )
 from maxact.results.claims.paper import PAPER
 from maxact.results.frames import typed
-from maxact.results.tables import Member
+from maxact.results.member import Member
 
 COMPARABLE = 2.0
 """Where parameters are known, checkpoints are of comparable size up to this ratio."""
