@@ -15,8 +15,9 @@ from maxact.published.choice import note_source_of
 from maxact.recipes import write_stamps
 from maxact.results.registry import PAGE_SUFFIXES, PAGES
 from maxact.slurm import LOGS, Asked, kinds_in
+from maxact.store.disk import write_if_changed
 from maxact.store.dropping import READERS
-from maxact.store.objects import canonical, write_if_changed
+from maxact.store.objects import canonical
 from maxact.store.ungiven import tell_ungiven
 from maxact.study import PublishedStudy, validate_study
 from maxact.study.evaluating import evaluated

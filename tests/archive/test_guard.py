@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from maxact.archive.guard import _wanted
-from maxact.store.objects import Manifest, write_atomically
+from maxact.store.disk import write_atomically
+from maxact.store.objects import Manifest
 
 
 def test_key_stamps_are_no_manifests(tmp_path: Path) -> None:

@@ -13,9 +13,10 @@ import pytest
 from maxact.errors import UserError
 from maxact.remeasure import Stored
 from maxact.stages import STAGES, Stage
+from maxact.store.disk import write_atomically
 from maxact.store.dropping import READERS, Readers, drop, drop_read
 from maxact.store.garbage import DAY, delete, garbage
-from maxact.store.objects import Manifest, Store, canonical, write_atomically
+from maxact.store.objects import Manifest, Store, canonical
 from maxact.store.run import restore, run_job
 from maxact.store.show import show
 from maxact.store.verify import faults

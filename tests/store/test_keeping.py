@@ -13,8 +13,9 @@ import pytest
 from maxact.cli import main
 from maxact.errors import UserError
 from maxact.stages import STAGES, Stage
+from maxact.store.disk import write_atomically
 from maxact.store.garbage import DAY, garbage
-from maxact.store.objects import Manifest, Store, canonical, write_atomically
+from maxact.store.objects import Manifest, Store, canonical
 from maxact.store.run import publish, run_job
 from maxact.store.show import show
 from maxact.store.verify import faults

@@ -18,11 +18,12 @@ from maxact.cli import main
 from maxact.errors import UserError
 from maxact.stages import STAGES, Stage
 from maxact.store import asking
+from maxact.store.disk import write_atomically
 from maxact.store.exchange import push
-from maxact.store.objects import Manifest, Store, write_atomically
+from maxact.store.objects import Manifest, Store
 from maxact.store.remotes import open_remote
 from maxact.store.run import publish, run_job
-from maxact.store.sharing import MARKER, Shared, object_path
+from maxact.store.sharing import MARKER, Shared
 from maxact.store.verify import faults
 from store import toy_stage
 
@@ -109,7 +110,7 @@ def test_other_bytes_on_the_far_side_are_told_and_not_used(
 ) -> None:
     made = run(machine("one"), "first", text="x")
     files, root = far(url)
-    path = f"{root}/{object_path(made.objects['out.txt'])}"
+    path = f"{root}/{made.objects['out.txt'].path}"
     if isinstance(files, MemoryFileSystem):
         files.pipe_file(path, b"X")
     else:
@@ -215,7 +216,7 @@ def test_what_was_taken_from_one_place_is_pushed_to_another(
     run(two, "first", text="x")
     assert push(two).endswith("has 1 result of this store")
     for item in made.objects.values():
-        assert (tmp_path / "other" / object_path(item)).exists()
+        assert (tmp_path / "other" / item.path).exists()
     assert toy_stage.CALLS == ["a"]
 
 
@@ -224,7 +225,7 @@ def test_weights_stay_where_they_were_made(tmp_path: Path, monkeypatch: pytest.M
     shared = Shared(open_remote(str(tmp_path / "far"), read_only=False))
     one, two = Store(tmp_path / "one", shared), Store(tmp_path / "two", shared)
     made = run(one, "first", text="x", extra="w")
-    assert not (tmp_path / "far" / object_path(made.objects["extra.txt"])).exists()
+    assert not (tmp_path / "far" / made.objects["extra.txt"].path).exists()
     publish(run(two, "first", text="x", extra="w"), {"extra.txt": tmp_path / "extra.txt"}, two)
     assert (tmp_path / "extra.txt").read_text() == "w"  # made again from where they come from
     assert toy_stage.CALLS == ["a", "a"]

@@ -12,10 +12,11 @@ import pytest
 from maxact.cli import main
 from maxact.errors import UserError
 from maxact.stages import STAGES, Stage
+from maxact.store.disk import write_atomically
 from maxact.store.exchange import give_rest
-from maxact.store.objects import Manifest, Store, write_atomically
+from maxact.store.objects import Manifest, Store
 from maxact.store.run import restore, run_job
-from maxact.store.sharing import MARKER, Shared, object_path
+from maxact.store.sharing import MARKER, Shared
 from maxact.store.ungiven import tell_ungiven
 from store import toy_stage
 
@@ -172,7 +173,7 @@ def test_an_object_of_another_size_at_the_remote_is_to_be_deleted_first(
     made = run(root, "a")
     allow(remote)
     item = next(iter(made[0].objects.values()))
-    there = remote / object_path(item)
+    there = remote / item.path
     write_atomically(there, "something else")
     capsys.readouterr()
     assert not give_rest(root)

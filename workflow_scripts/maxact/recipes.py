@@ -23,7 +23,8 @@ from maxact.results.registry import made_of
 from maxact.sites.registry import adapter_of
 from maxact.stages import OWN_CODE, STAGES
 from maxact.store.code import code_digest
-from maxact.store.objects import canonical, write_if_changed
+from maxact.store.disk import write_if_changed
+from maxact.store.objects import canonical
 from maxact.study import Checkpoint, PublishedStudy, Study
 from maxact.study.checkpoints import Environment
 from maxact.study.evaluating import evaluated

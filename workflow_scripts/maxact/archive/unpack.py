@@ -24,8 +24,9 @@ from maxact.errors import UserError
 from maxact.figures.registry import FIGURES
 from maxact.recipes import recipes
 from maxact.results.registry import TABLES
+from maxact.store.disk import write_atomically
 from maxact.store.environment import CHECKOUT
-from maxact.store.objects import Manifest, Store, canonical, digest_file, write_atomically
+from maxact.store.objects import Manifest, Store, canonical, digest_file
 from maxact.store.workspace import hold_workspace
 from maxact.study import PublishedStudy, load_any_study
 from maxact.study.pins import lock_file

@@ -16,7 +16,7 @@ from maxact.hub.client import information, licence_of
 from maxact.hub.download import beginning, download
 from maxact.hub.github import pin_results
 from maxact.needs.shapes import elements, shape_of
-from maxact.store.objects import write_atomically
+from maxact.store.disk import write_atomically
 from maxact.study.hub import FILE_NAME, FilePin, Hub, HubFiles, HubTokenizer
 from maxact.study.pins import lock_file, pin_name, read_lock
 

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from maxact.errors import UserError
-from maxact.store.objects import canonical, digest_text, write_if_changed
+from maxact.store.disk import write_if_changed
+from maxact.store.objects import canonical, digest_text
 
 FOLDER_HINT = "name a folder that has them: --config published_results=FOLDER, or MAXACT_PUBLISHED"
 

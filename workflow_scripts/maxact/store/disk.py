@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import re
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -58,6 +59,42 @@ def _mend(number: int | None) -> str:
     if number in FULL:
         return "free space (`maxact gc` shows what no study needs), then run again: what is finished is kept"
     return "mend permissions or the mount, then run again"
+
+
+def write_atomically(path: Path, text: str, durably: bool = True) -> None:
+    """Write `text` beside `path` and rename it into place, so that no reader sees half of it.
+
+    Args:
+        durably: wait until it is on the disk, so that it outlives a machine that loses power.
+
+    Raises:
+        UserError: the disk is full, or may not be written.
+    """
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        try:
+            with os.fdopen(handle, "w", encoding="utf-8") as stream:
+                stream.write(text)
+                if durably:
+                    stream.flush()
+                    os.fsync(stream.fileno())
+            os.chmod(temporary, 0o644)
+            move(Path(temporary), path)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+        if durably:
+            sync_folder(path.parent)
+
+
+def write_if_changed(path: Path, text: str) -> None:
+    """Write `text` unless `path` has it already: the time of a file then tells when its content changed.
+
+    What is written so can be made again from what it was made from, and is not waited for.
+    """
+    if not path.exists() or path.read_text(encoding="utf-8") != text:
+        write_atomically(path, text, durably=False)
 
 
 def move(source: Path, target: Path) -> None:

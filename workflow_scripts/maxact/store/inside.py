@@ -14,9 +14,9 @@ from typing import Any
 
 from maxact.errors import UnavailableError, UserError
 from maxact.store.compute import compute_here
-from maxact.store.disk import telling
+from maxact.store.disk import telling, write_atomically
 from maxact.store.job import Job
-from maxact.store.objects import Manifest, Store, write_atomically
+from maxact.store.objects import Manifest, Store
 
 
 def main(request: Path) -> None:

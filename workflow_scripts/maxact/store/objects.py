@@ -12,11 +12,13 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from maxact.store.disk import move, renewed, sync_folder, writing
+from maxact.store.disk import move, renewed, sync_folder, write_atomically, writing
 from maxact.store.locks import hold
-from maxact.store.sharing import Shared, object_path
+
+if TYPE_CHECKING:
+    from maxact.store.sharing import Shared
 
 
 def canonical(value: Any) -> str:
@@ -35,42 +37,6 @@ def digest_text(text: str) -> str:
 def digest_file(path: Path) -> str:
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def write_atomically(path: Path, text: str, durably: bool = True) -> None:
-    """Write `text` beside `path` and rename it into place, so that no reader sees half of it.
-
-    Args:
-        durably: wait until it is on the disk, so that it outlives a machine that loses power.
-
-    Raises:
-        UserError: the disk is full, or may not be written.
-    """
-    with writing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8") as stream:
-                stream.write(text)
-                if durably:
-                    stream.flush()
-                    os.fsync(stream.fileno())
-            os.chmod(temporary, 0o644)
-            move(Path(temporary), path)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
-        if durably:
-            sync_folder(path.parent)
-
-
-def write_if_changed(path: Path, text: str) -> None:
-    """Write `text` unless `path` has it already: the time of a file then tells when its content changed.
-
-    What is written so can be made again from what it was made from, and is not waited for.
-    """
-    if not path.exists() or path.read_text(encoding="utf-8") != text:
-        write_atomically(path, text, durably=False)
 
 
 def record_text(record: Mapping[str, Any]) -> str:
@@ -100,6 +66,11 @@ class StoredObject:
     sha256: str
     size: int
     suffix: str
+
+    @property
+    def path(self) -> str:
+        """Where it lies in every store, below the root."""
+        return f"objects/{self.sha256[:2]}/{self.sha256}{self.suffix}"
 
 
 @dataclass(frozen=True)
@@ -142,7 +113,7 @@ class Store:
         self.shared = shared
 
     def path(self, item: StoredObject) -> Path:
-        return self.root / object_path(item)
+        return self.root / item.path
 
     def put(self, file: Path) -> StoredObject:
         """Move `file` into the store and return what names it. A whole copy that is there already is kept."""

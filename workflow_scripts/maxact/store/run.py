@@ -26,11 +26,11 @@ from maxact.errors import UnavailableError, UserError
 from maxact.stages import is_part, uses_of
 from maxact.store.claims import Turn, claimed
 from maxact.store.compute import compute
-from maxact.store.disk import telling
+from maxact.store.disk import telling, write_atomically
 from maxact.store.dropping import being_read, drop_read
 from maxact.store.job import used_objects
 from maxact.store.keys import action_key, read_inputs
-from maxact.store.objects import Manifest, Store, StoredObject, canonical, write_atomically
+from maxact.store.objects import Manifest, Store, StoredObject, canonical
 from maxact.store.sharing import Shared
 from maxact.store.ungiven import forget, note
 

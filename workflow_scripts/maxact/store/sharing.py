@@ -17,13 +17,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from maxact.errors import UserError
+from maxact.store.objects import Store, StoredObject, digest_file, record_text
 from maxact.store.remotes import Remote, open_remote
-
-if TYPE_CHECKING:
-    from maxact.store.objects import Store, StoredObject
 
 WEIGHTS = "*.safetensors"
 """Objects of a checkpoint that are not given, and are dropped where weights are not kept."""
@@ -73,17 +71,15 @@ class Shared:
         Raises:
             UserError: a place cannot be reached, or refuses.
         """
-        from maxact.store.objects import digest_file
-
         for place in self.places():
             with store.scratch() as scratch:
                 file = scratch / f"fetched{item.suffix}"
-                if not place.fetch(object_path(item), file):
+                if not place.fetch(item.path, file):
                     continue
                 if file.stat().st_size == item.size and digest_file(file) == item.sha256:
                     store.put(file)
                     return True
-                _warn(f"{place.url}: {object_path(item)} has other bytes than its name says; it is not used")
+                _warn(f"{place.url}: {item.path} has other bytes than its name says; it is not used")
         return False
 
     def give(self, key: str, record: Mapping[str, Any], store: Store) -> Mapping[str, Any] | None:
@@ -98,8 +94,6 @@ class Shared:
         """
         if self.remote is None:
             return record
-        from maxact.store.objects import StoredObject, record_text
-
         for name, fields in record["objects"].items():
             if not fnmatch(name, WEIGHTS) and not _give_object(self.remote, StoredObject(**fields), store):
                 return None
@@ -157,11 +151,6 @@ def check_shared() -> None:
         _warn(line)
 
 
-def object_path(item: StoredObject) -> str:
-    """Where an object lies in every store."""
-    return f"objects/{item.sha256[:2]}/{item.sha256}{item.suffix}"
-
-
 def check_record(record: Any, key: str) -> None:
     """Refuse a record that this library has not written, so that no name in it leads out of the store.
 
@@ -202,16 +191,16 @@ def _record_at(place: Remote, key: str, store: Store) -> dict[str, Any] | None:
 
 def _give_object(remote: Remote, item: StoredObject, store: Store) -> bool:
     """Whether the remote has it now."""
-    there = remote.size(object_path(item))
+    there = remote.size(item.path)
     if there == item.size:
         return True
     if there is not None:
         raise UserError(
-            f"{remote.url}: {object_path(item)} has {there:,} bytes, not {item.size:,}; delete it, then `maxact push`"
+            f"{remote.url}: {item.path} has {there:,} bytes, not {item.size:,}; delete it, then `maxact push`"
         )
     if not store.have(item):  # from a mirror, where the store lacks it
         return False
-    remote.create(object_path(item), store.path(item))
+    remote.create(item.path, store.path(item))
     return True
 
 

@@ -11,7 +11,8 @@ import json
 import sys
 from pathlib import Path
 
-from maxact.store.objects import Store, canonical, write_atomically
+from maxact.store.disk import write_atomically
+from maxact.store.objects import Store, canonical
 from maxact.store.sharing import remote_named
 
 

@@ -15,7 +15,7 @@ import yaml
 from snakemake.utils import update_config
 
 from maxact.errors import UserError
-from maxact.store.objects import write_if_changed
+from maxact.store.disk import write_if_changed
 
 RECORD = "study.path"
 
