@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from maxact.archive.provenance import FIELDS, manifests_of, refuse_unfounded
+from maxact.archive.provenance import manifests_of, refuse_unfounded
 from maxact.archive.record import Record
 from maxact.errors import UserError
 from maxact.store.keys import action_key
@@ -165,7 +166,7 @@ def test_a_part_that_cannot_be_is_refused(archive: Archive, place: str, part: st
     archive.files[path][part] = value
     with pytest.raises(UserError, match="is not what such a file is; get the archive again"):
         archive.read()
-    assert set(FIELDS) <= set(archive.files[path])
+    assert {field.name for field in dataclasses.fields(Manifest)} <= set(archive.files[path])
 
 
 @pytest.mark.parametrize("inputs", [5, [], {"corpus": 5}, None])

@@ -354,7 +354,7 @@ def test_digests_of_other_kinds_are_not_told_as_other_weights(original: Path) ->
     """Of a study they are of objects in the store, of a folder of tables of what the command was given."""
     folder = open_side(str(original), original)
     study = replace(folder, name="study", settings={**folder.settings, "weights": "1", "tokens": "2"}, study=True)
-    (told,) = differing_settings(folder, study, folder.sites(), study.sites())
+    (told,) = differing_settings(folder, study, folder.table("sites"), study.table("sites"))
     assert told.startswith("not known to be the same: weights, tokens, measuring code, as a study and a folder")
     assert paired(folder, study)[1] == f"the tokens of {original} are not known to be those of the study, in its order"
 
@@ -368,7 +368,7 @@ def test_a_study_and_a_folder_of_its_weights_and_tokens_are_known_to_be_of_the_s
     settings = {**folder.settings, "weights": "1", "tokens": "2"}
     digest = folder_digest(original.parent / "Tiny")
     study = replace(folder, name="study", settings=settings, study=True, tokens=tokens, folder_digest=digest)
-    (told,) = differing_settings(study, folder, study.sites(), folder.sites())
+    (told,) = differing_settings(study, folder, study.table("sites"), folder.table("sites"))
     assert told.startswith("not known to be the same: measuring code, as")
     pairs, why = paired(study, folder)
     assert (list(pairs.a), list(pairs.b), why) == ([0, 1, 2, 3], [0, 1, 2, 3], "the same tokens")

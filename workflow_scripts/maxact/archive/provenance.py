@@ -10,16 +10,12 @@ import json
 import re
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 from maxact.archive.record import NAME, Record
 from maxact.errors import UserError
 from maxact.store.exchange import reached
 from maxact.store.keys import action_key
 from maxact.store.objects import Manifest, Store
-
-FIELDS = ("stage", "name", "key", "recipe", "objects", "summary")
-"""Of an action record, those that a manifest has."""
 
 
 def manifests_of(scratch: Path, record: Record, file: Path) -> dict[str, Manifest]:
@@ -37,11 +33,11 @@ def manifests_of(scratch: Path, record: Record, file: Path) -> dict[str, Manifes
         try:
             fields = json.loads((scratch / path).read_text(encoding="utf-8"))
             if manifest:
-                found[path] = _manifest(fields)
+                found[path] = _sound(Manifest.from_fields(fields))
                 if (found[path].stage, f"{found[path].name}.json") != (parts[1], parts[2]):
                     raise ValueError(path)
             else:
-                _manifest({name: fields[name] for name in FIELDS})
+                _sound(Manifest.of_record(fields))
                 inputs = fields["inputs"]
                 if f"{fields['key']}.json" != parts[1] or not all(map(_is_text, [*inputs, *inputs.values()])):
                     raise ValueError(path)
@@ -50,13 +46,12 @@ def manifests_of(scratch: Path, record: Record, file: Path) -> dict[str, Manifes
     return found
 
 
-def _manifest(fields: Mapping[str, Any]) -> Manifest:
+def _sound(found: Manifest) -> Manifest:
     """A manifest, if its parts are such that they name nothing outside a store.
 
     Raises:
         ValueError, TypeError, AttributeError: they are not.
     """
-    found = Manifest.from_fields(fields)
     sound = all(re.fullmatch(NAME, name) for name in (found.stage, found.name))
     sound &= re.fullmatch(r"[0-9a-f]{64}", found.key) is not None
     sound &= isinstance(found.recipe, dict) and isinstance(found.summary, dict)
@@ -92,7 +87,7 @@ def refuse_unfounded(scratch: Path, record: Record, manifests: Mapping[str, Mani
         if not used:
             raise UserError(f"{file}: {path} is of no job of its study; it is not from `maxact export`")
     actions = {key: json.loads((scratch / "actions" / f"{key}.json").read_text(encoding="utf-8")) for key in keys}
-    made = {key: _manifest({name: fields[name] for name in FIELDS}) for key, fields in actions.items()}
+    made = {key: _sound(Manifest.of_record(fields)) for key, fields in actions.items()}
     # A source that could not be had has a manifest, and no record.
     above = made | {manifest.key: manifest for manifest in manifests.values()}
     for key, fields in sorted(actions.items()):

@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from maxact.archive.guard import Wanted, lacking, several
-from maxact.archive.provenance import FIELDS, manifests_of, refuse_unfounded
+from maxact.archive.provenance import manifests_of, refuse_unfounded
 from maxact.archive.record import IMPORTED, RECORD, UNASKED, Record, is_allowed
 from maxact.errors import UserError
 from maxact.figures.registry import FIGURES
@@ -203,7 +203,7 @@ def _wanted(
             for source, key in inputs.items():
                 upstream = scratch / "actions" / f"{key}.json"
                 fields = json.loads(upstream.read_text(encoding="utf-8")) if upstream.exists() else None
-                above[source] = Manifest.from_fields({part: fields[part] for part in FIELDS}) if fields else None
+                above[source] = Manifest.of_record(fields) if fields else None
         yield Wanted(job.stage, job.name, canonical(recipe), manifest, above)
 
 

@@ -64,7 +64,7 @@ def compare(a: str, b: str, root: Path, tolerances: Mapping[str, float], strict:
         UserError: one cannot be opened, or they have nothing in common.
     """
     sides = open_side(a, root), open_side(b, root)
-    tables = [side.sites() for side in sides]
+    tables = [side.table("sites") for side in sides]
     histograms = [side.table("histograms") if "histograms" in side.files else None for side in sides]
     sites = compare_sites(tables[0], tables[1], (histograms[0], histograms[1]), tolerances)
     if not any(item.difference is not None for site in sites for item in site.statistics):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -57,16 +58,17 @@ class Side:
     study: bool = True
     folder_digest: str | None = None
 
-    def sites(self) -> pd.DataFrame:
-        """The table `sites`.
-
-        Raises:
-            UserError: it is of another version of this software, or cannot be read.
-        """
-        return self.table("sites")
+    @cached_property
+    def line_digest(self) -> str | None:
+        """The digest that `maxact measure` has (`measure/run.py`) for lines of these tokens; None where they are not known."""
+        if self.tokens is None:
+            return None
+        table = pq.read_table(self.tokens, columns=["sample", "token_ids"])
+        lines = sorted(zip(table["sample"].to_pylist(), table["token_ids"].to_pylist(), strict=True))
+        return digest_text(repr([(number, "rest", tuple(ids)) for number, ids in lines]))
 
     def table(self, name: str) -> pd.DataFrame:
-        """A table that the side has.
+        """A table of `TABLES` that the side has, as `measurement.py` describes it.
 
         Raises:
             UserError: it is of another version of this software, or cannot be read.
@@ -130,12 +132,11 @@ def _of_published(name: str, checkpoint: str, found_as: str, path: Path) -> Side
     item = manifest.objects.get(f"{found_as}.sites.parquet")
     if item is None:
         raise UserError(f"{name}: the published files have no {found_as!r} that could be read; see published_problems")
-    return Side(
-        name,
-        checkpoint,
-        False,
-        {"sites": _whole(name, "sites", item, Store(path.resolve().parents[2], Shared.of_environment()))},
-    )
+    return Side(name, checkpoint, False, {"sites": _whole(name, "sites", item, _store_of(path))})
+
+
+def _store_of(manifest: Path) -> Store:
+    return Store(manifest.resolve().parents[2], Shared.of_environment())
 
 
 def _whole(name: str, table: str, item: StoredObject, store: Store) -> Path:
@@ -160,12 +161,9 @@ def _of_manifest(name: str, path: Path) -> Side:
         raise UserError(
             f"{path}: not of a measurement but of the stage {manifest.stage!r}; give artifacts/STUDY/measure/CHECKPOINT.json"
         )
-    store = Store(path.resolve().parents[2], Shared.of_environment())
-    files = {}
-    for table in TABLES:
-        item = manifest.objects.get(f"{table}.parquet")
-        if item is not None:
-            files[table] = _whole(name, table, item, store)
+    store = _store_of(path)
+    there = {table: manifest.objects.get(f"{table}.parquet") for table in TABLES}
+    files = {table: _whole(name, table, item, store) for table, item in there.items() if item is not None}
     above = _above(manifest, store)
     checkpoint = above.get("checkpoint")
     planted = checkpoint is not None and bool(checkpoint.summary.get("planted"))
@@ -178,19 +176,12 @@ def _of_manifest(name: str, path: Path) -> Side:
 
 def _above(manifest: Manifest, store: Store) -> dict[str, Manifest]:
     """What a measurement was made from, as far as the store knows; and what its tokens were: `corpus`."""
-    found: dict[str, Manifest] = {}
     record = store.action(manifest.key) or {"inputs": {}}
-    for source, key in record["inputs"].items():
-        made = store.action(key)
-        if made is not None:
-            found[source] = Manifest.from_fields(
-                {part: made[part] for part in ("stage", "name", "key", "recipe", "objects", "summary")}
-            )
-            corpus = store.action(made["inputs"].get("corpus", "")) if source == "tokens" else None
-            if corpus is not None:
-                fields = {part: corpus[part] for part in ("stage", "name", "key", "recipe", "objects", "summary")}
-                found["corpus"] = Manifest.from_fields(fields)
-    return found
+    found = {source: store.action(key) for source, key in record["inputs"].items()}
+    tokens = found.get("tokens")
+    if tokens is not None:
+        found["corpus"] = store.action(tokens["inputs"].get("corpus", ""))
+    return {source: Manifest.of_record(made) for source, made in found.items() if made is not None}
 
 
 def _tokens(above: Mapping[str, Manifest], store: Store) -> Path | None:
@@ -250,16 +241,9 @@ def known_same(setting: str, a: Side, b: Side) -> bool:
     if None in values or a.study == b.study:
         return None not in values and values[0] == values[1]
     study, folder = (a, b) if a.study else (b, a)
-    if setting == "tokens" and study.tokens is not None:
-        return bool(_line_digest(study.tokens) == folder.settings[setting])
+    if setting == "tokens":
+        return bool(study.line_digest == folder.settings[setting])
     return setting == "weights" and study.folder_digest == folder.settings[setting]
-
-
-def _line_digest(tokens: Path) -> str:
-    """What `maxact measure` has for lines of tokens (`measure/run.py`) in the order of a study's samples."""
-    table = pq.read_table(tokens, columns=["sample", "token_ids"])
-    lines = sorted(zip(table["sample"].to_pylist(), table["token_ids"].to_pylist(), strict=True))
-    return digest_text(repr([(number, "rest", tuple(ids)) for number, ids in lines]))
 
 
 def about_tables(about: Mapping[str, Any]) -> str:

@@ -55,7 +55,7 @@ def garbage(store: Store, grace_days: float, now: float | None = None) -> list[G
         named |= {store.path(item) for item in manifest.objects.values()} - weights
     for record in records.values():
         if record["key"] in kept.with_objects:
-            made = {store.path(item) for item in Manifest.from_fields(_fields(record)).objects.values()}
+            made = {store.path(item) for item in Manifest.of_record(record).objects.values()}
             named |= made - set(unkept)
     found = [
         Garbage(path, path.stat().st_size, unkept.get(path, "object"))
@@ -118,10 +118,6 @@ def delete(store: Store, files: list[Garbage]) -> None:
     for folder in sorted(folders, reverse=True):
         if folder.parent != store.root and not any(folder.iterdir()):
             folder.rmdir()
-
-
-def _fields(record: dict[str, Any]) -> dict[str, Any]:
-    return {name: record[name] for name in ("stage", "name", "key", "recipe", "objects", "summary")}
 
 
 def _read(path: Path) -> dict[str, Any]:

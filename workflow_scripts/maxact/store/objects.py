@@ -10,7 +10,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,7 +40,7 @@ def digest_file(path: Path) -> str:
 
 
 def record_text(record: Mapping[str, Any]) -> str:
-    """An action record as its file has it."""
+    """An action record, or a manifest, as its file has it."""
     return json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
@@ -86,14 +86,18 @@ class Manifest:
 
     def to_json(self) -> str:
         objects = {name: vars(item) for name, item in sorted(self.objects.items())}
-        fields = {"stage": self.stage, "name": self.name, "key": self.key, "objects": objects}
-        fields |= {"summary": self.summary, "recipe": self.recipe}
-        return json.dumps(fields, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+        told = {"stage": self.stage, "name": self.name, "key": self.key, "objects": objects}
+        return record_text(told | {"summary": self.summary, "recipe": self.recipe})
 
     @staticmethod
-    def from_fields(fields: Mapping[str, Any]) -> Manifest:
-        objects = {name: StoredObject(**item) for name, item in fields["objects"].items()}
-        return Manifest(**{**fields, "objects": objects})
+    def from_fields(told: Mapping[str, Any]) -> Manifest:
+        objects = {name: StoredObject(**item) for name, item in told["objects"].items()}
+        return Manifest(**{**told, "objects": objects})
+
+    @staticmethod
+    def of_record(record: Mapping[str, Any]) -> Manifest:
+        """What an action record says was made; a record has fields beyond those of a manifest."""
+        return Manifest.from_fields({part.name: record[part.name] for part in fields(Manifest)})
 
     @staticmethod
     def read(path: Path) -> Manifest:
@@ -227,8 +231,7 @@ class Store:
 
     def record_elsewhere(self, key: str, record: Mapping[str, Any]) -> None:
         """Record what another machine has made; its objects are absent here on purpose, until one is read."""
-        for fields in record["objects"].values():
-            item = StoredObject(**fields)
+        for item in Manifest.of_record(record).objects.values():
             if not self.path(item).exists():
                 with writing(self._dropped(item)):
                     self._mark_absent(item)

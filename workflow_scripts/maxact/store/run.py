@@ -18,6 +18,7 @@ import tempfile
 import time
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack, nullcontext, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -85,7 +86,7 @@ def run_job(
                 note(key, store)
                 store.record_action(key, record)
                 record, turn.recorded = _give(key, record, store)
-    return _manifest(record, name), True
+    return replace(Manifest.of_record(record), name=name), True
 
 
 def _known(record: Mapping[str, Any], stage: str, name: str, recipe: Mapping[str, Any], store: Store) -> Manifest:
@@ -96,7 +97,7 @@ def _known(record: Mapping[str, Any], stage: str, name: str, recipe: Mapping[str
     """
     if record["stage"] != stage or canonical(record["recipe"]) != canonical(recipe):
         raise UserError(f"{store.root}/actions/{record['key']}.json: tells of another recipe; delete it")
-    return _manifest(record, name)
+    return replace(Manifest.of_record(record), name=name)
 
 
 def _give(key: str, record: Mapping[str, Any], store: Store) -> tuple[Mapping[str, Any], bool]:
@@ -220,11 +221,6 @@ def _part_of(rule: Any) -> tuple[str, Mapping[str, Any]] | None:
     return (rule.params.part_of, json.loads(Path(stamp).read_text(encoding="utf-8"))) if stamp else None
 
 
-def _manifest(record: Mapping[str, Any], name: str) -> Manifest:
-    fields = {field: record[field] for field in ("stage", "key", "recipe", "objects", "summary")}
-    return Manifest.from_fields(fields | {"name": name})
-
-
 def upstream(key: str, store: Store) -> Manifest:
     """What an action made.
 
@@ -234,7 +230,7 @@ def upstream(key: str, store: Store) -> Manifest:
     record = store.action(key)
     if record is None:
         raise UserError(f"{store.root}/actions/{key}.json: missing; copy it from where the store came")
-    return _manifest(record, record["name"])
+    return Manifest.of_record(record)
 
 
 def _had(part: Manifest, store: Store) -> bool:

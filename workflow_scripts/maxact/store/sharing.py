@@ -13,6 +13,7 @@ import json
 import os
 import re
 import sys
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatch
@@ -20,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from maxact.errors import UserError
-from maxact.store.objects import Store, StoredObject, digest_file, record_text
+from maxact.store.objects import Manifest, Store, StoredObject, digest_file, record_text
 from maxact.store.remotes import Remote, open_remote
 
 WEIGHTS = "*.safetensors"
@@ -94,8 +95,8 @@ class Shared:
         """
         if self.remote is None:
             return record
-        for name, fields in record["objects"].items():
-            if not fnmatch(name, WEIGHTS) and not _give_object(self.remote, StoredObject(**fields), store):
+        for name, item in Manifest.of_record(record).objects.items():
+            if not fnmatch(name, WEIGHTS) and not _give_object(self.remote, item, store):
                 return None
         with store.scratch() as scratch:
             file = scratch / "record.json"
@@ -115,8 +116,6 @@ class Shared:
         Raises:
             UserError: one cannot be reached, refuses, or is no store.
         """
-        import tempfile
-
         told = []
         with tempfile.TemporaryDirectory() as folder:
             found, mark = Path(folder, "found"), Path(folder, "mark")
