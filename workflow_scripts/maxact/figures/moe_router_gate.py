@@ -88,6 +88,6 @@ def curves(data: pd.DataFrame, axes: Axes) -> None:
     told = [f"dashed: {name}" for name in data.loc[data["dense"], "checkpoint"].unique()]
     told += [] if own & {"gate", "expert_gate"} else ["no gate in the data"]
     held = data.dropna(subset="holds").drop_duplicates(["component", "holds"])
-    told += [f"{row.component.replace('_', ' ')}: {row.holds}" for row in held.itertuples()]
+    told += [f"{LEGEND[row.component].label}: {row.holds}" for row in held.itertuples()]
     axes.text(0.03, 0.97, "\n".join(told), transform=axes.transAxes, va="top", color=GREY, fontsize="small")
     axes.margins(y=0.15 + 0.06 * len(told))

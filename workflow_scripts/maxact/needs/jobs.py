@@ -133,7 +133,7 @@ def _running(study: Study, checkpoint: Checkpoint, shape: Shape, run: Pass) -> N
     counters = _counters(study, shape) if run.watched else 0.0
     once = pass_bytes(shape, run) / GB
     seconds = START[run.device] + weights * GB / READ
-    seconds += (run.tokens + run.smoothed) * 2 * active(shape) / (FLOPS[run.device] * run.threads)
+    seconds += (run.tokens + run.kept * run.again) * 2 * active(shape) / (FLOPS[run.device] * run.threads)
     scanned = run.tokens * run.scans * sum(widths(shape, run.watched)) * shape.layers
     seconds += scanned / (SCANNED[run.device] * run.threads)
     sites = _sites(study, shape) if run.watched else 0

@@ -46,7 +46,7 @@ def _evaluated_tokens(study: Study) -> float:
     return study.tokens.splits.evaluation * mean_length(study)
 
 
-def _run_again(study: Study) -> float:
+def _run_again(study: Study) -> int:
     """Times that SmoothQuant runs its tokens: twice, then thrice for each format with and without s, behind norms alone."""
     asked = study.evaluate and study.evaluate.smooth
     return 2 + 3 * len(asked.formats) * (1 + len(asked.alphas)) if asked else 0
@@ -90,9 +90,20 @@ Change = tuple[str, Any]
 
 @dataclass(frozen=True)
 class Pass:
-    """How a job runs its model: tokens in all, in the longest pass and kept, scores (whether attention is eager).
+    """How a job runs its model.
 
-    smoothed: tokens that are only multiplied with weights, beside those that are also scanned.
+    Attributes:
+        device: cpu or cuda.
+        dtype: of the weights.
+        threads: of the CPU; 1 on a GPU.
+        tokens: in all.
+        longest: tokens of the longest sample.
+        batch: tokens at once.
+        eager: whether attention holds its scores.
+        watched: the components that are looked at.
+        scans: times that what is looked at is read.
+        kept: tokens of which the inputs of linear layers are held.
+        again: times that these are multiplied with weights afterwards.
     """
 
     device: str
@@ -105,7 +116,7 @@ class Pass:
     watched: Collection[str]
     scans: float
     kept: float
-    smoothed: float
+    again: int
 
     @staticmethod
     def of(study: Study, stage: str, checkpoint: Checkpoint, change: Change | None) -> Pass:
@@ -125,7 +136,7 @@ class Pass:
             watched=study.measure.components if stage in WATCHING else (),
             scans=EVALUATING if stage == "evaluate" else 1.0,
             kept=LONGER * _smoothed_tokens(study) if stage == "evaluate" else 0.0,
-            smoothed=LONGER * _smoothed_tokens(study) * _run_again(study) if stage == "evaluate" else 0.0,
+            again=_run_again(study),
         )
 
 
