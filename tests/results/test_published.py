@@ -209,9 +209,7 @@ def test_a_router_whose_values_are_no_scores_says_so(results: Made) -> None:
                     if site.endswith("moe_gate"):
                         values |= {"min": 0.0, "max": 0.5, "mean": 1 / EXPERTS}
 
-    assert any(
-        "router output, as published: probabilities" in text for text in texts_of("moe_router_gate", results(change))
-    )
+    assert any("router output: probabilities" in text for text in texts_of("moe_router_gate", results(change)))
 
 
 def test_a_checkpoint_that_the_study_does_not_name_is_told(results: Made) -> None:

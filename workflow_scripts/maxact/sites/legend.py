@@ -29,7 +29,7 @@ LEGEND: dict[str, Shown] = {
     "attention_update": Shown("attention update", "#08306B"),
     "mlp_input": Shown("MLP or MoE input", "#A1D99B"),
     "router_logits": Shown("router logits", "#CC79A7"),
-    "router_output": Shown("router output, as published", "#882255"),
+    "router_output": Shown("router output", "#882255"),
     "gate": Shown("gate", "#E69F00"),
     "expert_gate": Shown("expert gate", "#F0E442"),
     "down_input": Shown("down-projection input", "#74C476"),
