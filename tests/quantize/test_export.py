@@ -6,112 +6,29 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 import torch
-import yaml
 from compressed_tensors.quantization import QuantizationConfig, apply_quantization_config
 from compressed_tensors.quantization.lifecycle.forward import fake_quantize
-from measure.models import tiny
 from oracles import scales as oracle
+from quantize.exported import CALIBRATION, MAX, Made, reached
 from safetensors.numpy import load_file
-from transformers import AutoModelForCausalLM, OPTConfig, Phi3Config, PhiConfig
-from workflow.harness import small_study
+from transformers import AutoModelForCausalLM
 
 from maxact.checkpoints.folder import weight_files
-from maxact.cli import main
 from maxact.errors import UserError
 from maxact.histogram import code_values, finite_codes
-from maxact.measure.run import Sample, measure
 from maxact.measurement import Measurement
 from maxact.quantize import skeleton
-from maxact.quantize.export import Choice, Scales, add_reached, scales_of
+from maxact.quantize.export import Choice, add_reached
 from maxact.quantize.formats import FORMATS
 from maxact.quantize.quantizers import quantizer, reconstruct
 from maxact.quantize.scale_files import quantization_config, write
-from maxact.quantize.smoothed import SMOOTHING
 from maxact.quantize.smoothing import smoothings_of
 from maxact.quantize.weights import Weights
 from maxact.quantize.wiring import wiring
-from maxact.sites.components import COMPONENTS, PAPER
-from maxact.store.objects import Manifest, Store
-
-SAMPLES = [
-    Sample(0, "calibration", [5, 9, 2, 40, 7, 3]),
-    Sample(1, "calibration", [11, 4, 60]),
-    Sample(2, "evaluation", [8, 33, 21, 6, 90]),
-    Sample(3, "rest", [1, 2]),
-]
-CALIBRATION = [sample.token_ids for sample in SAMPLES if sample.split == "calibration"]
-SIZES: dict[str, Any] = {
-    "vocab_size": 96, "hidden_size": 32, "intermediate_size": 56, "num_hidden_layers": 2, "num_attention_heads": 4,
-    "num_key_value_heads": 2, "max_position_embeddings": 64, "initializer_range": 0.3, "bos_token_id": 0, "eos_token_id": 1,
-    "pad_token_id": None,
-}  # fmt: skip
-MAX = Choice("int8", "max", 0.5)
-
-
-def model_of(name: str) -> Any:
-    configs: dict[str, Callable[[], Any]] = {
-        "phi3": lambda: Phi3Config(**SIZES),
-        "phi": lambda: PhiConfig(**SIZES),
-        "opt": lambda: OPTConfig(
-            vocab_size=96, hidden_size=32, ffn_dim=56, num_hidden_layers=1, num_attention_heads=4, word_embed_proj_dim=32,
-            max_position_embeddings=64, do_layer_norm_before=False,
-        ),
-    }  # fmt: skip
-    if name not in configs:
-        return tiny(name)
-    torch.manual_seed(1)
-    return AutoModelForCausalLM.from_config(configs[name](), dtype=torch.bfloat16).eval()
-
-
-class Made:
-    """A tiny checkpoint in a folder, and its measurement with every component."""
-
-    def __init__(self, name: str, folder: Path) -> None:
-        self.model = model_of(name)
-        self.model.save_pretrained(folder)
-        self.folder = folder
-        self.measurement = measure(self.model, SAMPLES, list(COMPONENTS))
-
-    def scales(self, choice: Choice = MAX, measurement: Measurement | None = None) -> Scales:
-        weights = Weights(weight_files(self.folder))
-        tables = measurement or self.measurement
-        fed = wiring(self.folder, weights.names)
-        return scales_of(tables.sites, tables.histograms, tables.channels, fed, weights, choice)
-
-    def given(self) -> dict[str, list[torch.Tensor]]:
-        """What each linear layer is given for each calibration sample, caught by plain hooks, by the layer's name."""
-        caught: dict[str, list[torch.Tensor]] = {}
-        linears = {name: one for name, one in self.model.named_modules() if isinstance(one, torch.nn.Linear)}
-        handles = [
-            one.register_forward_pre_hook(lambda _, x, name=name: caught.setdefault(name, []).append(x[0][0].clone()))
-            for name, one in linears.items()
-        ]
-        with torch.inference_mode():
-            for ids in CALIBRATION:
-                self.model(torch.tensor([ids]))
-        for handle in handles:
-            handle.remove()
-        return {name: xs for name, xs in caught.items() if name != "lm_head"}
-
-    def cached(self) -> dict[str, list[torch.Tensor]]:
-        """What the model's own cache holds after each calibration sample, by the name of its scale."""
-        caught: dict[str, list[torch.Tensor]] = {}
-        with torch.inference_mode():
-            for ids in CALIBRATION:
-                cache = self.model(torch.tensor([ids]), use_cache=True).past_key_values
-                for number, layer in enumerate(cache.layers):
-                    name = f"model.layers.{number}.self_attn"
-                    caught.setdefault(f"{name}.k_scale", []).append(layer.keys.clone())
-                    caught.setdefault(f"{name}.v_scale", []).append(layer.values.clone())
-        return caught
 
 
 @pytest.fixture(scope="module")
@@ -358,22 +275,6 @@ def test_the_same_measurement_gives_the_same_bytes_and_nothing_is_overwritten(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b", "file"]
 
 
-@pytest.fixture
-def study(made: Callable[[str], Made], tmp_path: Path) -> Path:
-    """The file of a study, and beside it a store in which its checkpoint planted-qwen2 is measured; the other is not."""
-    described = small_study()
-    (tmp_path / "study.yaml").write_text(yaml.safe_dump(described, sort_keys=False))
-    put(tmp_path / "artifacts", made("qwen2"), list(COMPONENTS))
-    return tmp_path / "study.yaml"
-
-
-def reached(alpha: float) -> pd.DataFrame:
-    """As `smoothing.parquet`, for one site."""
-    row = {"component": "mlp_input", "layer": 1, "format": "int8", "granularity": "tensor"}
-    rows = [row | {"alpha": None, "output_sqnr_db": 20.0}, row | {"alpha": alpha, "output_sqnr_db": 31.5}]
-    return pa.Table.from_pylist(rows, schema=SMOOTHING).to_pandas()
-
-
 def test_groups_tell_what_they_reach_with_that_alpha_or_that_it_is_not_measured(made: Callable[[str], Made]) -> None:
     scales = made("llama").scales()
     for frame, known in ((reached(0.5), True), (reached(0.7), False), (None, False)):
@@ -382,127 +283,3 @@ def test_groups_tell_what_they_reach_with_that_alpha_or_that_it_is_not_measured(
         expected = {"format": "int8", "granularity": "tensor", "output_sqnr_db": 31.5, "output_sqnr_db_without": 20.0}
         assert found["mlp_input", 1] == ([expected] if known else "not measured")
         assert found["attention_input", 1] == "not measured"
-
-
-def put(root: Path, one: Made, components: list[str]) -> None:
-    """What stages would have put into a store."""
-    store, name = Store(root), "planted-qwen2"
-
-    def add(stage: str, files: dict[str, Path], summary: dict[str, Any], recipe: Any, inputs: dict[str, str]) -> str:
-        key = {"checkpoint": "a", "tokens": "b", "measure": "c"}[stage] * 64
-        objects = {name: store.put(file) for name, file in files.items()}
-        made = Manifest(stage, name, key, recipe, objects, summary)
-        record = json.loads(made.to_json()) | {"inputs": inputs}
-        store.record_action(key, record)
-        path = root / "small" / stage / f"{name}.json"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(made.to_json())
-        return key
-
-    scratch = root / "scratch"
-    scratch.mkdir(parents=True)
-    copies = {}
-    for file in sorted(one.folder.glob("*")):
-        copies[file.name] = scratch / file.name
-        copies[file.name].write_bytes(file.read_bytes())
-    about = {"source": "this software", "ancestry": "planted", "licence": "Apache-2.0"}
-    inputs = {
-        "checkpoint": add("checkpoint", copies, about, {"parameters": {"source": {"kind": "planted"}}}, {}),
-        "tokens": add("tokens", {}, {"splits": {"calibration": 2, "evaluation": 1, "rest": 1}}, {"parameters": {}}, {}),
-    }
-    tables = measure(one.model, SAMPLES, components).write(scratch / "tables")
-    add("measure", tables, {}, {"parameters": {"dtype": "bfloat16"}}, inputs)
-
-
-def told(capsys: pytest.CaptureFixture[str], study: Path, *arguments: object) -> tuple[int, str]:
-    from maxact.store import workspace
-
-    code = main(["scales", str(study), *map(str, arguments), "--store", str(study.parent / "artifacts")])
-    for stream in workspace._HELD:  # as the end of the process would
-        stream.close()
-    workspace._HELD.clear()
-    captured = capsys.readouterr()
-    return code, captured.out + captured.err
-
-
-@pytest.mark.parametrize("measurement", ["c" * 64, "d" * 64])
-def test_the_command_tells_what_the_evaluation_of_this_very_measurement_reached(
-    measurement: str, study: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    store = Store(study.parent / "artifacts")
-    file = study.parent / "smoothing.parquet"
-    pq.write_table(pa.Table.from_pandas(reached(0.5), SMOOTHING, preserve_index=False), file)
-    made = Manifest("evaluate", "planted-qwen2", "e" * 64, {}, {"smoothing.parquet": store.put(file)}, {})
-    store.record_action(made.key, json.loads(made.to_json()) | {"inputs": {"measure": measurement}})
-    path = store.root / "small" / "evaluate" / "planted-qwen2.json"
-    path.parent.mkdir()
-    path.write_text(made.to_json())
-    code, printed = told(capsys, study, "planted-qwen2", "--out", study.parent / "out")
-    assert code == 0, printed
-    groups = json.loads((study.parent / "out" / "quantization_config.json").read_text())["maxact"]["smoothquant"]
-    (told_of,) = [group["reached"] for group in groups if (group["component"], group["layer"]) == ("mlp_input", 1)]
-    assert (told_of == "not measured") == (measurement != "c" * 64)
-
-
-def test_the_command_exports_a_stored_measurement(study: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    out = study.parent / "out"
-    code, printed = told(
-        capsys, study, "planted-qwen2", "--out", out, "--format", "fp8_e4m3", "--policy", "mse", "--alpha", "0.6"
-    )
-    assert code == 0, printed
-    assert printed.startswith(
-        f"{out}: planted-qwen2 (planted): 21 input scales, 6 of keys and values, 6 of SmoothQuant; 0 left"
-    )
-    about = json.loads((out / "quantization_config.json").read_text())["maxact"]
-    assert "planted" in about["planted"]
-    assert (about["study"], about["checkpoint"], about["ancestry"]) == ("small", "planted-qwen2", "planted")
-    assert (about["format"], about["policy"], about["alpha"]) == ("fp8_e4m3", "mse", 0.6)
-    assert (about["calibration_samples"], about["not_measured"], about["left_out"]) == (2, [], [])
-    assert about["measurement"]["action"] == "c" * 64
-    assert len(about["sites"]) == 18
-    assert not list((study.parent / "artifacts" / "scratch").glob("tmp*"))
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (
-            ["planted-qwen9"],
-            "error: planted-qwen9: not a checkpoint of the study 'small'; did you mean 'planted-qwen2'?",
-        ),
-        (["planted-qwen3-moe"], "error: planted-qwen3-moe: not measured yet; run snakemake --cores all --configfile "),
-        (
-            ["planted-qwen2", "--policy", "most"],
-            "error: --policy most: not a policy; say max, mse, entropy or quantile_0.",
-        ),
-        (["planted-qwen2", "--alpha", "1.5"], "error: --alpha 1.5: not from 0 to 1"),
-        (["planted-qwen2", "--alpha", "nan"], "error: --alpha nan: not from 0 to 1"),
-    ],
-)
-def test_a_mistake_is_one_line(
-    arguments: list[str], message: str, study: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    code, printed = told(capsys, study, *arguments, "--out", study.parent / "out")
-    assert code == 2
-    assert printed.startswith(message)
-    assert printed.count("\n") == 1
-    assert not (study.parent / "out").exists()
-
-
-def test_a_folder_with_something_in_it_is_refused(study: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    code, printed = told(capsys, study, "planted-qwen2", "--out", study.parent)
-    assert (code, printed) == (
-        2, f"error: --out {study.parent}: is there already and is no empty folder; give another, or remove it\n"
-    )  # fmt: skip
-
-
-def test_a_measurement_of_the_papers_components_has_nothing_to_export(
-    made: Callable[[str], Made], tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    (tmp_path / "study.yaml").write_text(yaml.safe_dump(small_study(), sort_keys=False))
-    put(tmp_path / "artifacts", made("qwen2"), list(PAPER))
-    code, printed = told(capsys, tmp_path / "study.yaml", "planted-qwen2", "--out", tmp_path / "out")
-    assert code == 2
-    assert "none of attention_input, attention_context, mlp_input, down_input, key, value was measured; " in printed
-    assert "add them to measure.components, or say `all`" in printed
-    assert printed.count("\n") == 1
