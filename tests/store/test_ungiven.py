@@ -56,16 +56,18 @@ def refuse(remote: Path) -> None:
     (remote / "objects").write_text("")
 
 
-def allow(remote: Path) -> None:
+def refused(root: Path, remote: Path, *texts: str) -> list[Manifest]:
+    """The manifests of jobs whose results the remote refused, and would take now."""
+    refuse(remote)
+    made = run(root, *texts)
     (remote / "objects").unlink()
+    return made
 
 
 def test_what_another_run_gives_meanwhile_is_none_of_this_one(
     root: Path, remote: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    refuse(remote)
-    run(root, "a", "b")
-    allow(remote)
+    refused(root, remote, "a", "b")
     seen = Path.glob
 
     def glob(folder: Path, pattern: str) -> list[Path]:
@@ -83,11 +85,9 @@ def test_what_another_run_gives_meanwhile_is_none_of_this_one(
 def test_a_result_of_which_an_object_is_nowhere_is_not_given_and_told(
     root: Path, remote: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    refuse(remote)
-    made = run(root, "a", "b")
+    made = refused(root, remote, "a", "b")
     (lost,) = set(made[0].objects.values()) - set(made[1].objects.values())
     Store(root).path(lost).unlink()
-    allow(remote)
     capsys.readouterr()
     assert not give_rest(root)
     told = capsys.readouterr()
@@ -102,9 +102,7 @@ def test_a_result_of_which_an_object_is_nowhere_is_not_given_and_told(
 def test_an_object_that_only_a_mirror_has_is_given(
     root: Path, remote: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    refuse(remote)
-    made = run(root, "a")
-    allow(remote)
+    made = refused(root, remote, "a")
     shutil.copytree(root / "objects", tmp_path / "mirror" / "objects")
     (tmp_path / "mirror" / MARKER).write_text("{}")
     for item in made[0].objects.values():
@@ -117,9 +115,7 @@ def test_an_object_that_only_a_mirror_has_is_given(
 def test_a_push_to_another_place_leaves_what_is_noted_for_this_one(
     root: Path, remote: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    refuse(remote)
-    made = run(root, "a")
-    allow(remote)
+    made = refused(root, remote, "a")
     monkeypatch.setenv("MAXACT_REMOTE", str(tmp_path / "other"))
     assert main(["push", "--store", str(root)]) == 0
     assert (has(tmp_path / "other", made), has(remote, made)) == ([True], [False])
@@ -129,10 +125,8 @@ def test_a_push_to_another_place_leaves_what_is_noted_for_this_one(
 
 
 def test_a_push_gives_what_is_noted_and_in_no_manifest(root: Path, remote: Path) -> None:
-    refuse(remote)
-    made = run(root, "a")
+    made = refused(root, remote, "a")
     (root / "study" / "first" / "a.json").unlink()
-    allow(remote)
     assert main(["push", "--store", str(root)]) == 0
     assert has(remote, made) == [True]
 
@@ -140,9 +134,7 @@ def test_a_push_gives_what_is_noted_and_in_no_manifest(root: Path, remote: Path)
 def test_what_another_job_is_giving_now_is_left_to_it(
     root: Path, remote: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    refuse(remote)
-    made = run(root, "a")
-    allow(remote)
+    made = refused(root, remote, "a")
     capsys.readouterr()
     with Store(root).lock(made[0].key):
         assert give_rest(root)
@@ -153,9 +145,7 @@ def test_what_another_job_is_giving_now_is_left_to_it(
 def test_a_disk_that_is_full_at_the_end_is_one_line(
     root: Path, remote: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    refuse(remote)
-    run(root, "a")
-    allow(remote)
+    refused(root, remote, "a")
 
     def full(*_: object, **__: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device", str(root / "scratch"))
@@ -169,9 +159,7 @@ def test_a_disk_that_is_full_at_the_end_is_one_line(
 def test_an_object_of_another_size_at_the_remote_is_to_be_deleted_first(
     root: Path, remote: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    refuse(remote)
-    made = run(root, "a")
-    allow(remote)
+    made = refused(root, remote, "a")
     item = next(iter(made[0].objects.values()))
     there = remote / item.path
     write_atomically(there, "something else")
@@ -208,9 +196,7 @@ def test_one_line_at_the_end_says_how_many_are_not_where_and_why(
 def test_what_was_refused_for_a_while_is_given_when_the_run_ends(
     root: Path, remote: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    refuse(remote)
-    made = run(root, "a")
-    allow(remote)
+    made = refused(root, remote, "a")
     made += run(root, "b")
     assert has(remote, made) == [False, True]
     capsys.readouterr()
@@ -237,9 +223,7 @@ def test_what_a_killed_job_had_no_time_to_give_is_given_by_the_next_run(
 
 
 def test_pushing_leaves_nothing_to_give(root: Path, remote: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    refuse(remote)
-    made = run(root, "a", "b")
-    allow(remote)
+    made = refused(root, remote, "a", "b")
     assert main(["push", "--store", str(root)]) == 0
     assert has(remote, made) == [True, True]
     capsys.readouterr()
