@@ -66,9 +66,7 @@ fsspec.register_implementation("expiring", Expiring, clobber=True)
 
 
 @pytest.fixture(autouse=True)
-def _toy_stages(monkeypatch: pytest.MonkeyPatch) -> None:
-    toy_stage.CALLS.clear()
-    monkeypatch.setitem(STAGES, "first", Stage("store.toy_stage", {}))
+def _quick(toy_stages: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(asking, "FIRST_WAIT", 0.001)
     for name, seconds in QUICK.items():
         monkeypatch.setattr(claims, name, seconds)

@@ -20,7 +20,6 @@ from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 
 from maxact.errors import UserError
-from maxact.stages import STAGES, Stage
 from maxact.store.disk import telling
 from maxact.store.garbage import delete, garbage
 from maxact.store.locks import of_one_machine
@@ -30,11 +29,7 @@ from maxact.store.workspace import hold_workspace
 from store import toy_stage
 from store.test_run import recipe, rule
 
-
-@pytest.fixture(autouse=True)
-def _toy_stages(monkeypatch: pytest.MonkeyPatch) -> None:
-    toy_stage.CALLS.clear()
-    monkeypatch.setitem(STAGES, "first", Stage("store.toy_stage", {}))
+pytestmark = pytest.mark.usefixtures("toy_stages")
 
 
 def test_a_full_disk_is_one_line_and_leaves_nothing_half_made(small_disk: Path) -> None:

@@ -25,18 +25,10 @@ from store import toy_stage
 
 
 @pytest.fixture(autouse=True)
-def _toy_stages(monkeypatch: pytest.MonkeyPatch) -> None:
-    toy_stage.CALLS.clear()
-    monkeypatch.setitem(STAGES, "first", Stage("store.toy_stage", {}))
-    monkeypatch.setitem(STAGES, "second", Stage("store.toy_stage", {"first": ("out.*",)}))
+def _objects_are_weights(toy_stages: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(STAGES, "third", Stage("store.toy_stage", {"first": ("out.*",)}))
     for module in ("dropping", "garbage"):
         monkeypatch.setattr(f"maxact.store.{module}.WEIGHTS", "out.*")
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return Store(tmp_path / "artifacts")
 
 
 def stamp(store: Store, stage: str, name: str, text: str, study: str = "study") -> dict[str, Any]:

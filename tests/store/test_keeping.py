@@ -12,7 +12,6 @@ import pytest
 
 from maxact.cli import main
 from maxact.errors import UserError
-from maxact.stages import STAGES, Stage
 from maxact.store.disk import write_atomically
 from maxact.store.garbage import DAY, garbage
 from maxact.store.objects import Manifest, Store, canonical
@@ -21,17 +20,7 @@ from maxact.store.show import show
 from maxact.store.verify import faults
 from store import toy_stage
 
-
-@pytest.fixture(autouse=True)
-def _toy_stages(monkeypatch: pytest.MonkeyPatch) -> None:
-    toy_stage.CALLS.clear()
-    monkeypatch.setitem(STAGES, "first", Stage("store.toy_stage", {}))
-    monkeypatch.setitem(STAGES, "second", Stage("store.toy_stage", {"first": ("out.*",)}))
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return Store(tmp_path / "artifacts")
+pytestmark = pytest.mark.usefixtures("toy_stages")
 
 
 def run(

@@ -12,7 +12,6 @@ from botocore.exceptions import ClientError
 from s3fs.errors import translate_boto_error
 
 from maxact.errors import UserError
-from maxact.stages import STAGES, Stage
 from maxact.store import asking
 from maxact.store.objects import Manifest, Store
 from maxact.store.remotes import ObjectStorage, open_remote
@@ -23,10 +22,8 @@ from store.object_storage import PLAIN, PUBLIC
 
 
 @pytest.fixture(autouse=True)
-def _toy_stages(monkeypatch: pytest.MonkeyPatch) -> None:
-    toy_stage.CALLS.clear()
+def _quick(toy_stages: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(asking, "FIRST_WAIT", 0.001)
-    monkeypatch.setitem(STAGES, "first", Stage("store.toy_stage", {}))
     s3fs.S3FileSystem.clear_instance_cache()
 
 

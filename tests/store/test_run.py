@@ -11,24 +11,12 @@ from types import SimpleNamespace
 import pytest
 
 from maxact.errors import UserError
-from maxact.stages import STAGES, Stage
 from maxact.store.keys import action_key
 from maxact.store.objects import Manifest, Store
 from maxact.store.run import restore, run_job, run_rule
 from store import toy_stage
 
-
-@pytest.fixture(autouse=True)
-def _toy_stages(monkeypatch: pytest.MonkeyPatch) -> None:
-    toy_stage.CALLS.clear()
-    monkeypatch.setitem(STAGES, "first", Stage("store.toy_stage", {}))
-    monkeypatch.setitem(STAGES, "second", Stage("store.toy_stage", {"first": ("out.*",)}))
-    monkeypatch.setitem(STAGES, "third", Stage("store.toy_stage", {"first": ("summary",)}))
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return Store(tmp_path / "artifacts")
+pytestmark = pytest.mark.usefixtures("toy_stages")
 
 
 def recipe(**parameters: object) -> dict[str, object]:

@@ -16,7 +16,6 @@ from fsspec.implementations.memory import MemoryFileSystem
 
 from maxact.cli import main
 from maxact.errors import UserError
-from maxact.stages import STAGES, Stage
 from maxact.store import asking
 from maxact.store.disk import write_atomically
 from maxact.store.exchange import push
@@ -43,13 +42,10 @@ fsspec.register_implementation("forgetful", Forgetful, clobber=True)
 
 
 @pytest.fixture(autouse=True)
-def _toy_stages(monkeypatch: pytest.MonkeyPatch) -> None:
-    toy_stage.CALLS.clear()
+def _here_alone(toy_stages: None, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("MAXACT_REMOTE", "MAXACT_MIRROR"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(asking, "FIRST_WAIT", 0.001)
-    monkeypatch.setitem(STAGES, "first", Stage("store.toy_stage", {}))
-    monkeypatch.setitem(STAGES, "second", Stage("store.toy_stage", {"first": ("out.*",)}))
 
 
 @pytest.fixture(params=["folder", "memory", "forgetful"])

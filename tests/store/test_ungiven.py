@@ -11,7 +11,6 @@ import pytest
 
 from maxact.cli import main
 from maxact.errors import UserError
-from maxact.stages import STAGES, Stage
 from maxact.store.disk import write_atomically
 from maxact.store.exchange import give_rest
 from maxact.store.objects import Manifest, Store
@@ -22,10 +21,8 @@ from store import toy_stage
 
 
 @pytest.fixture(autouse=True)
-def remote(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def remote(toy_stages: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The folder that MAXACT_REMOTE names."""
-    toy_stage.CALLS.clear()
-    monkeypatch.setitem(STAGES, "first", Stage("store.toy_stage", {}))
     monkeypatch.delenv("MAXACT_MIRROR", raising=False)
     monkeypatch.setenv("MAXACT_REMOTE", str(tmp_path / "far"))
     return tmp_path / "far"
