@@ -257,3 +257,11 @@ def test_a_model_whose_head_is_named_decoder_is_measured() -> None:
     # The last of the hidden states is behind the final norm.
     assert found.status.tolist() == ["measured"] * 4
     assert found.peak.tolist()[:-1] == largest.tolist()[:-1]
+
+
+@pytest.mark.parametrize("name", ["mamba", "bloom"])
+def test_samples_of_any_length_are_passed_where_the_architecture_sets_no_limit(name: str) -> None:
+    model = build(name)
+    assert not hasattr(model.config, "max_position_embeddings")
+    measured = measure(model, [Sample(0, "rest", tuple(range(90)))], ["residual"])
+    assert set(measured.sites.tokens) == {90}

@@ -21,13 +21,18 @@ def described(folder: Path, files: dict[str, Path]) -> dict[str, Any]:
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"{folder / 'config.json'}: transformers cannot read it ({reason})") from None
     text = config.get_text_config()
+    missing = [name for name in ("num_hidden_layers", "hidden_size", "vocab_size") if not hasattr(text, name)]
+    if missing:
+        raise UserError(
+            f"{folder / 'config.json'}: model_type {config.model_type!r} has no {', '.join(missing)}; it is not measured"
+        )
     weights = [file for name, file in files.items() if name.endswith(".safetensors")]
     return {
         "model_type": config.model_type,
         "layers": text.num_hidden_layers,
         "hidden_size": text.hidden_size,
         "vocab_size": text.vocab_size,
-        "context": text.max_position_embeddings,
+        "context": getattr(text, "max_position_embeddings", None),  # of Mamba and ALiBi models there is none
         "parameters": sum(_parameters(file) for file in weights),
         "has_tokenizer": all(name in files for name in TOKENIZER_FILES),
     }

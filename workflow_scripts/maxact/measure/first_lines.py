@@ -95,7 +95,7 @@ def peak_layer(sites: pd.DataFrame) -> int | None:
 def histograms(model: Any, samples: Sequence[Sample], layer: int) -> SiteState:
     """The exact counts of the residual stream behind a layer, by split; no pass goes further than that layer."""
     decoder = decoder_of(model)
-    check_samples(samples, decoder.config.vocab_size, decoder.config.max_position_embeddings)
+    check_samples(samples, decoder.config)
     sites = [site for site in find_sites(decoder, ["residual"]) if site.layer == layer]
     watch = WatchOne(sites, KERNELS[2] if decoder.device.type == "cuda" else KERNELS[0])
     with watch, deterministic(), torch.inference_mode():

@@ -95,7 +95,7 @@ def observe(
         RuntimeError: a site did not see every token.
     """
     decoder = decoder_of(model)
-    check_samples(samples, decoder.config.vocab_size, decoder.config.max_position_embeddings)
+    check_samples(samples, decoder.config)
     sites = find_sites(decoder, components)
     told: dict[str, Any] = {
         "sites": [[site.component, site.layer, site.reason] for site in sites],
@@ -205,19 +205,24 @@ def _digest(samples: Sequence[Sample]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def check_samples(samples: Sequence[Sample], vocabulary_size: int, context: int) -> None:
+def check_samples(samples: Sequence[Sample], config: Any) -> None:
     """Refuse samples that the model cannot take.
+
+    Args:
+        config: the decoder's. Without `max_position_embeddings`, as of Mamba and of ALiBi models, or with -1 it sets no
+            limit to length.
 
     Raises:
         UserError: names the sample, counted from 0.
     """
     if not samples:
         raise UserError("tokens: no samples; give at least one")
+    vocabulary_size, context = config.vocab_size, getattr(config, "max_position_embeddings", None) or -1
     for sample in samples:
         tokens, name = len(sample.token_ids), f"tokens: sample {sample.sample}"
         if not tokens:
             raise UserError(f"{name} is empty; remove it")
-        if tokens > context:
+        if 0 < context < tokens:
             raise UserError(f"{name} has {tokens} tokens, the model's context is {context}; shorten it")
         wrong = next((token for token in sample.token_ids if not 0 <= token < vocabulary_size), None)
         if wrong is not None:

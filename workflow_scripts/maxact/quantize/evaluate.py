@@ -132,7 +132,7 @@ def evaluate(
     if not samples:
         return
     decoder = decoder_of(model)
-    check_samples(samples, decoder.config.vocab_size, decoder.config.max_position_embeddings)
+    check_samples(samples, decoder.config)
     bar = tqdm(
         total=sum(len(sample.token_ids) for sample in samples),
         unit="tok", unit_scale=True, desc=title, disable=title is None, file=sys.stderr, mininterval=1,

@@ -148,7 +148,7 @@ def rows_of(model: Any, samples: Sequence[Sample], sites: Collection[Site]) -> d
         UserError: a sample does not fit the model.
     """
     decoder = decoder_of(model)
-    check_samples(samples, decoder.config.vocab_size, decoder.config.max_position_embeddings)
+    check_samples(samples, decoder.config)
     kept: dict[int, list[Tensor]] = {site.number: [] for site in sites}
 
     def keep(site: Site, x: Tensor, _: Any) -> None:
