@@ -111,6 +111,34 @@ def checkpoint(study: dict[str, Any], planted: bool) -> dict[str, Any]:
     return next(item for item in study["checkpoints"] if (item["source"]["kind"] == "planted") == planted)
 
 
+FILES = {"kind": "files", "files": [{"path": "text.jsonl", "sha256": "0" * 64}]}
+READY = {
+    "recipe": "ready_dataset",
+    "source": FILES,
+    "columns": {"text": "text", "subset": "domain"},
+    "samples": 240,
+    "maximum_tokens": 64,
+    "proportions": {"knowledge": 120, "web": 120},
+    "length_tokenizer": "SmolLM2-135M-Instruct",
+}
+SAMPLED = {
+    "recipe": "sampled_dataset",
+    "source": FILES,
+    "domains": [
+        {"name": "knowledge", "language": "de"},
+        {"name": "web"},
+        {"name": "other", "language": "en"},
+    ],
+    "fill": "other",
+    "documents": 1000,
+    "shuffle_buffer": 10,
+    "samples": 240,
+    "seed": 1,
+    "proportions": {"knowledge": 1, "web": 1, "other": 1},
+    "lengths": {64: 1},
+    "length_tokenizer": "SmolLM2-135M-Instruct",
+}
+
 MISTAKES: dict[str, tuple[Callable[[dict[str, Any]], Any], list[str]]] = {
     "misspelt key": (
         lambda s: s["quantize"].update(polices=[]),
@@ -134,6 +162,22 @@ MISTAKES: dict[str, tuple[Callable[[dict[str, Any]], Any], list[str]]] = {
     "unknown policy": (
         lambda s: s["quantize"].update(policies=["percentile"]),
         ["quantize.policies", "'percentile'", "entropy"],
+    ),
+    "several mistakes": (
+        lambda s: (s.pop("figures"), s["measure"].pop("dtype"), s.update(measur={})),
+        ["measure.dtype: missing; ", "figures: missing; ", "measur: unknown key"],
+    ),
+    "more mistakes than a line has room for": (
+        lambda s: [checkpoint.pop("family") for checkpoint in s["checkpoints"][:11]],
+        ["checkpoints[0].family: missing; ", "checkpoints[7].family: missing (and 3 more)"],
+    ),
+    "language of no text of the loading check": (
+        lambda s: s.update(corpus=READY),
+        ["loading_check.language", "'en', but by corpus.language", "'und'"],
+    ),
+    "language of no domain of the loading check": (
+        lambda s: s.update(corpus=SAMPLED),
+        ["loading_check.language", "'en', but by corpus.domains", "'de', 'und'"],
     ),
     "target twice": (
         lambda s: s["quantize"].update(sqnr_targets=[20, 20.0]),

@@ -32,6 +32,7 @@ def study(tmp_path: Path) -> Path:
     config["checkpoints"].append({"name": "model-1B", "family": "model", "source": source, "perplexity_ceiling": 40.0})
     config["corpus"] = {
         "recipe": "ready_dataset",
+        "language": "en",
         "source": {"kind": "hub", "repository": "owner/text"},
         "columns": {"text": "text", "subset": "domain"},
         "samples": 240,

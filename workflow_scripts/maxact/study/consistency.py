@@ -13,6 +13,7 @@ from maxact.study.mistakes import meant
 from maxact.study.paper_check import check_paper_check
 from maxact.study.perplexity import check_perplexity
 from maxact.study.sensitivity import check_sensitivity
+from maxact.study.text import ReadyDataset, SampledDataset
 
 if TYPE_CHECKING:
     from maxact.study import Study
@@ -125,6 +126,19 @@ def _corpus(study: Study) -> None:
     for domain in study.loading_check.domains:
         if domain not in study.corpus.proportions:
             raise ValueError(f"loading_check.domains: {domain!r} is not a domain of corpus.proportions")
+    corpus, language = study.corpus, study.loading_check.language
+    if isinstance(corpus, ReadyDataset):
+        said, languages = "corpus.language", {corpus.language}
+    elif isinstance(corpus, SampledDataset):
+        checked = [domain for domain in corpus.domains if domain.name in study.loading_check.domains]
+        said, languages = "corpus.domains", {domain.language for domain in checked}
+    else:
+        return
+    if language not in languages:
+        raise ValueError(
+            f"loading_check.language: {language!r}, but by {said} the text of loading_check.domains is of "
+            f"{', '.join(map(repr, sorted(languages)))}; name the same in both"
+        )
 
 
 def check_comparisons(comparisons: Comparisons, names: Sequence[str]) -> None:

@@ -1,4 +1,4 @@
-"""What pydantic finds wrong with a study, in one line that a user can act on."""
+"""What pydantic finds wrong with a study, in one line that a user can act on: all of it, not one mistake a try."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from difflib import get_close_matches
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
 
 
 def meant(word: str, known: Iterable[Any]) -> str:
@@ -55,18 +56,26 @@ TAGS = (
 """Which of several sections pydantic took something for: no part of the key that a user wrote."""
 
 
+MOST_TOLD = 8
+"""How many mistakes are told at once; more make a line that nobody reads."""
+
+
 def one_line(error: ValidationError, study: type[BaseModel]) -> str:
-    """The first mistake of a study: key, reason, and how many more there are."""
-    first = error.errors()[0]
-    location = tuple(part for part in first["loc"] if part not in TAGS)
+    """The mistakes of a study, each with its key and reason, and how many more there are than are told."""
+    told = [_told(mistake, study) for mistake in error.errors()]
+    more = len(told) - MOST_TOLD
+    return "; ".join(told[:MOST_TOLD]) + (f" (and {more} more)" if more > 0 else "")
+
+
+def _told(mistake: ErrorDetails, study: type[BaseModel]) -> str:
+    location = tuple(part for part in mistake["loc"] if part not in TAGS)
     key = re.sub(r"\.\[", "[", ".".join(f"[{part}]" if isinstance(part, int) else str(part) for part in location))
-    if first["type"] == "extra_forbidden":
-        reason = f"unknown key{meant(str(first['loc'][-1]), _known_keys(study, first['loc'][:-1]))}"
-    elif first["type"] == "missing":
+    if mistake["type"] == "extra_forbidden":
+        reason = f"unknown key{meant(str(mistake['loc'][-1]), _known_keys(study, mistake['loc'][:-1]))}"
+    elif mistake["type"] == "missing":
         reason = "missing"
     else:
-        reason = first["msg"].removeprefix("Value error, ")
-        if not isinstance(first["input"], Mapping | list) and "Value error" not in first["msg"]:
-            reason += f", not {first['input']!r}"
-    more = len(error.errors()) - 1
-    return f"{key}: {reason}" * bool(key) + reason * (not key) + (f" (and {more} more)" if more else "")
+        reason = mistake["msg"].removeprefix("Value error, ")
+        if not isinstance(mistake["input"], Mapping | list) and "Value error" not in mistake["msg"]:
+            reason += f", not {mistake['input']!r}"
+    return f"{key}: {reason}" if key else reason
