@@ -12,6 +12,7 @@ import pytest
 from results.members import real
 
 from maxact.results.decisions import decisions
+from maxact.results.headroom import headroom
 from maxact.results.member import Member
 
 
@@ -183,6 +184,18 @@ def test_inputs_of_linear_layers_are_also_those_of_routed_experts() -> None:
 def test_what_was_not_measured_is_said() -> None:
     frame = decisions([with_errors(ROWS)])
     assert frame[frame.tensors == "KV cache"].note.tolist() == ["not measured; add it to measure.components"]
+
+
+def test_what_an_architecture_has_not_and_what_is_in_float32_is_not_told_as_left_out_of_the_study() -> None:
+    """As in Mamba: no cache of keys and values, and a residual stream of which no histogram is exact."""
+    member = with_errors([ROWS[0] | {"component": "mlp_input"}])
+    keys = member.sites.iloc[:1].assign(component="key", site=1000, status="not applicable", reason="it keeps no keys")
+    residual = member.sites.iloc[:1].assign(component="residual", site=1001, dtype="float32", rounded=True)
+    member = replace(member, sites=pd.concat([member.sites[member.sites.component != "residual"], keys, residual]))
+    notes = decisions([member]).set_index("tensors").note
+    assert notes["KV cache"] == "not there: it keeps no keys"
+    assert "float32" in notes["residual stream"]
+    assert headroom([member]).set_index("tensors").note["KV cache"] == "not there: it keeps no keys"
 
 
 def test_nothing_finite_is_said() -> None:

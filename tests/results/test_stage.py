@@ -127,6 +127,11 @@ def test_a_peak_that_was_not_recovered_is_counted(tmp_path: Path) -> None:
     assert product.summary["instrument_check"] == "1 of 2 planted peaks recovered exactly"
 
 
+def test_without_planted_checkpoints_no_peak_is_said_to_be_recovered(tmp_path: Path) -> None:
+    product = compute(job_on([real()], tmp_path))
+    assert product.summary["instrument_check"] == "not made, as the study has no planted checkpoint"
+
+
 def test_a_study_of_which_nothing_could_be_had_is_one_line_with_the_reasons(tmp_path: Path) -> None:
     reasons = {"far": "no network; run again later", "gone": "its wheel is gone"}
     asked = [{"name": name, "family": "x", "role": "main"} for name in reasons]

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from maxact.results.text import number, to_csv, to_html, to_latex, to_markdown, visible
+from maxact.results.text import NO_ROWS, number, to_csv, to_html, to_latex, to_markdown, visible
 
 HOSTILE = [
     "a|b", "`code`", "**bold**", "_em_", "<script>alert(1)</script>", "<img src=x onerror=alert(1)>", "[a](javascript:b)",
@@ -189,6 +189,7 @@ def test_planted_checkpoints_are_marked_and_explained() -> None:
         (pd.NA, ""),
         (np.float64(12288.0), "12,288"),
         (26112.5, "26,112"),
+        (1297.25, "1,297"),
         (0.0123456, "0.01235"),
         (-0.5, "-0.5"),
         (7, "7"),
@@ -198,6 +199,13 @@ def test_planted_checkpoints_are_marked_and_explained() -> None:
 )
 def test_numbers_are_written_to_be_read(value: object, shown: str) -> None:
     assert number(value) == shown
+
+
+def test_a_table_without_rows_says_so() -> None:
+    frame = pd.DataFrame(columns=["checkpoint", "kind", "M"])
+    for text in (to_markdown(frame), to_latex(frame), to_html(frame, "Nothing")):
+        assert NO_ROWS in text
+    assert NO_ROWS not in to_markdown(pd.DataFrame({"checkpoint": ["a"], "kind": ["real"]}))
 
 
 def test_csv_keeps_numbers_in_full() -> None:

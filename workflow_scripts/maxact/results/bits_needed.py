@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from maxact.quantize.tensors import TENSORS
-from maxact.results.frames import MARK_TYPES, typed
+from maxact.results.frames import MARK_TYPES, typed, why_missing
 from maxact.results.member import Member, in_order, marks, site_name
 
 _COLUMNS = {
@@ -34,12 +34,13 @@ def bits_needed(members: Sequence[Member]) -> pd.DataFrame:
     sites, or any, the number that they enter is missing, and `worst_site` is the one with the lowest SQNR in 16 bits.
     """
     rows: list[dict[str, Any]] = []
+    wanted = any(len(member.bits) for member in members)
     for member in in_order(members):
         for tensors, components in TENSORS.items():
             row = {**marks(member), "tensors": tensors}
             bits = member.bits[member.bits.component.isin(components)]
-            if bits.empty and len(member.bits):
-                rows.append(row | {"note": "not measured; add it to measure.components"})
+            if bits.empty and wanted:
+                rows.append(row | {"note": why_missing(member, components)})
             for (policy, target), part in bits.groupby(["policy", "target_db"], sort=False):
                 rows.append(row | {"policy": policy, "target_db": target} | _needed(part))
     return typed(rows, _COLUMNS)

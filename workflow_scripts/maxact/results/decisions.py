@@ -11,7 +11,7 @@ import pandas as pd
 from maxact.quantize.formats import FORMATS, NO_POLICY
 from maxact.quantize.tensors import TENSORS
 from maxact.results.decibels import difference, exact_as_infinite, median
-from maxact.results.frames import MARK_TYPES, typed
+from maxact.results.frames import MARK_TYPES, typed, why_missing
 from maxact.results.granularities import bits_per_element
 from maxact.results.member import Member, every_error, in_order, marks, site_name
 
@@ -57,7 +57,7 @@ def decisions(members: Sequence[Member]) -> pd.DataFrame:
             row = {**marks(member), "tensors": tensors}
             errors = every[every.component.isin(components)]
             if errors.empty:
-                rows.append(row | {"note": "not measured; add it to measure.components"})
+                rows.append(row | {"note": why_missing(member, components)})
                 continue
             bits = errors["format"].map(lambda name: FORMATS[name].bits)
             for width in sorted(set(bits)):

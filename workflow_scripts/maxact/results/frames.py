@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -28,6 +28,16 @@ def relative_depth(component: str, layer: int | None, layers: int) -> float:
     if layer is None:
         return 0.0 if component == "embedding" else 1.0
     return (layer + 1) / layers
+
+
+def why_missing(member: Member, components: Collection[str]) -> str:
+    """Why a checkpoint has no error, or no site, of a kind of tensor, and what to do where something can be done."""
+    sites = member.sites[member.sites.component.isin(components)]
+    if sites.empty:
+        return "not in the published files" if member.published else "not measured; add it to measure.components"
+    if (sites.status == "measured").any():
+        return "float32: the stored histogram is of rounded values, of which no error is computed"
+    return "not there: " + "; ".join(sites.reason.dropna().unique())
 
 
 def residual_peaks(member: Member) -> dict[int, float]:

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from maxact.quantize.tensors import TENSORS
-from maxact.results.frames import MARK_TYPES, typed
+from maxact.results.frames import MARK_TYPES, typed, why_missing
 from maxact.results.member import Member, in_order, marks, site_name
 from maxact.results.tables import LIMITS
 from maxact.sites.components import COMPONENTS
@@ -47,10 +47,7 @@ def headroom(members: Sequence[Member]) -> pd.DataFrame:
             sites = member.sites[member.sites.component.isin(components) & (member.sites.status == "measured")]
             row = {**marks(member), "tensors": tensors, "sites": len(sites)}
             if sites.empty:
-                absent = (
-                    "not in the published files" if member.published else "not measured; add it to measure.components"
-                )
-                rows.append(row | {"note": absent})
+                rows.append(row | {"note": why_missing(member, components)})
                 continue
             rows.append(
                 row | _largest(sites) | {key: value for limit in LIMITS for key, value in _over(sites, limit).items()}

@@ -88,7 +88,8 @@ def compute(job: Job) -> Product:
     if "instrument_check" in made:
         verdicts = made["instrument_check"]["verdict"]
         exact = int((verdicts == "exact").sum())
-        summary["instrument_check"] = f"{exact} of {len(verdicts)} planted peaks recovered exactly"
+        told = f"{exact} of {len(verdicts)} planted peaks recovered exactly"
+        summary["instrument_check"] = told if len(verdicts) else "not made, as the study has no planted checkpoint"
     if "published_problems" in made:
         found = made["published_problems"]["severity"].value_counts()
         summary["faults"] = {severity: int(found.get(severity, 0)) for severity in get_args(Severity)}

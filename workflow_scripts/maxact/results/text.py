@@ -41,7 +41,7 @@ def to_markdown(frame: pd.DataFrame) -> str:
             cell = markdown_text(value) if isinstance(value, str) else number(value)
             cells.append(f"*{cell}* †" if _is_planted(row) and name == marked else cell)
         lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join([*lines, *(["", DAGGER] if _has_planted(frame) else [])]) + "\n"
+    return "\n".join([*lines, *([""] if _notes(frame) else []), *_notes(frame)]) + "\n"
 
 
 def to_latex(frame: pd.DataFrame) -> str:
@@ -65,8 +65,8 @@ def to_latex(frame: pd.DataFrame) -> str:
             cells.append(rf"\emph{{{cell}}}\textdagger{{}}" if _is_planted(row) and name == marked else cell)
         lines.append(" & ".join(cells) + r" \\")
     lines += ["\\bottomrule", "\\end{tabular}"]
-    if _has_planted(frame):
-        lines += ["", rf"\textdagger{{}} {_latex(DAGGER.removeprefix('† '))}"]
+    if _notes(frame):
+        lines += ["", *(_latex(note).replace("†", r"\textdagger{}") for note in _notes(frame))]
     return "\n".join(lines) + "\n"
 
 
@@ -82,7 +82,7 @@ def html_page(title: str, body: Sequence[str]) -> str:
 
 
 def html_table(frame: pd.DataFrame) -> str:
-    """The table alone, with its footnote if a checkpoint is planted."""
+    """The table alone, with its footnote if a checkpoint is planted or it has no row."""
     head = "".join(f"<th>{html_text(_heading(name))}</th>" for name in frame.columns)
     lines = [f"<table><thead><tr>{head}</tr></thead>", "<tbody>"]
     marked = _marked(frame)
@@ -94,10 +94,11 @@ def html_table(frame: pd.DataFrame) -> str:
             shown = html_text(value) if is_text else number(value)
             cells += f"<td{'' if is_text else ' class=number'}>{shown}{dagger}</td>"
         lines.append(f"<tr{' class=planted' if _is_planted(row) else ''}>{cells}</tr>")
-    return "\n".join([*lines, "</tbody></table>", *([f"<p>{DAGGER}</p>"] if _has_planted(frame) else [])])
+    return "\n".join([*lines, "</tbody></table>", *(f"<p>{note}</p>" for note in _notes(frame))])
 
 
 DAGGER = "† planted: tiny, untrained, one activation put in on purpose; says nothing about any released model."
+NO_ROWS = "No rows: nothing that this study has goes into this table."
 STYLE = """
 body { font: 14px/1.5 system-ui, sans-serif; margin: 1.5em; color: #111; background: #fff; }
 h1 { font-size: 1.2em; }
@@ -125,8 +126,11 @@ def _marked(frame: pd.DataFrame) -> str:
     return "checkpoint" if "checkpoint" in frame else "group"
 
 
-def _has_planted(frame: pd.DataFrame) -> bool:
-    return "kind" in frame and bool((frame["kind"] == "planted").any())
+def _notes(frame: pd.DataFrame) -> list[str]:
+    """What is said below a table."""
+    if frame.empty:
+        return [NO_ROWS]
+    return [DAGGER] if "kind" in frame and bool((frame["kind"] == "planted").any()) else []
 
 
 def visible(text: str) -> str:
@@ -184,5 +188,5 @@ def number(value: Any) -> str:
     if value is None or value is pd.NA or (isinstance(value, float) and math.isnan(value)):
         return ""
     if isinstance(value, float) and not float(value).is_integer():
-        return f"{value:,.0f}" if abs(value) >= 10_000 else f"{value:.4g}"
+        return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
     return f"{int(value):,}"
