@@ -12,9 +12,10 @@ from compressed_tensors.quantization import QuantizationArgs
 from compressed_tensors.quantization.lifecycle.forward import fake_quantize as theirs
 from compressed_tensors.quantization.utils import calculate_qparams
 
-from maxact.quantize.blocks import GROUPS, fake_quantize, shared_exponent
+from maxact.quantize.blocks import GROUPS, fake_quantize
 from maxact.quantize.formats import E2M1, FORMATS, Floats
 from maxact.quantize.quantizers import quantizer, reconstruct
+from maxact.quantize.shared_scales import shared_exponent
 
 SCALED = ["int8", "int4", "int8_asymmetric", "int4_asymmetric", "fp8_e4m3", "fp8_e5m2"]
 MX = [name for name in FORMATS if name.startswith("mx")]

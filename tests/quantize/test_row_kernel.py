@@ -21,7 +21,9 @@ SOME = ways([*INTEGERS[1:4], "fp8_e4m3", *(name for name in BLOCKS if "fp4" in n
 
 
 CLIPPED = ways(
-    ["int8", "int4", "fp8_e4m3", "int8_asymmetric", "nvfp4"], GRANULARITIES, ["mse", "quantile_0.9", "quantile_0.5"]
+    ["int8", "int4", "fp8_e4m3", "int8_asymmetric", "int3_asymmetric", "nvfp4", "mxfp4", "mxfp4_rceil", "mxfp6_e2m3"],
+    GRANULARITIES,
+    ["mse", "quantile_0.9", "quantile_0.5"],
 )
 
 
@@ -165,5 +167,7 @@ def test_ways_are_those_that_a_format_can_have() -> None:
         ("int8", "token", "max"),
         ("int8", "token", "mse"),
         ("nvfp4", "block", "max"),
+        ("nvfp4", "block", "mse"),
         ("int8_asymmetric", "token", "max"),
+        ("int8_asymmetric", "token", "mse"),
     ]

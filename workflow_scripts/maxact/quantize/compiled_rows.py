@@ -21,8 +21,8 @@ import numpy as np
 CHUNK = 32
 """Rows of a chunk."""
 
-UNIT = 16
-"""Channels of the smallest group; the size of every group is a multiple."""
+UNIT, LARGEST_GROUP = 16, 128
+"""Channels of the smallest group, of which the size of every group is a multiple, and of the largest that is no row."""
 
 INTEGER, FLOATING, SHIFTED = range(3)
 FREE, POWER_OF_TWO, TWO_LEVEL = range(3)
@@ -40,15 +40,15 @@ KIND, SCALING, GROUP, ROUNDING, MANTISSA, SMALLEST_EXPONENT, LARGEST_EXPONENT, P
 LARGEST, LOWEST, HIGHEST = range(3)
 """Columns of its floats: the largest magnitude of an element; of asymmetric integers, the smallest and largest."""
 
-_HUGE = np.float32(np.finfo(np.float32).max)
-"""In place of a scale of zero: everything divided by it rounds to zero."""
+_NO_SCALE = np.float32(np.inf)
+"""In place of a scale of zero: everything divided by it is zero, and stays so as nothing is multiplied by more than `_MAX`."""
 
 _ROUNDS = np.float32(2**23)
 _ROUNDS_SIGNED = np.float32(3 * 2**22)
 """Added and subtracted, they round a float32 below 2^22 to an integer, ties to even."""
 
 _ZERO, _ONE = np.float32(0), np.float32(1)
-_E4M3 = np.float32(448)
+_E4M3, _QUANTUM, _E4M3_NUMBERS = np.float32(448), np.float32(2**-9), 126
 _MAX = np.float32(np.finfo(np.float32).max)
 
 
@@ -65,7 +65,7 @@ def _add_integers(a, scale, largest, absolute, squared):  # type: ignore[no-unty
     for j in range(a.shape[0]):
         y = min(np.float32(a[j] / scale[j]), largest)
         rounded = np.float32(np.float32(y + _ROUNDS) - _ROUNDS)
-        error = np.float64(np.float32(rounded * scale[j])) - np.float64(a[j])
+        error = np.float64(np.float32(rounded * min(scale[j], _MAX))) - np.float64(a[j])
         absolute[j] += abs(error)
         squared[j] += error * error
 
@@ -75,7 +75,7 @@ def _add_floats(a, scale, largest, mantissa, smallest_exponent, absolute, square
     for j in range(a.shape[0]):
         y = min(np.float32(a[j] / scale[j]), largest)
         rounded = _on_grid(y, mantissa, smallest_exponent)
-        error = np.float64(np.float32(rounded * scale[j])) - np.float64(a[j])
+        error = np.float64(np.float32(rounded * min(scale[j], _MAX))) - np.float64(a[j])
         absolute[j] += abs(error)
         squared[j] += error * error
 
@@ -86,7 +86,7 @@ def _add_shifted(x, scale, zero_point, lowest, highest, absolute, squared):  # t
         y = np.float32(x[j] / scale[j])
         rounded = np.float32(np.float32(y + _ROUNDS_SIGNED) - _ROUNDS_SIGNED)
         q = min(max(np.float32(rounded + zero_point[j]), lowest), highest)
-        error = np.float64(np.float32(np.float32(q - zero_point[j]) * scale[j])) - np.float64(x[j])
+        error = np.float64(np.float32(np.float32(q - zero_point[j]) * min(scale[j], _MAX))) - np.float64(x[j])
         absolute[j] += abs(error)
         squared[j] += error * error
 
@@ -105,38 +105,56 @@ def _fraction(value):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(nogil=True, cache=True, error_model="numpy")
-def _shared_power(value, largest, largest_exponent, rounding, mantissa):  # type: ignore[no-untyped-def]
-    """The scale of a block whose largest |x| is `value`, above zero (`blocks.shared_exponent`)."""
+def _shared_exponent(value, largest, how, rounding):  # type: ignore[no-untyped-def]
+    """That of a block whose largest |x| is `value`, above zero, not cut (`shared_scales.shared_exponent`)."""
     if rounding == RCEIL:
         ratio = np.float32(value / largest)
-        found = _exponent(ratio) + np.int64(_fraction(ratio) > 1.0) if ratio > _ZERO else np.int64(-127)
-    else:
-        found = _exponent(value) - largest_exponent
-        if rounding == CEIL:
-            found += np.int64(_fraction(value) > 1.0)
-        elif rounding == EVEN:
-            half = np.int64((1023 - mantissa - 1) << 52).view(np.float64)
-            found += np.int64(_fraction(value) >= 2.0 - half)
-    found = min(max(found, -127), 127)
-    return np.float32(np.int64((found + 1023) << 52).view(np.float64))
+        return _exponent(ratio) + np.int64(_fraction(ratio) > 1.0) if ratio > _ZERO else np.int64(-127)
+    found = _exponent(value) - how[LARGEST_EXPONENT]
+    if rounding == CEIL:
+        found += np.int64(_fraction(value) > 1.0)
+    elif rounding == EVEN:
+        half = np.int64((1023 - how[MANTISSA] - 1) << 52).view(np.float64)
+        found += np.int64(_fraction(value) >= 2.0 - half)
+    return found
+
+
+@numba.njit(nogil=True, cache=True)
+def _power(exponent):  # type: ignore[no-untyped-def]
+    """2^exponent, the exponent cut to those of E8M0."""
+    return np.float32(np.int64((min(max(exponent, -127), 127) + 1023) << 52).view(np.float64))
+
+
+@numba.njit(nogil=True, cache=True)
+def _e4m3(rank):  # type: ignore[no-untyped-def]
+    """The e4m3 number with so many below it from 0 on."""
+    if rank < 8:
+        return np.float32(np.float32(rank) * _QUANTUM)
+    return np.int32((rank << 20) + (120 << 23)).view(np.float32)
+
+
+@numba.njit(nogil=True, cache=True)
+def _e4m3_rank(number):  # type: ignore[no-untyped-def]
+    if number < np.float32(2**-6):
+        return np.int64(number / _QUANTUM)
+    return np.int64((np.float32(number).view(np.int32) - (120 << 23)) >> 20)
 
 
 @numba.njit(nogil=True, cache=True, error_model="numpy")
-def _find_scales(largest_G, how, floats, g, scale_G):  # type: ignore[no-untyped-def]
-    """The scale of every group by its largest |x|; g is that of the tensor, where a format has two levels of scales."""
+def _nearest_e4m3(value, largest, g):  # type: ignore[no-untyped-def]
+    """The scale of a block for `value`, times g, that of the tensor."""
+    return _on_grid(min(np.float32(g * np.float32(value / largest)), _E4M3), 3, -6)
+
+
+@numba.njit(nogil=True, cache=True, error_model="numpy")
+def _scale_for(value, how, floats, g):  # type: ignore[no-untyped-def]
+    """The scale of what has `value` as its threshold; not of an asymmetric format."""
     largest = floats[LARGEST]
     if how[SCALING] == FREE:
-        for group in range(largest_G.shape[0]):
-            scale_G[group] = np.float32(largest_G[group] / largest)
-    elif how[SCALING] == TWO_LEVEL:
-        for group in range(largest_G.shape[0]):
-            local = np.float32(largest_G[group] / largest)
-            scale_G[group] = np.float32(_on_grid(min(np.float32(g * local), _E4M3), 3, -6) / g)
-    else:
-        exponent, rounding, mantissa = how[LARGEST_EXPONENT], how[ROUNDING], how[MANTISSA]
-        for group in range(largest_G.shape[0]):
-            value = largest_G[group]
-            scale_G[group] = _shared_power(value, largest, exponent, rounding, mantissa) if value > _ZERO else _ONE
+        return np.float32(value / largest)
+    if how[SCALING] == TWO_LEVEL:
+        return np.float32(_nearest_e4m3(value, largest, g) / g)
+    return _power(_shared_exponent(value, largest, how, how[ROUNDING])) if value > _ZERO else _ZERO
 
 
 @numba.njit(nogil=True, cache=True)
@@ -205,14 +223,19 @@ def _fill_scales(a, largest_U, size, how, floats, g, groups, scale):  # type: ig
         for u in range(group * units + 1, min((group + 1) * units, largest_U.shape[0])):
             largest = max(largest, largest_U[u])
         largest_G[group] = largest
-    _find_scales(largest_G, how, floats, g, scale_G)
+    if how[SCALING] == FREE:  # a loop of its own, which is made of vector instructions
+        for group in range(count):
+            scale_G[group] = np.float32(largest_G[group] / floats[LARGEST])
+    else:
+        for group in range(count):
+            scale_G[group] = _scale_for(largest_G[group], how, floats, g)
     if how[SCALING] != FREE:
         highest = floats[LARGEST]
         for group in range(count):
             if np.float64(largest_G[group]) > np.float64(highest) * np.float64(scale_G[group]):
                 clipped += _beyond(a[group * size : (group + 1) * size], scale_G[group], highest)
     for group in range(count):
-        used = scale_G[group] if scale_G[group] > _ZERO else _HUGE
+        used = scale_G[group] if scale_G[group] > _ZERO else _NO_SCALE
         whole_units = min((group + 1) * size, channels) // UNIT
         for u in range(group * units, whole_units):
             for k in range(UNIT):
@@ -223,92 +246,177 @@ def _fill_scales(a, largest_U, size, how, floats, g, groups, scale):  # type: ig
 
 
 @numba.njit(nogil=True, cache=True, error_model="numpy")
-def _squares(a, scale, how, largest):  # type: ignore[no-untyped-def]
-    """The sum of squared errors of some elements under one scale."""
-    total = 0.0
-    for j in range(a.shape[0]):
-        y = min(np.float32(a[j] / scale), largest)
-        if how[KIND] == INTEGER:
-            rounded = np.float32(np.float32(y + _ROUNDS) - _ROUNDS)
-        else:
-            rounded = _on_grid(y, how[MANTISSA], how[SMALLEST_EXPONENT])
-        error = np.float64(np.float32(rounded * scale)) - np.float64(a[j])
-        total += error * error
-    return total
+def _range(x, threshold, floats):  # type: ignore[no-untyped-def]
+    """Scale and zero point of some elements in an asymmetric format, cut to +-threshold, and the larger end of their range."""
+    lowest, highest = floats[LOWEST], floats[HIGHEST]
+    levels = np.float32(highest - lowest)
+    low, high = _ZERO, _ZERO
+    for j in range(x.shape[0]):
+        low, high = min(low, x[j]), max(high, x[j])
+    low, high = max(low, np.float32(-threshold)), min(high, threshold)
+    scale = np.float32(high - low)
+    if np.isinf(scale):  # the range is beyond float32, its step is not
+        scale = np.float32((np.float64(high) - np.float64(low)) / np.float64(levels))
+    else:
+        scale = np.float32(scale / levels)
+    zero = _ZERO
+    if scale > _ZERO:
+        zero = min(max(np.float32(np.rint(np.float32(lowest - np.float32(low / scale)))), lowest), highest)
+    return scale, zero, max(np.float32(-low), high)
 
 
 @numba.njit(nogil=True, cache=True, error_model="numpy")
-def _threshold(a, bits, infinity, how, largest, fractions, ordered):  # type: ignore[no-untyped-def]
-    """The threshold of a group by a policy that clips (`blocks.py`)."""
-    if how[POLICY] == QUANTILE:
-        count = 0
+def _squares(x, a, scale, zero, how, floats, terms):  # type: ignore[no-untyped-def]
+    """The sum of squared errors of some elements under one scale, in the order of `elements.folded`.
+
+    `terms` has as many places as a group that is full.
+    """
+    used, largest = scale if scale > _ZERO else _NO_SCALE, floats[LARGEST]
+    back = min(used, _MAX)
+    if how[KIND] == SHIFTED:
+        for j in range(x.shape[0]):
+            y = np.float32(x[j] / used)
+            rounded = np.float32(np.float32(y + _ROUNDS_SIGNED) - _ROUNDS_SIGNED)
+            q = min(max(np.float32(rounded + zero), floats[LOWEST]), floats[HIGHEST])
+            error = np.float64(np.float32(np.float32(q - zero) * back)) - np.float64(x[j])
+            terms[j] = error * error
+    elif how[KIND] == INTEGER:
         for j in range(a.shape[0]):
-            if (bits[j] & np.uint16(0x7FFF)) < infinity:
-                ordered[count] = a[j]
-                count += 1
-        if count == 0:
-            return _ZERO
-        ordered[:count].sort()
-        rank = (count * how[NUMERATOR] + how[DENOMINATOR] - 1) // how[DENOMINATOR]
-        return ordered[max(rank, 1) - 1]
+            y = min(np.float32(a[j] / used), largest)
+            rounded = np.float32(np.float32(y + _ROUNDS) - _ROUNDS)
+            error = np.float64(np.float32(rounded * back)) - np.float64(a[j])
+            terms[j] = error * error
+    else:
+        mantissa, smallest_exponent = how[MANTISSA], how[SMALLEST_EXPONENT]
+        for j in range(a.shape[0]):
+            y = min(np.float32(a[j] / used), largest)
+            error = np.float64(np.float32(_on_grid(y, mantissa, smallest_exponent) * back)) - np.float64(a[j])
+            terms[j] = error * error
+    terms[a.shape[0] :] = 0.0
+    size = terms.shape[0]
+    while size > 1:
+        half = (size + 1) // 2
+        for j in range(size - half):
+            terms[j] += terms[half + j]
+        size = half
+    return terms[0]
+
+
+@numba.njit(nogil=True, cache=True, error_model="numpy")
+def _quantile(a, bits, infinity, how, ordered):  # type: ignore[no-untyped-def]
+    count = 0
+    for j in range(a.shape[0]):
+        if (bits[j] & np.uint16(0x7FFF)) < infinity:
+            ordered[count] = a[j]
+            count += 1
+    if count == 0:
+        return _ZERO
+    ordered[:count].sort()
+    rank = (count * how[NUMERATOR] + how[DENOMINATOR] - 1) // how[DENOMINATOR]
+    return ordered[max(rank, 1) - 1]
+
+
+@numba.njit(nogil=True, cache=True, error_model="numpy")
+def _try(step, x, whole, how, floats, g, tried):  # type: ignore[no-untyped-def]
+    """Scale, zero point and threshold of one step of the search for the least squares (`shared_scales.py`)."""
+    fractions, above, e4m3 = tried
+    numbers, below = e4m3[0], e4m3[1]
+    if how[KIND] == SHIFTED:
+        return _range(x, np.float32(whole * fractions[step]), floats)
+    if how[SCALING] == FREE:
+        threshold = np.float32(whole * fractions[step])
+        return np.float32(threshold / floats[LARGEST]), _ZERO, threshold
+    if how[SCALING] == POWER_OF_TWO:
+        exponent = _shared_exponent(whole, floats[LARGEST], how, FLOOR)
+        return _power(exponent + above[step]), _ZERO, whole
+    smallest = _e4m3_rank(_nearest_e4m3(whole, floats[LARGEST], g)) - below
+    smallest = min(max(smallest, 1), _E4M3_NUMBERS - numbers + 1)
+    return np.float32(_e4m3(smallest + numbers - 1 - step) / g), _ZERO, whole
+
+
+@numba.njit(nogil=True, cache=True, error_model="numpy")
+def _chosen(x, a, bits, infinity, how, floats, g, tried, ordered, terms):  # type: ignore[no-untyped-def]
+    """Scale, zero point and threshold of a group by a policy that clips."""
+    if how[POLICY] == QUANTILE:
+        threshold = _quantile(a, bits, infinity, how, ordered)
+        if how[KIND] == SHIFTED:
+            return _range(x, threshold, floats)
+        return _scale_for(threshold, how, floats, g), _ZERO, threshold
     whole = _ZERO
     for j in range(a.shape[0]):
         whole = max(whole, a[j])
-    best, least = whole, np.inf
-    for fraction in fractions:
-        tried = np.float32(whole * fraction)
-        scale = np.float32(tried / largest)
-        lost = _squares(a, scale if scale > _ZERO else _HUGE, how, largest)
+    if whole == _ZERO:
+        return _ZERO, _ZERO, _ZERO
+    steps = tried[0].shape[0]
+    if how[SCALING] == POWER_OF_TWO:
+        steps = tried[1].shape[0]
+    elif how[SCALING] == TWO_LEVEL:
+        steps = tried[2][0]
+    scale, zero, threshold = _try(0, x, whole, how, floats, g, tried)
+    least = _squares(x, a, scale, zero, how, floats, terms)
+    for step in range(1, steps):
+        other = _try(step, x, whole, how, floats, g, tried)
+        lost = _squares(x, a, other[0], other[1], how, floats, terms)
         if lost < least:
-            best, least = tried, lost
-    return best
+            (scale, zero, threshold), least = other, lost
+    return scale, zero, threshold
 
 
 @numba.njit(nogil=True, cache=True, error_model="numpy")
-def _fill_clipped(a, bits, infinity, size, how, largest, fractions, ordered, scale):  # type: ignore[no-untyped-def]
+def _outside(x, scale, zero, threshold, floats):  # type: ignore[no-untyped-def]
+    """How many elements of a group are outside an asymmetric range by more than half a step."""
+    low, high = -np.float64(threshold), np.float64(threshold)
+    if scale > _ZERO:
+        low = (np.float64(floats[LOWEST]) - np.float64(zero) - 0.5) * np.float64(scale)
+        high = (np.float64(floats[HIGHEST]) - np.float64(zero) + 0.5) * np.float64(scale)
+    count = np.int64(0)
+    for j in range(x.shape[0]):
+        count += np.int64((np.float64(x[j]) < low) | (np.float64(x[j]) > high))
+    return count
+
+
+@numba.njit(nogil=True, cache=True, error_model="numpy")
+def _fill_clipped(x, a, bits, infinity, size, how, floats, g, tried, ordered, terms, scales):  # type: ignore[no-untyped-def]
     """The scale of every element of a row by a policy that clips; returns how many elements are clipped."""
+    scale, zero_point = scales
     clipped = np.int64(0)
+    # What is lacking of the last group counts as zeros, but a row is not filled up (`blocks.py`).
+    full = terms[:size] if how[GROUP] > 0 else terms[: a.shape[0]]
     for start in range(0, a.shape[0], size):
         stop = min(start + size, a.shape[0])
-        threshold = _threshold(a[start:stop], bits[start:stop], infinity, how, largest, fractions, ordered)
-        found = np.float32(threshold / largest)
-        used = found if found > _ZERO else _HUGE
+        mine = x[start:stop], a[start:stop]
+        found, zero, threshold = _chosen(*mine, bits[start:stop], infinity, how, floats, g, tried, ordered, full)
+        used = found if found > _ZERO else _NO_SCALE
         for j in range(start, stop):
-            scale[j] = used
-            clipped += np.int64(a[j] > threshold)
+            scale[j], zero_point[j] = used, zero
+        if how[KIND] == SHIFTED:
+            clipped += _outside(mine[0], found, zero, threshold, floats)
+        elif how[SCALING] == FREE:
+            for j in range(start, stop):
+                clipped += np.int64(a[j] > threshold)
+        else:
+            clipped += _beyond(mine[1], found, floats[LARGEST])
     return clipped
 
 
 @numba.njit(nogil=True, cache=True, error_model="numpy")
 def _fill_ranges(x, size, floats, scale, zero_point):  # type: ignore[no-untyped-def]
     """Scale and zero point of every element of a row, of an asymmetric format."""
-    lowest, highest = floats[LOWEST], floats[HIGHEST]
-    levels = np.float32(highest - lowest)
     for start in range(0, x.shape[0], size):
         stop = min(start + size, x.shape[0])
-        low, high = _ZERO, _ZERO
-        for j in range(start, stop):
-            low, high = min(low, x[j]), max(high, x[j])
-        found = np.float32(high - low)
-        if np.isinf(found):  # the range is beyond float32, its step is not
-            found = np.float32((np.float64(high) - np.float64(low)) / np.float64(levels))
-        else:
-            found = np.float32(found / levels)
-        zero = _ZERO
-        if found > _ZERO:
-            zero = min(max(np.float32(np.rint(np.float32(lowest - np.float32(low / found)))), lowest), highest)
-        used = found if found > _ZERO else _HUGE
+        found, zero, _ = _range(x[start:stop], _MAX, floats)
+        used = found if found > _ZERO else _NO_SCALE
         for j in range(start, stop):
             scale[j], zero_point[j] = used, zero
 
 
 @numba.njit(nogil=True, cache=True, error_model="numpy")
-def _add_chunk(bits_RC, infinity, x_RC, a_RC, largest_RU, channel_C, g, fractions, how, floats, buffers):  # type: ignore[no-untyped-def]
+def _add_chunk(bits_RC, infinity, x_RC, a_RC, largest_RU, channel_C, g, tried, how, floats, buffers):  # type: ignore[no-untyped-def]
     """Sums of |error| and error^2 of one way to quantize over a chunk, and how many elements are clipped.
 
     The sums are NaN where an element that is not 0 has no scale.
     """
-    scale, zero_point, calibrated, groups, absolute, squared = buffers
+    scale, zero_point, calibrated, groups, absolute, squared, terms = buffers
     channels, clipped = x_RC.shape[1], np.int64(0)
     unscaled = False
     if how[SCALING] == TWO_LEVEL and g == _ZERO:
@@ -323,7 +431,7 @@ def _add_chunk(bits_RC, infinity, x_RC, a_RC, largest_RU, channel_C, g, fraction
     if how[GROUP] == CHANNEL:
         for j in range(channels):
             found = np.float32(channel_C[j] / floats[LARGEST])
-            scale[j] = found if found > _ZERO else _HUGE
+            scale[j] = found if found > _ZERO else _NO_SCALE
     for r in range(x_RC.shape[0]):
         a = a_RC[r]
         if how[GROUP] == CHANNEL:
@@ -332,10 +440,13 @@ def _add_chunk(bits_RC, infinity, x_RC, a_RC, largest_RU, channel_C, g, fraction
                 unscaled |= a_RC[r, j] > calibrated[j]
                 clipped += np.int64(calibrated[j] > channel_C[j])
             a = calibrated
+        elif how[POLICY] != LARGEST_MAGNITUDE:
+            found = scale, zero_point
+            clipped += _fill_clipped(
+                x_RC[r], a, bits_RC[r], infinity, size, how, floats, g, tried, calibrated, terms, found
+            )
         elif how[KIND] == SHIFTED:
             _fill_ranges(x_RC[r], size, floats, scale, zero_point)
-        elif how[POLICY] != LARGEST_MAGNITUDE:
-            clipped += _fill_clipped(a, bits_RC[r], infinity, size, how, floats[LARGEST], fractions, calibrated, scale)
         else:
             clipped += _fill_scales(a, largest_RU[r], size, how, floats, g, groups, scale)
         if how[KIND] == SHIFTED:
@@ -354,7 +465,7 @@ def _add_chunk(bits_RC, infinity, x_RC, a_RC, largest_RU, channel_C, g, fraction
 
 
 @numba.njit(nogil=True, cache=True, parallel=True, error_model="numpy")
-def add_rows(bits_RC, values, shifted, infinity, channel_C, whole, fractions, ways, counts_P, errors_KW, clipped_KW):  # type: ignore[no-untyped-def]
+def add_rows(bits_RC, values, shifted, infinity, channel_C, whole, tried, ways, counts_P, errors_KW, clipped_KW):  # type: ignore[no-untyped-def]
     """Quantize a tensor in every way; count its codes.
 
     Args:
@@ -363,7 +474,8 @@ def add_rows(bits_RC, values, shifted, infinity, channel_C, whole, fractions, wa
         infinity: the pattern of +infinity.
         channel_C: float32, the largest |x| of each channel on the calibration split; 0 where there is none.
         whole: the largest of these; where it is 0, a format with two levels of scales has none.
-        fractions: float32, of the largest |x| of a group, that are tried as its threshold.
+        tried: by the policy of least squares (`shared_scales.py`): float32, fractions of the largest |x| of a group; int64, of
+            blocks, exponents above that by `floor`; how many e4m3 numbers, and how many of these are below that for the largest.
         ways: int64 [W, 10] and float32 [W, 3], described by the columns above.
         counts_P: uint32 [threads, 65536], added to.
         errors_KW: float64 [chunks, W, 2], set to the sums of |error| and error^2 of each chunk; NaN where an element that is
@@ -384,7 +496,8 @@ def add_rows(bits_RC, values, shifted, infinity, channel_C, whole, fractions, wa
         )
         groups = np.empty((2, largest_all.shape[1]), np.float32)
         sums = np.empty((2, channels), np.float64)
-        buffers = (scale, zero_point, calibrated, groups, sums[0], sums[1])
+        terms = np.empty(max(channels, LARGEST_GROUP), np.float64)
+        buffers = (scale, zero_point, calibrated, groups, sums[0], sums[1], terms)
         counts = counts_P[p]
         for chunk in range(chunks * p // parts, chunks * (p + 1) // parts):
             start = chunk * CHUNK
@@ -404,7 +517,7 @@ def add_rows(bits_RC, values, shifted, infinity, channel_C, whole, fractions, wa
                     largest_RU,
                     channel_C,
                     g,
-                    fractions,
+                    tried,
                     hows[way],
                     floats[way],
                     buffers,

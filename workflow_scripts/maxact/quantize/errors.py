@@ -78,12 +78,16 @@ def error(tensor: Distribution, how: Quantizer) -> Error:
     elements = tensor.elements
     if elements == 0 or math.isnan(how.threshold) or (how.threshold == 0 and tensor.values.any()):
         return Error(elements, *UNDEFINED)
-    low, high = -how.threshold, how.threshold
-    if how.format.asymmetric and how.scale:
-        low = (float(how.rule.lowest) - how.zero_point - 0.5) * how.scale
-        high = (float(how.rule.highest) - how.zero_point + 0.5) * how.scale
-    absolute, squared, magnitude, square, clipped = sums(tensor.values, tensor.counts, how.rule, low, high)
+    absolute, squared, magnitude, square, clipped = sums(tensor.values, tensor.counts, how.rule, *held(how))
     return Error(elements, *statistics(absolute, squared, magnitude, square, elements), clipped / elements)
+
+
+def held(how: Quantizer) -> tuple[float, float]:
+    """From where to where elements are not clipped: to the threshold, or half a step beyond an asymmetric range."""
+    if how.format.asymmetric and how.scale:
+        steps = float(how.rule.lowest) - how.zero_point - 0.5, float(how.rule.highest) - how.zero_point + 0.5
+        return steps[0] * how.scale, steps[1] * how.scale
+    return -how.threshold, how.threshold
 
 
 def statistics(

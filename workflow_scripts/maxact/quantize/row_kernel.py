@@ -21,11 +21,12 @@ from maxact.measure.reference import DTYPES, histogram_codes
 from maxact.measure.threads import share_out
 from maxact.quantize import compiled
 from maxact.quantize import compiled_rows as loops
-from maxact.quantize.blocks import FRACTIONS, by_channel, quantized_and_clipped
+from maxact.quantize.blocks import by_channel, quantized_and_clipped
 from maxact.quantize.compiled import Float32
-from maxact.quantize.errors import Distribution
+from maxact.quantize.errors import Distribution, held
 from maxact.quantize.formats import Floats, quantile_of
 from maxact.quantize.quantizers import quantizer
+from maxact.quantize.shared_scales import E4M3_BELOW, E4M3_TRIED, EXPONENTS_TRIED, FRACTIONS
 from maxact.quantize.ways import MAX, SAMPLE, Way
 
 Counts = npt.NDArray[np.int64]
@@ -97,6 +98,7 @@ class CompiledKernel:
         self._whole = [at for at, way in enumerate(ways) if way.granularity == SAMPLE]
         self._finer = [at for at, way in enumerate(ways) if way.granularity != SAMPLE]
         self._described = described([ways[at] for at in self._finer])
+        self._tried = np.array(FRACTIONS, np.float32), np.array(EXPONENTS_TRIED), np.array([E4M3_TRIED, E4M3_BELOW])
         with np.errstate(invalid="ignore"):  # signalling NaNs become quiet ones
             self._values = {name: code_values(name).astype(np.float32) for name in ("bfloat16", "float16")}
 
@@ -114,7 +116,7 @@ class CompiledKernel:
             np.uint16(INFINITY_KEY[dtype]),
             calibration.channel_C,
             np.float32(calibration.largest),
-            np.array(FRACTIONS, np.float32),
+            self._tried,
             self._described,
             self._counts_P,
             errors_KW,
@@ -140,10 +142,11 @@ class CompiledKernel:
         for at in self._whole:
             way = self._ways[at]
             threshold = self._threshold(way, tensor, codes, dtype)
-            rule = quantizer(way.format, threshold, low, high).rule
+            how = quantizer(way.format, threshold, low, high)
+            rule = how.rule
             if threshold == 0:  # not that there was nothing to calibrate on: all is clipped to 0
                 rule = rule._replace(kind=compiled.ZERO)
-            found = compiled.sums(tensor.values, tensor.counts, rule, -threshold, threshold)
+            found = compiled.sums(tensor.values, tensor.counts, rule, *held(how))
             sums.errors_W2[at] += found[:2]
             sums.clipped_W[at] += found[4] if way.policy != MAX else 0
 
@@ -158,7 +161,7 @@ class CompiledKernel:
         weights = tensor.counts.astype(np.float64)
 
         def loss(threshold: float) -> float:
-            how = quantizer(way.format, threshold)
+            how = quantizer(way.format, threshold, low, high)
             return float(compiled.noise(tensor.values, weights, how.rule))
 
         return min((float(largest * np.float32(fraction)) for fraction in FRACTIONS), key=loss)

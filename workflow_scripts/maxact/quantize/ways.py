@@ -42,15 +42,12 @@ class Way:
         return self.granularity == "channel" or self.format.scaling == "two_level"
 
 
-def clips(format: Format, granularity: str) -> bool:
-    """Whether other policies than `max` can choose a threshold from the very elements that share it.
+def clips(granularity: str) -> bool:
+    """Whether other policies than `max` can choose a threshold: from the very elements that share it.
 
-    A static scale of a channel has none: a measurement keeps no histogram of a channel. Nor have blocks, whose scales the
-    formats define by the largest |x|, nor asymmetric formats here.
+    A static scale of a channel has none: a measurement keeps no histogram of a channel, only its largest |x|.
     """
-    return (
-        granularity in GRANULARITIES and granularity != "channel" and format.scaling == "free" and not format.asymmetric
-    )
+    return granularity != "channel"
 
 
 def ways(formats: Sequence[str], granularities: Sequence[str], policies: Sequence[str] = (MAX,)) -> tuple[Way, ...]:
@@ -63,7 +60,7 @@ def ways(formats: Sequence[str], granularities: Sequence[str], policies: Sequenc
     for format in (FORMATS[name] for name in formats):
         for name in [BLOCK] if format.block is not None else granularities:
             if not (name == "channel" and format.asymmetric):
-                found += [Way(format, name, policy) for policy in policies if policy == MAX or clips(format, name)]
+                found += [Way(format, name, policy) for policy in policies if policy == MAX or clips(name)]
     return tuple(found)
 
 

@@ -18,12 +18,6 @@ if TYPE_CHECKING:
     from maxact.study import Study
 
 
-_WHY_NOT = (
-    "channels have no histogram in a measurement, blocks of MX and NVFP4 follow from their largest |x|, and asymmetric ranges "
-    "from both ends"
-)
-
-
 class Smooth(Section):
     """What SmoothQuant reaches at the linear layers behind norms (`maxact/quantize/smoothed.py`)."""
 
@@ -137,9 +131,10 @@ def check_evaluate(study: Study) -> None:
     if MAX not in section.policies:
         for name in section.formats:
             for way in ways([name], section.granularities):
-                if not clips(way.format, way.granularity):
+                if not clips(way.granularity):
                     raise ValueError(
-                        f"evaluate.policies: {name} by {way.granularity} has max alone ({_WHY_NOT}); add max"
+                        f"evaluate.policies: {name} by {way.granularity} has max alone (a measurement has the largest |x| of a "
+                        "channel and no histogram of it); add max"
                     )
     if section.smooth is None:
         return
