@@ -257,15 +257,15 @@ MISTAKES: dict[str, tuple[Callable[[dict[str, Any]], Any], list[str]]] = {
     ),
     "an unknown policy to evaluate": (
         lambda s: s["evaluate"].update(policies=["quantile_0.1234567890"]),
-        ["evaluate.policies", "unknown policy 'quantile_0.1234567890'"],
+        ["evaluate.policies", "quantile_0.1234567890", "the last not 0"],
     ),
     "clipping channels alone": (
         lambda s: s["evaluate"].update(policies=["mse"], formats=["int8"], granularities=["token", "channel"]),
         ["evaluate.policies", "int8 by channel has max alone", "no histogram", "add max"],
     ),
-    "clipping blocks alone": (
-        lambda s: s["evaluate"].update(policies=["mse"], formats=["int8", "mxfp4"], granularities=["token"]),
-        ["evaluate.policies", "mxfp4 by block has max alone", "add max"],
+    "a dynamic quantile of too many digits": (
+        lambda s: s["evaluate"].update(policies=["quantile_0.1234567891"]),
+        ["evaluate.policies", "quantile_0.1234567891", "at most 9 digits"],
     ),
     "an alpha above 1": (
         lambda s: s["evaluate"].update(smooth={"alphas": [0.5, 1.5]}),
@@ -388,9 +388,17 @@ MISTAKES: dict[str, tuple[Callable[[dict[str, Any]], Any], list[str]]] = {
         lambda s: s["perplexity"].update(quantizers=[{"format": "int8", "policy": "maximum"}]),
         ["perplexity.quantizers[0]", "'maximum'", "known: max"],
     ),
-    "dynamic quantizer with policy": (
-        lambda s: s["perplexity"].update(quantizers=[{"format": "int8", "granularity": "token", "policy": "max"}]),
-        ["perplexity.quantizers[0]", "dynamic scales", "remove policy"],
+    "dynamic quantizer by entropy": (
+        lambda s: s["perplexity"].update(quantizers=[{"format": "int8", "granularity": "token", "policy": "entropy"}]),
+        ["perplexity.quantizers[0]", "int8 by token", "entropy means nothing for the few elements", "say max, mse"],
+    ),
+    "blocks by entropy": (
+        lambda s: s["perplexity"].update(quantizers=[{"format": "mxfp4", "policy": "entropy"}]),
+        ["perplexity.quantizers[0]", "mxfp4 by block", "entropy means nothing"],
+    ),
+    "dynamic quantizer twice, once with its policy in words": (
+        lambda s: s["perplexity"].update(quantizers=[{"format": "nvfp4"}, {"format": "nvfp4", "policy": "max"}]),
+        ["perplexity", "quantizers[1]", "nvfp4 is named twice"],
     ),
     "quantizer of an unknown granularity": (
         lambda s: s["perplexity"].update(quantizers=[{"format": "int8", "granularity": "group_7"}]),

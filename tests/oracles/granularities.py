@@ -151,12 +151,12 @@ def every_scale(format: Format, channel_C: Values) -> list[Any]:
         return []
     with np.errstate(over="ignore"):
         g = min(F(2688) / channel_C.max(), np.finfo(F).max)
-    return [F(F(number) / g) for number in _levels(E4M3)[1:]]
+    return [F(F(number) / g) for number in levels(E4M3)[1:]]
 
 
 def _e4m3(value: float) -> int:
     """How many e4m3 numbers from 0 on are below that which is nearest."""
-    return _levels(E4M3).index(nearest(value, E4M3))
+    return levels(E4M3).index(nearest(value, E4M3))
 
 
 def _for(threshold: Any, finite: Sequence[Any], format: Format, channel_C: Values) -> Chosen:
@@ -226,16 +226,15 @@ def _zero(how: Chosen, elements: Integers) -> int:
 
 def nearest(y: float, elements: Floats) -> float:
     """Of all elements that are not negative the one nearest to y, of two that whose fraction is even."""
-    levels = _levels(elements)
-    index = min(range(len(levels)), key=lambda at: (abs(y - levels[at]), at % 2))
-    return levels[index]
+    known = levels(elements)
+    return known[min(range(len(known)), key=lambda at: (abs(y - known[at]), at % 2))]
 
 
 @functools.cache
-def _levels(elements: Floats) -> list[float]:
+def levels(elements: Floats) -> list[float]:
     """All that are not negative, ascending."""
     steps = 2**elements.mantissa
-    levels = [i / steps * 2.0**elements.smallest_exponent for i in range(steps)]
+    found = [i / steps * 2.0**elements.smallest_exponent for i in range(steps)]
     exponents = range(elements.smallest_exponent, elements.largest_exponent + 1)
-    levels += [(1 + i / steps) * 2.0**e for e in exponents for i in range(steps)]
-    return [level for level in levels if level <= elements.largest]
+    found += [(1 + i / steps) * 2.0**e for e in exponents for i in range(steps)]
+    return [level for level in found if level <= elements.largest]

@@ -37,7 +37,7 @@ CALIBRATION, EVALUATION = samples(1, [20, 30]), samples(2, [2, 1, 40, 17])
 
 
 def asked(
-    format: str, granularity: str = "tensor", policy: str = "none", components: Any = LINEAR_INPUTS
+    format: str, granularity: str = "tensor", policy: str = "max", components: Any = LINEAR_INPUTS
 ) -> dict[str, Any]:
     return {"format": format, "granularity": granularity, "policy": policy, "components": list(components)}
 
@@ -175,22 +175,39 @@ def test_smoothed_perplexity_is_that_of_a_model_whose_norms_are_divided(tmp_path
     assert perplexity != pytest.approx(plain, rel=1e-3)
 
 
+@pytest.mark.parametrize("policy", ["max", "mse", "quantile_0.9"])
 @pytest.mark.parametrize(("format", "granularity"), [("int8", "token"), ("mxfp4", "block"), ("nvfp4", "block")])
-def test_finer_scales_are_those_of_what_was_divided(format: str, granularity: str) -> None:
+def test_finer_scales_are_those_of_what_was_divided(format: str, granularity: str, policy: str) -> None:
     s = np.array([0.5, 1, 2, 4] * 8, np.float32)
     x = torch.randn(3, 32, generator=torch.Generator().manual_seed(1)).bfloat16()
     smooth = Smoothing("n", ("m",), x.abs().amax(0).double().numpy(), np.ones(32), s)
     decoder = tiny("llama").get_decoder()
-    given = asked(format, granularity, components=["attention_input"])
+    given = asked(format, granularity, policy, components=["attention_input"])
     how = plan(decoder, given, Histograms({}, {}), {("attention_input", layer): smooth for layer in range(3)})
     divided = x.float() / torch.from_numpy(s)
     largest = float(divided.abs().max()) if format == "nvfp4" else None
-    expected = fake_quantize(divided, FORMATS[format], None if granularity == "block" else granularity, largest)
+    shared = None if granularity == "block" else granularity
+    expected = fake_quantize(divided, FORMATS[format], shared, largest, policy)
     for site in how.sites:
         assert torch.equal(how.at[site.number](x), (expected * torch.from_numpy(s)).bfloat16())
     nothing = Smoothing("n", ("m",), np.zeros(32), np.ones(32), s)
     left = plan(decoder, given, Histograms({}, {}), {("attention_input", 0): nothing}).left[0]
     assert left[1] == "the calibration split has nothing but zeros here"
+
+
+@pytest.mark.parametrize("policy", ["max", "mse", "quantile_0.9"])
+@pytest.mark.parametrize(
+    ("format", "granularity"), [("int4", "token"), ("int4_asymmetric", "group_16"), ("nvfp4", "block")]
+)
+def test_dynamic_scales_have_the_policy_of_their_quantizer(format: str, granularity: str, policy: str) -> None:
+    places = {("attention_input", layer): "bfloat16" for layer in range(3)}
+    known = Histograms(places, {place: (np.array([0x4040], np.uint16), np.array([1])) for place in places})
+    given = asked(format, granularity, policy, components=["attention_input"])
+    how = plan(tiny("llama").get_decoder(), given, known)
+    x = torch.randn(3, 32, generator=torch.Generator().manual_seed(1)).bfloat16()
+    expected = fake_quantize(x, FORMATS[format], *(([None, 3.0]) if format == "nvfp4" else [granularity, None]), policy)
+    assert len(how.at) == 3
+    assert all(torch.equal(change(x), expected.bfloat16()) for change in how.at.values())
 
 
 def test_samples_of_one_token_are_refused() -> None:

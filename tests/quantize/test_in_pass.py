@@ -64,9 +64,10 @@ def test_a_table_refuses_another_dtype() -> None:
         LookedUp(quantizer(FORMATS["int8"], 1.0), "bfloat16")(torch.ones(2))
 
 
+@pytest.mark.parametrize("policy", ["max", "mse", "quantile_0.9"])
 @pytest.mark.parametrize(("format", "granularity"), [("int8", "token"), ("fp8_e4m3", "group_16"), ("mxfp4", None)])
-def test_dynamic_scales_are_those_of_fake_quantize(format: str, granularity: str | None) -> None:
+def test_dynamic_scales_are_those_of_fake_quantize(format: str, granularity: str | None, policy: str) -> None:
     x = torch.randn(5, 48, generator=torch.Generator().manual_seed(0)).bfloat16()
-    found = dynamic(FORMATS[format], granularity)(x)
+    found = dynamic(FORMATS[format], granularity, policy=policy)(x)
     assert found.dtype == x.dtype
-    assert torch.equal(found, fake_quantize(x, FORMATS[format], granularity).bfloat16())
+    assert torch.equal(found, fake_quantize(x, FORMATS[format], granularity, policy=policy).bfloat16())

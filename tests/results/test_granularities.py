@@ -33,16 +33,19 @@ def test_whole_tensors_stand_beside_finer_scales_of_the_same_format() -> None:
     finer = rows("int8", "token", [30.0, 10.0, 20.0]) + rows("nvfp4", "block", [9.0, 8.0, 7.0])
     whole = [row | {"granularity": "tensor"} for row in rows("int8", "tensor", [5.0, 6.0, 4.0])]
     clipped = [row | {"policy": "mse", "sqnr_db": 99.0} for row in whole]
+    finer += [row | {"policy": "mse", "sqnr_db": row["sqnr_db"] + 1} for row in finer[-3:]]
     frame = granularities([member(finer, whole + clipped + rows("fp8_e4m3", "tensor", [1.0] * 3), [])])
-    found = list(zip(frame["format"], frame["granularity"], frame["median_sqnr_db"], frame["worst_site"], strict=True))
-    assert found == [
-        ("int8", "tensor", 5.0, "residual@2"),
-        ("int8", "token", 20.0, "residual@1"),
-        ("nvfp4", "block", 8.0, "residual@2"),
+    named = [frame[name] for name in ("format", "granularity", "policy", "median_sqnr_db", "worst_site")]
+    assert list(zip(*named, strict=True)) == [
+        ("int8", "tensor", "max", 5.0, "residual@2"),
+        ("int8", "tensor", "mse", 99.0, "residual@0"),
+        ("int8", "token", "max", 20.0, "residual@1"),
+        ("nvfp4", "block", "max", 8.0, "residual@2"),
+        ("nvfp4", "block", "mse", 9.0, "residual@2"),
     ]
-    assert frame.worst_sqnr_db.tolist() == [4.0, 10.0, 7.0]
-    assert frame.sites.tolist() == [3, 3, 3]
-    assert frame.bits_per_element.tolist() == pytest.approx([8.0, 8 + (2 * 16 / 64 + 16 / 576) / 3, 4.5])
+    assert frame.worst_sqnr_db.tolist() == [4.0, 99.0, 10.0, 7.0, 8.0]
+    assert frame.sites.tolist() == [3] * 5
+    assert frame.bits_per_element.tolist() == pytest.approx([8.0, 8.0, 8 + (2 * 16 / 64 + 16 / 576) / 3, 4.5, 4.5])
 
 
 @pytest.mark.parametrize(

@@ -90,7 +90,7 @@ def plan(decoder: Any, asked: Mapping[str, Any], known: Histograms, smoothings: 
         place = (site.component, site.layer)
         smooth = None if smoothings is None else smoothings.get(place, NOT_NORMED)
         if isinstance(smooth, Smoothing):
-            how = reason or _smoothed(format, asked["granularity"], smooth)
+            how = reason or _smoothed(format, asked["granularity"], asked["policy"], smooth)
         else:
             how = reason or _how(format, asked["granularity"], asked["policy"], known, place)
         if isinstance(how, str):
@@ -103,12 +103,12 @@ def plan(decoder: Any, asked: Mapping[str, Any], known: Histograms, smoothings: 
     return Plan(sites, at, left, plain)
 
 
-def _smoothed(format: Format, granularity: str, smooth: Smoothing) -> FakeQuantize | str:
+def _smoothed(format: Format, granularity: str, policy: str, smooth: Smoothing) -> FakeQuantize | str:
     if smooth.largest == 0:
         return ZEROS
     if format.block or granularity != "tensor":
         largest = smooth.largest if format.scaling == "two_level" else None
-        return smoothed(dynamic(format, None if format.block else granularity, largest), smooth.scale_C)
+        return smoothed(dynamic(format, None if format.block else granularity, largest, policy), smooth.scale_C)
     return smoothed(static(format, smooth.largest), smooth.scale_C)
 
 
@@ -119,7 +119,7 @@ def _how(
     if format.scaling == "none":
         return cast(format)
     if granularity != "tensor" and format.scaling != "two_level":
-        return dynamic(format, None if format.block else granularity)
+        return dynamic(format, None if format.block else granularity, policy=policy)
     dtype = known.dtypes.get(place)
     if dtype is None:
         return "not measured, so it has no static scale"
@@ -131,7 +131,7 @@ def _how(
     if abs_max(codes, dtype) == 0:
         return ZEROS
     if format.scaling == "two_level":
-        return dynamic(format, None, abs_max(codes, dtype))
+        return dynamic(format, None, abs_max(codes, dtype), policy)
     threshold = threshold_of(policy, codes, counts, dtype, format)
     if threshold == 0:
         return f"its threshold by {policy} is 0: that share of the calibration split is zeros"

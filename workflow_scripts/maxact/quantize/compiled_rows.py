@@ -441,9 +441,9 @@ def _add_chunk(bits_RC, infinity, x_RC, a_RC, largest_RU, channel_C, g, tried, h
                 clipped += np.int64(calibrated[j] > channel_C[j])
             a = calibrated
         elif how[POLICY] != LARGEST_MAGNITUDE:
-            found = scale, zero_point
+            filled = scale, zero_point
             clipped += _fill_clipped(
-                x_RC[r], a, bits_RC[r], infinity, size, how, floats, g, tried, calibrated, terms, found
+                x_RC[r], a, bits_RC[r], infinity, size, how, floats, g, tried, calibrated, terms, filled
             )
         elif how[KIND] == SHIFTED:
             _fill_ranges(x_RC[r], size, floats, scale, zero_point)

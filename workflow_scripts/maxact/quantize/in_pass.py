@@ -52,9 +52,9 @@ def cast(format: Format) -> FakeQuantize:
     return lambda x: x.to(dtype).to(x.dtype)
 
 
-def dynamic(format: Format, granularity: str | None, largest: float | None = None) -> FakeQuantize:
+def dynamic(format: Format, granularity: str | None, largest: float | None = None, policy: str = "max") -> FakeQuantize:
     """Scales from the tensor itself, as `fake_quantize` has them."""
-    return lambda x: fake_quantize(x, format, granularity, largest).to(x.dtype)
+    return lambda x: fake_quantize(x, format, granularity, largest, policy).to(x.dtype)
 
 
 def static(format: Format, largest: float) -> FakeQuantize:

@@ -182,9 +182,9 @@ def _tried(x: Tensor, format: Format, largest: float | None) -> Iterator[Shared]
             yield Shared(_power((exponent + above).clamp(*_EXPONENTS)), whole)
     elif format.scaling == "two_level":
         g = _two_level(x, format, largest)
-        smallest = (_e4m3_rank(_nearest_e4m3(whole, g, format)) - E4M3_BELOW).clamp(1, E4M3_NUMBERS - E4M3_TRIED + 1)
+        smallest = (e4m3_rank(_nearest_e4m3(whole, g, format)) - E4M3_BELOW).clamp(1, E4M3_NUMBERS - E4M3_TRIED + 1)
         for above in reversed(range(E4M3_TRIED)):
-            yield Shared(_e4m3(smallest + above) / g, whole)
+            yield Shared(e4m3(smallest + above) / g, whole)
     else:
         for fraction in FRACTIONS:
             yield _for(whole * whole.new_full((), fraction), x, format, largest)
@@ -229,14 +229,14 @@ def _nearest_e4m3(threshold: Tensor, g: Tensor, format: Format) -> Tensor:
     return to_grid((g * over(threshold, format.elements.largest)).clamp(max=E4M3.largest), E4M3)
 
 
-def _e4m3(rank: Tensor) -> Tensor:
+def e4m3(rank: Tensor) -> Tensor:
     """The e4m3 number with so many below it from 0 on, int32: its bits, as float32."""
     return torch.where(rank >= 8, (rank << 20) + (120 << 23), 0).view(torch.float32) + torch.where(
         rank < 8, rank.float() * 2.0**-9, 0.0
     )
 
 
-def _e4m3_rank(number: Tensor) -> Tensor:
+def e4m3_rank(number: Tensor) -> Tensor:
     """The inverse of `_e4m3`."""
     bits = number.contiguous().view(torch.int32)
     return torch.where(number >= 2.0**-6, (bits - (120 << 23)) >> 20, (number * 2.0**9).int())

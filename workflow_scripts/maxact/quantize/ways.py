@@ -50,6 +50,15 @@ def clips(granularity: str) -> bool:
     return granularity != "channel"
 
 
+def why_not_dynamic(policy: str) -> str | None:
+    """Why no dynamic scale can have a policy that is known; None where it can."""
+    if policy == "entropy":
+        return "entropy means nothing for the few elements that share a scale; say max, mse or a quantile"
+    if len(policy) > len("quantile_0.") + 9:  # the compiled loops count in 64 bits
+        return "the quantile of a dynamic scale has at most 9 digits"
+    return None
+
+
 def ways(formats: Sequence[str], granularities: Sequence[str], policies: Sequence[str] = (MAX,)) -> tuple[Way, ...]:
     """Every format with every granularity and policy that it can have.
 

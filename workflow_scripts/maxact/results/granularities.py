@@ -18,7 +18,7 @@ from maxact.results.member import Member, in_order, marks, site_name
 
 _GRANULARITIES = {
     **MARK_TYPES,
-    **dict.fromkeys(("tensors", "format", "granularity"), "str"),
+    **dict.fromkeys(("tensors", "format", "granularity", "policy"), "str"),
     "bits_per_element": "float64",
     "sites": "Int64",
     **dict.fromkeys(("median_sqnr_db", "worst_sqnr_db"), "float64"),
@@ -38,25 +38,21 @@ NO_VALUE = "no finite value"
 
 
 def granularities(members: Sequence[Member]) -> pd.DataFrame:
-    """A row for each evaluated checkpoint, kind of tensor, format and granularity, thresholds at the largest |x|.
+    """A row for each evaluated checkpoint, kind of tensor, format, granularity and policy.
 
     bits_per_element: with the share of scales, over all sites of the kind. Whole tensors are those of the stage `quantize`,
     where it has the format.
     """
     rows: list[dict[str, Any]] = []
-    for member, tensors, every in _kinds(members, "evaluated"):
-        errors = every[every.policy == "max"]
-        whole = member.errors[(member.errors.policy == "max") & member.errors.site.isin(errors.site)]
+    for member, tensors, errors in _kinds(members, "evaluated"):
+        whole = member.errors[member.errors.site.isin(errors.site)]
         for format, shared in errors.groupby("format", sort=False):
-            parts = {
-                "tensor": whole[whole["format"] == format],
-                **dict(iter(shared.groupby("granularity", sort=False))),
-            }
-            for granularity, part in parts.items():
-                if len(part):
-                    named = {**marks(member), "tensors": tensors, "format": format, "granularity": granularity}
-                    bits = bits_per_element(member, part, str(format), str(granularity))
-                    rows.append(named | {"bits_per_element": bits} | _summary(part))
+            both = pd.concat([whole[whole["format"] == format].assign(granularity="tensor"), shared], ignore_index=True)
+            for (granularity, policy), part in both.groupby(["granularity", "policy"], sort=False):
+                named = {**marks(member), "tensors": tensors, "format": format}
+                named |= {"granularity": granularity, "policy": policy}
+                bits = bits_per_element(member, part, str(format), str(granularity))
+                rows.append(named | {"bits_per_element": bits} | _summary(part))
     return typed(rows, _GRANULARITIES)
 
 

@@ -9,7 +9,7 @@ from pydantic import Field, field_validator
 
 from maxact.quantize.formats import Format, is_policy
 from maxact.quantize.tensors import NORMED
-from maxact.quantize.ways import GRANULARITIES, MAX, clips, ways
+from maxact.quantize.ways import GRANULARITIES, MAX, clips, ways, why_not_dynamic
 from maxact.study.chosen import check_checkpoints, formats_once, once
 from maxact.study.mistakes import meant
 from maxact.study.sections import Name, Positive, Section
@@ -88,14 +88,12 @@ class Evaluate(Section):
     @classmethod
     def known_policies(cls, given: list[str]) -> list[str]:
         for name in given:
-            if name == "entropy":
-                raise ValueError(
-                    "entropy means nothing for the few elements that share a scale; say max, mse or a quantile"
-                )
-            if not is_policy(name) or len(name) > len("quantile_0.") + 9:
+            if not is_policy(name):
                 raise ValueError(
                     f"unknown policy {name!r}; known: max, mse, quantile_0.<1 to 9 digits, the last not 0>"
                 )
+            if why := why_not_dynamic(name):
+                raise ValueError(f"{name}: {why}")
         return once(given, "a policy")
 
     @field_validator("protect_channels")

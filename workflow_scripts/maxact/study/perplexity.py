@@ -8,6 +8,7 @@ from pydantic import Field, field_validator, model_validator
 
 from maxact.quantize.formats import FORMATS, NO_POLICY, POLICIES, is_policy, known_formats
 from maxact.quantize.tensors import KINDS, NORMED
+from maxact.quantize.ways import why_not_dynamic
 from maxact.sites.components import COMPONENTS
 from maxact.study.chosen import check_checkpoints
 from maxact.study.mistakes import meant
@@ -37,7 +38,7 @@ class Quantizer(Section):
     granularity: str | None = None
     """What shares a scale: `tensor` (static, the default) or one of `DYNAMIC`; not given for a cast or a format with blocks."""
     policy: str | None = None
-    """Of a static scale: how its threshold is chosen."""
+    """How the threshold of a scale is chosen; of a dynamic one `max` (the default), `mse` or a quantile, of what shares it."""
     smooth: Annotated[float, Field(ge=0, le=1)] | None = None
     """alpha of SmoothQuant: what a norm gives to linear layers is divided by its scales before it is quantized."""
     tensors: Tensors | None = None
@@ -56,18 +57,18 @@ class Quantizer(Section):
         given = next((key for key in ("granularity", "policy") if getattr(self, key) is not None), None)
         if given and format.scaling == "none":
             raise ValueError(f"{self.format} is a cast, which has no scale: remove {given}")
-        if given and format.block is not None:
-            raise ValueError(f"{self.format} has blocks of its own, whose scales follow from them: remove {given}")
+        if self.granularity is not None and format.block is not None:
+            raise ValueError(f"{self.format} has blocks of its own, whose scales follow from them: remove granularity")
         if self.granularity not in (None, "tensor", *DYNAMIC):
             raise ValueError(f"unknown granularity {self.granularity!r}; known: tensor, {', '.join(DYNAMIC)}")
-        if self.granularity in DYNAMIC and self.policy is not None:
-            raise ValueError(f"{self.format} by {self.granularity} has dynamic scales: remove policy")
         if self.static and self.policy is None:
             raise ValueError(f"{self.format} by tensor has a static scale: give policy, or a granularity such as token")
         if self.policy is not None and not is_policy(self.policy):
             raise ValueError(
                 f"unknown policy {self.policy!r}; known: {', '.join(POLICIES)}, quantile_0.<digits, the last not 0>"
             )
+        if self.policy is not None and not self.static and (why := why_not_dynamic(self.policy)):
+            raise ValueError(f"{self.format} by {self.granularity or 'block'} has dynamic scales: {why}")
         if self.smooth is not None and format.scaling == "none":
             raise ValueError(f"{self.format} is a cast, which has no scale: remove smooth")
         if self.smooth is not None and self.static and (self.policy != "max" or format.asymmetric):
@@ -124,7 +125,7 @@ class Perplexity(Section):
                 {
                     "format": quantizer.format,
                     "granularity": "block" if format.block else quantizer.granularity or "tensor",
-                    # A dynamic scale clips nothing, which the other tables call max too.
+                    # A dynamic scale is for the largest |x| if nothing else is asked.
                     "policy": quantizer.policy or (NO_POLICY if format.scaling == "none" else "max"),
                     **({} if quantizer.smooth is None else {"smooth": quantizer.smooth}),
                     "tensors": list(tensors),
