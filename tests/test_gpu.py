@@ -13,7 +13,7 @@ from measure.captured import measured
 from measure.hostile import DTYPES, KINDS, samples
 from measure.models import MODELS, tiny
 from quantize.test_blocks import KINDS as TENSORS
-from quantize.test_row_kernel import EVERY, calibrations, summed, typed
+from quantize.test_row_kernel import CLIPPED, EVERY, calibrations, summed, typed
 from quantize.test_smoothed import TRIED, drawn, smoothed
 
 from maxact import devices
@@ -138,8 +138,9 @@ def test_errors_of_shared_scales_on_cuda_are_those_on_cpu(kind: str, dtype: torc
     for channels in (40, 130):
         x = typed(kind, channels, dtype)
         for calibration in calibrations(x):
-            on_cuda = summed(TorchKernel(EVERY), [x.cuda(), x[:2].cuda()], calibration, EVERY)
-            on_cpu = summed(CompiledKernel(EVERY), [x, x[:2]], calibration, EVERY)
+            every = (*EVERY, *CLIPPED)
+            on_cuda = summed(TorchKernel(every), [x.cuda(), x[:2].cuda()], calibration, every)
+            on_cpu = summed(CompiledKernel(every), [x, x[:2]], calibration, every)
             np.testing.assert_allclose(on_cuda.errors_W2, on_cpu.errors_W2, rtol=1e-12)
             assert on_cuda.clipped_W.tolist() == on_cpu.clipped_W.tolist()
             assert on_cuda.counts.tolist() == on_cpu.counts.tolist()
@@ -147,7 +148,7 @@ def test_errors_of_shared_scales_on_cuda_are_those_on_cpu(kind: str, dtype: torc
 
 @pytest.mark.parametrize("kind", TENSORS)
 def test_elements_reconstructed_on_cuda_have_the_bits_of_those_on_cpu(kind: str) -> None:
-    for way in EVERY:
+    for way in (*EVERY, *CLIPPED):
         x, granularity = typed(kind, 130, torch.bfloat16), None if way.format.block else way.granularity
         if granularity == "channel":
             largest_C = torch.nan_to_num(x.float().abs().amax(0), posinf=0)
