@@ -36,7 +36,7 @@ def write_layout(folder: Path, peak: Peak | None = None, token_id: int = 0, **si
     for file in CODE.glob("*.py"):
         shutil.copyfile(file, folder / file.name)
     chosen = {"initializer_range": 0.02, **PLANTING, "intermediate_size": 128, **sizes}
-    told = {"vocab_size": 96, "num_hidden_layers": 3, "max_position_embeddings": 64, "rope_scaling": None}
+    told = {"vocab_size": 96, "num_hidden_layers": 3, "max_position_embeddings": 64}
     told |= {"rope_theta": 10000.0, "partial_rotary_factor": 0.5}
     config = {
         "model_type": "bailing_moe",

@@ -205,6 +205,7 @@ def damaged(files: Files, rng: random.Random) -> None:
         holder[key] = rng.choice(HOSTILE)
 
 
+@pytest.mark.filterwarnings("error::RuntimeWarning")  # a user would see them
 @pytest.mark.parametrize("seed", range(3))
 def test_damaged_files_end_in_tables_and_an_audit_and_not_in_a_traceback(
     seed: int, tree: Callable[..., Path], tmp_path: Path

@@ -25,20 +25,7 @@ from maxact.store.run import publish, run_job
 from maxact.store.sharing import MARKER, Shared
 from maxact.store.verify import faults
 from store import toy_stage
-
-
-class Forgetful(MemoryFileSystem):
-    """Storage that does not understand conditions: the last writer wins."""
-
-    protocol = "forgetful"
-    store: dict[str, Any] = {}  # noqa: RUF012
-    pseudo_dirs = [""]  # noqa: RUF012
-
-    def put_file(self, lpath: str, rpath: str, mode: str = "overwrite", **options: Any) -> None:
-        self.pipe_file(rpath, Path(lpath).read_bytes())
-
-
-fsspec.register_implementation("forgetful", Forgetful, clobber=True)
+from store.in_memory import Atomic, Forgetful
 
 
 @pytest.fixture(autouse=True)
@@ -52,9 +39,9 @@ def _here_alone(toy_stages: None, monkeypatch: pytest.MonkeyPatch) -> None:
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if request.param == "folder":
         return str(tmp_path / "far")
-    files: type[MemoryFileSystem] = Forgetful if request.param == "forgetful" else MemoryFileSystem
+    files = Forgetful if request.param == "forgetful" else Atomic
     files.store.clear()
-    return f"{request.param}://far/artifacts"
+    return f"{files.protocol}://far/artifacts"
 
 
 @pytest.fixture

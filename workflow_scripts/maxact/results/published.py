@@ -10,6 +10,7 @@ import pandas as pd
 
 from maxact.errors import UserError
 from maxact.measurement import read_table
+from maxact.results.deviation import deviation
 from maxact.results.frames import MARK_TYPES, typed
 from maxact.results.member import Member, in_order, marks
 from maxact.store.job import Job
@@ -93,7 +94,11 @@ def bootstrap(members: Sequence[Member]) -> pd.DataFrame:
             )
             row = {**marks(member), "size": size, "subsets": len(part), "M": M["value"]}
             row |= {"smallest": part.M.min(), "median": part.M.median(), "largest": part.M.max()}
-            row |= {"smallest_share": share.min(), "mean_share": share.mean(), "std_share": share.std()}
+            row |= {
+                "smallest_share": share.min(),
+                "mean_share": share.mean(),
+                "std_share": deviation(share.to_numpy("float64", na_value=math.nan)),
+            }
             rows.append(row | {"reach_M": int((M["value"] == part.M).sum()), "same_site": int(same.sum())})
     return typed(rows, _SUBSETS)
 

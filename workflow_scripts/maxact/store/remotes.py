@@ -7,6 +7,7 @@ changed. `create` puts a whole file where none is: object storage is asked to re
 from __future__ import annotations
 
 import errno
+import inspect
 import os
 import shutil
 import tempfile
@@ -60,13 +61,25 @@ def open_remote(url: str, read_only: bool) -> Remote:
 
     options = {"anon": True} if read_only and scheme == "s3" else {}
     try:
+        _refuse_further_arguments(fsspec.get_filesystem_class(scheme))
         files = fsspec.filesystem(scheme, use_listings_cache=False, **options)
     except ImportError:
         mend = "say `make s3`" if scheme == "s3" else f"install the package of fsspec for {scheme}://"
         raise UserError(f"{url}: nothing here can read {scheme}://; {mend}") from None
-    except (ValueError, TypeError):  # the second where a scheme takes more than a path, as ftp:// does
+    except (ValueError, TypeError):
         raise UserError(f"{url}: {scheme}:// is unknown; give s3://BUCKET/PREFIX, https://... or a folder") from None
     return ObjectStorage(url, files)
+
+
+def _refuse_further_arguments(kind: type) -> None:
+    """Some take more than a path, as ftp:// does; half of one that was made without complains once more when it goes.
+
+    Raises:
+        TypeError: this one does.
+    """
+    _, *arguments = inspect.signature(kind.__init__).parameters.values()  # type: ignore[misc]
+    if any(one.default is one.empty and one.kind is one.POSITIONAL_OR_KEYWORD for one in arguments):
+        raise TypeError(kind.__name__)
 
 
 class Folder:

@@ -10,6 +10,7 @@ import numpy as np
 
 from maxact.published.audit.finding import Finding, M_of, Severity, code, names, peaks_of_M, table
 from maxact.published.records import BootstrapRun, Published, PublishedCheckpoint, tokens_of
+from maxact.results.deviation import deviation
 
 
 def _runs(published: Published) -> Iterator[tuple[BootstrapRun, PublishedCheckpoint]]:
@@ -98,9 +99,8 @@ def spread(published: Published) -> list[dict[str, Any]]:
         row |= {"reach_M": sum(value == M for value in values), "above_M": sum(value > M for value in values)}
         row |= {"one_sample": size / samples}
         mean = float(np.mean(values))
-        with np.errstate(over="ignore"):
-            deviation = float(np.std(values, ddof=1)) / mean if len(values) > 1 else None
-        rows.append({**row, "deviation_by_mean": deviation, "range_by_mean": (max(values) - min(values)) / mean})
+        by_mean = deviation(values) / mean if len(values) > 1 else None
+        rows.append({**row, "deviation_by_mean": by_mean, "range_by_mean": (max(values) - min(values)) / mean})
     return rows
 
 

@@ -12,6 +12,7 @@ import pandas as pd
 from maxact.results.claims.claim import Claim, Reading, of_all, unknown
 from maxact.results.claims.material import TOLD, M_of, Material, told
 from maxact.results.claims.paper import PAPER
+from maxact.results.deviation import deviation
 from maxact.results.frames import typed
 from maxact.results.samples import strata
 from maxact.results.sureness import resampled_maximum
@@ -77,7 +78,7 @@ def _of_runs(values_N: np.ndarray, M: float) -> dict[str, Any]:
     mean = float(values_N.mean())
     spread = {"smallest": float(values_N.min()), "mean": mean, "largest": float(values_N.max())}
     if len(values_N) > 1 and mean:
-        spread |= {"deviation": float(values_N.std(ddof=1)) / mean, "range": float(np.ptp(values_N)) / mean}
+        spread |= {"deviation": deviation(values_N) / mean, "range": float(np.ptp(values_N)) / mean}
     if M:
         spread |= {"farthest": float(np.abs(values_N - M).max()) / M, "mean_off": abs(mean - M) / M}
     return {**spread, "runs": len(values_N), "same": int((values_N == M).sum()), "above": int((values_N > M).sum())}
