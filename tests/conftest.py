@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 from once import made_once
 from store.object_storage import KEY, PUBLIC, SECRET, object_storage
 from tokenizers import Tokenizer
@@ -15,6 +16,12 @@ from maxact.study import GgufWheel, Study, load_study
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # workers share the cores
+
+# The same examples in every run, however slow the machine is. `--hypothesis-profile default` draws others.
+settings.register_profile(
+    "tests", derandomize=True, deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("tests")
 
 
 @pytest.fixture(scope="session")

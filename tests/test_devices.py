@@ -105,7 +105,7 @@ def test_more_jobs_than_devices_never_overlap(tmp_path: Path, start: Start) -> N
     wanted = [1, 2, 1, 3, 1, 2, 2, 1, 4, 1, 2, 4]
     jobs = [start(number, MARK, str(tmp_path / "busy"), CUDA_VISIBLE_DEVICES=names) for number in wanted]
     for job, number in zip(jobs, wanted, strict=True):
-        output, errors = job.communicate(timeout=60)
+        output, errors = job.communicate(timeout=300)
         assert job.returncode == 0, errors
         assert len(set(output.split())) == number
         assert set(output.split()) <= set(names.split(","))
@@ -180,7 +180,7 @@ def test_devices_of_a_process_in_another_environment_are_held_until_that_ends(st
     script = HOLD.replace(
         "sys.stdin.read()",
         "from maxact.devices import descriptors; import subprocess\n"
-        "child = subprocess.Popen(['/bin/sleep', '60'], pass_fds=descriptors())\n"
+        "child = subprocess.Popen(['/bin/sleep', '120'], pass_fds=descriptors())\n"
         "print(child.pid, flush=True); sys.stdin.read()",
     )
     parent = start(2, script)

@@ -9,7 +9,7 @@ from fractions import Fraction
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
@@ -79,7 +79,6 @@ def test_a_marker_that_cannot_stand_alone_is_refused(marker: dict[str, int], exp
 corpora = st.lists(st.sampled_from(["math", "code", "web", "other"]), min_size=2, max_size=60)
 
 
-@settings(deadline=None)
 @given(corpora, st.data(), st.integers(0, 3))
 def test_splits_have_exact_sizes_and_their_share_of_every_domain(
     domains: list[str], data: st.DataObject, seed: int

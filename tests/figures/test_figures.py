@@ -15,7 +15,7 @@ from pathlib import Path
 import matplotlib.image
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from matplotlib.figure import Figure
 from matplotlib.text import Text
@@ -276,7 +276,6 @@ def test_a_figure_of_one_kind_of_tensor_shows_its_rows_alone(name: str, tmp_path
 
 
 @given(st.lists(st.floats(0, 1), max_size=30), st.floats(0.001, 0.1))
-@settings(deadline=None, derandomize=True)
 def test_names_beside_a_panel_keep_their_order_and_distance(heights: list[float], gap: float) -> None:
     places = spread(sorted(heights), gap)
     assert all(later - earlier >= gap - 1e-9 for earlier, later in itertools.pairwise(places))
@@ -286,7 +285,6 @@ def test_names_beside_a_panel_keep_their_order_and_distance(heights: list[float]
 
 
 @given(st.lists(st.tuples(st.integers(0, 20), st.integers(0, 20)), max_size=30))
-@settings(deadline=None, derandomize=True)
 def test_lines_from_names_to_points_do_not_cross(grid: list[tuple[int, int]]) -> None:
     points = [(across / 20, up / 20) for across, up in grid]
     places = places_of_names(points, 0.03)

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from oracles.comparisons import half, jump
 from results.members import POLICIES, moe, nothing_finite, planted, real
@@ -44,7 +44,6 @@ def test_each_checkpoint_has_rows_that_say_its_kind_real_ones_first(table: objec
 
 
 @given(st.lists(st.sampled_from([None, 0.0, 1.0, 2.0, 5.0, 1e4]), min_size=2, max_size=8))
-@settings(deadline=None, derandomize=True)
 def test_emergence_is_what_a_plain_loop_finds(stream: list[float | None]) -> None:
     row = emergence([with_stream(stream[0], stream[1:])]).iloc[0]
     wanted = jump(stream)

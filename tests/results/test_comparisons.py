@@ -137,7 +137,6 @@ def test_a_verdict_follows_from_the_numbers(question: str, values: tuple[float |
 
 
 @given(st.lists(st.sampled_from([0.0, 1.0, 2.0, 448.0, 65504.0]), min_size=2, max_size=8))
-@settings(deadline=None, derandomize=True)
 def test_the_shape_of_any_group_is_that_of_a_plain_loop(values: list[float]) -> None:
     said = words("scaling", *values)
     wanted = {"rises": ("M rises at each", "M never falls"), "falls": ("M falls at each", "M never rises")}
@@ -160,7 +159,7 @@ def test_a_ratio_that_is_not_one_is_never_written_as_one() -> None:
 
 
 @given(st.data())
-@settings(max_examples=50, deadline=None, derandomize=True)
+@settings(max_examples=50)
 def test_layers_of_nearest_depth_are_compared(data: st.DataObject) -> None:
     sizes = data.draw(st.lists(st.integers(1, 7), min_size=2, max_size=2))
     values = [data.draw(st.lists(st.sampled_from([0.0, 1.0, 3.0, 1e4]), min_size=n, max_size=n)) for n in sizes]

@@ -84,7 +84,7 @@ POINTS = st.lists(st.tuples(VALUES, VALUES, VALUES), max_size=12)
 
 
 @given(POINTS)
-@settings(deadline=None, derandomize=True, max_examples=200)
+@settings(max_examples=200)
 def test_correlations_are_those_of_plain_loops(points: list[tuple[float, float, float]]) -> None:
     x, y, z = ([point[axis] for point in points] for axis in range(3))
     arrays = [np.array(values, np.float64) for values in (x, y, z)]
@@ -105,7 +105,7 @@ def test_the_partial_correlation_is_that_of_what_lines_leave(seed: int) -> None:
 
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 9)), min_size=4, max_size=6))
-@settings(deadline=None, derandomize=True, max_examples=60)
+@settings(max_examples=60)
 def test_p_is_the_share_of_all_permutations(points: list[tuple[int, int]]) -> None:
     x, y = np.array(points, np.float64).T
     test = family_test(x, y)
@@ -165,7 +165,7 @@ def test_the_verdict_follows_the_data(families: int) -> None:
 
 
 @given(st.lists(st.integers(1, 24), max_size=7))
-@settings(deadline=None, derandomize=True, max_examples=150)
+@settings(max_examples=150)
 def test_holms_p_is_the_largest_of_all_sets_of_tests_that_a_test_is_in(counts: list[int]) -> None:
     """Of 24 permutations; ties and p = 1 among them."""
     p = [Fraction(count, 24) for count in counts]

@@ -28,7 +28,6 @@ def arrays(strata: dict[str, list[float]]) -> dict[str, np.ndarray]:
 
 
 @given(st.lists(VALUES, min_size=1, max_size=7))
-@settings(deadline=None, derandomize=True)
 def test_the_expected_maximum_is_that_of_all_draws(values: list[float]) -> None:
     found = expected_maximum(np.array(values))
     assert len(found) == len(values)
@@ -54,7 +53,7 @@ def test_the_paper_has_five_thousand_samples_and_all_stay_finite() -> None:
 
 
 @given(STRATA)
-@settings(deadline=None, derandomize=True, max_examples=60)
+@settings(max_examples=60)
 def test_the_stratified_expected_maximum_is_that_of_all_stratified_draws(strata: dict[str, list[float]]) -> None:
     found = stratified_expected_maximum(arrays(strata))
     assert len(found) == sum(map(len, strata.values()))
@@ -63,7 +62,7 @@ def test_the_stratified_expected_maximum_is_that_of_all_stratified_draws(strata:
 
 
 @given(STRATA.filter(lambda strata: math.prod(len(values) ** len(values) for values in strata.values()) < 3000))
-@settings(deadline=None, derandomize=True, max_examples=60)
+@settings(max_examples=60)
 def test_the_resampled_maximum_has_the_distribution_over_all_resamples(strata: dict[str, list[float]]) -> None:
     found, listed = resampled_maximum(arrays(strata)), np.array(oracle.resampled(strata))
     assert found.mean == pytest.approx(listed.mean(), rel=1e-9)

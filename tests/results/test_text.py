@@ -42,7 +42,7 @@ def test_hostile_text_is_one_cell_of_text_in_markdown(text: str) -> None:
 
 
 @given(st.text(max_size=12))
-@settings(max_examples=300, deadline=None, derandomize=True)
+@settings(max_examples=300)
 def test_any_text_is_one_cell_of_text_in_markdown(text: str) -> None:
     shown = cells(to_markdown(pd.DataFrame({"token": [text], "after": [1]})))
     assert shown[2:] == [visible(text).strip(), "1"]
@@ -125,7 +125,7 @@ def test_hostile_text_is_one_cell_of_text_in_latex(text: str) -> None:
 
 
 @given(st.text(max_size=12))
-@settings(max_examples=300, deadline=None, derandomize=True)
+@settings(max_examples=300)
 def test_any_text_is_one_cell_of_text_in_latex(text: str) -> None:
     written = to_latex(pd.DataFrame({"token": [text], "after": [1]}))
     assert latex_rows(written)[1:] == [[visible(text), "1"]]

@@ -38,4 +38,5 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     if done.returncode:
         pytest.skip(f"a small file system cannot be mounted here: {done.stderr.strip()}")
     yield disk
-    subprocess.run(["umount", str(disk)], check=True)
+    # Also where something has a file there open still: that goes when it is closed.
+    subprocess.run(["umount", "--lazy", str(disk)], check=True)

@@ -61,17 +61,20 @@ def is_there(store: Store, manifest: Manifest) -> bool:
     return store.path(manifest.objects["out.txt"]).exists()
 
 
-def test_what_an_unlisted_job_is_reading_stays_until_it_has(store: Store) -> None:
+def test_what_an_unlisted_job_is_reading_stays_until_it_has(store: Store, tmp_path: Path) -> None:
     """As a variant does, which may run beside the last job that is listed."""
     first = run(store, "first", "a", {}, "x")
     unkept(store, "second/a")
-    recipe = {"parameters": {"text": "v", "seconds": 0.5}, "code": "c", "packages": {}}
+    recipe = {"parameters": {"text": "v", "until": str(tmp_path / "read")}, "code": "c", "packages": {}}
     with ThreadPoolExecutor() as pool:
         variant = pool.submit(run_job, "third", "a", recipe, {"first": first}, store)
         while len(toy_stage.CALLS) < 2:
             time.sleep(0.01)
-        run(store, "second", "a", {"first": first}, "y")
-        assert is_there(store, first)
+        try:
+            run(store, "second", "a", {"first": first}, "y")
+            assert is_there(store, first)
+        finally:
+            (tmp_path / "read").touch()
         assert variant.result()[1]
     drop(first, store)
     assert not is_there(store, first)

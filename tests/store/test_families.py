@@ -15,7 +15,7 @@ from maxact.store.code import ROOT, code_digest
 @pytest.fixture
 def package(tmp_path: Path) -> Path:
     """A copy of the library, to change."""
-    return Path(shutil.copytree(ROOT, tmp_path / "maxact"))
+    return Path(shutil.copytree(ROOT, tmp_path / "maxact", ignore=shutil.ignore_patterns("__pycache__")))
 
 
 def measuring(package: Path) -> dict[str, str]:

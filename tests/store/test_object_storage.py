@@ -73,7 +73,7 @@ def test_of_writers_at_once_one_wins(url: str, tmp_path: Path) -> None:
     writers = [context.Process(target=_create, args=(url, file, queue)) for file in files]
     for writer in writers:
         writer.start()
-    won = [queue.get(timeout=60) for _ in writers]
+    won = [queue.get(timeout=300) for _ in writers]
     for writer in writers:
         writer.join()
     assert sorted(won) == [False, False, False, True]

@@ -148,7 +148,7 @@ def test_processes_at_once_compute_once(store: Store) -> None:
     processes = [context.Process(target=_compute, args=(store.root, queue)) for _ in range(6)]
     for process in processes:
         process.start()
-    computed = [queue.get(timeout=30) for _ in processes]
+    computed = [queue.get(timeout=120) for _ in processes]
     for process in processes:
         process.join()
     assert sorted(computed) == [False] * 5 + [True]

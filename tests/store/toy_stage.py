@@ -23,9 +23,9 @@ def compute(job: Job) -> Product:
         raise ZeroDivisionError("a defect")
     if job.parameters.get("wait"):
         Path(job.parameters["wait"]).write_text(str(os.getpid()))
-        time.sleep(60)
+        time.sleep(600)  # it is killed
     time.sleep(job.parameters.get("seconds", 0))
-    limit = time.monotonic() + 25  # for what the test has others do meanwhile
+    limit = time.monotonic() + 120  # for what the test has others do meanwhile
     while len(CALLS) < job.parameters.get("together", 1) or not Path(job.parameters.get("until", "/")).exists():
         assert time.monotonic() < limit
         time.sleep(0.01)

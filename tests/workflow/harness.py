@@ -7,9 +7,12 @@ import os
 import pickle
 import re
 import shutil
+import signal
 import subprocess
 import sys
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,7 +26,9 @@ SMALL = ("SmolLM2-135M-Instruct", "planted-qwen2", "planted-qwen3-moe")
 EVALUATED = ("SmolLM2-135M-Instruct", "planted-qwen3-moe")
 PROBED = 3
 """Samples of a measurement's probe: one of each split."""
-CHECKOUT = ("Snakefile", "rules", "profiles", "envs", "workflow_scripts", "studies")
+CHECKOUT = ("Snakefile", ".gitignore", "rules", "profiles", "envs", "workflow_scripts", "studies")
+UNFINISHED = shutil.ignore_patterns("*.pyc.*", "*.tmp.*")
+"""What Python and numba write beside the code while another worker imports it, and rename: it may be gone when it is copied."""
 
 
 @dataclass
@@ -104,17 +109,46 @@ class Workspace:
         )
 
 
+def printed(processes: Sequence[subprocess.Popen[str]]) -> list[str]:
+    """What runs at once print, to the end of each. They are read together: one that nobody reads would stop, holding locks."""
+    with ThreadPoolExecutor(len(processes)) as pool:
+        return [output for output, _ in pool.map(subprocess.Popen.communicate, processes)]
+
+
+def kill_when(process: subprocess.Popen[str], reached: Callable[[], object]) -> None:
+    """Kill a run with all its jobs, once that is true; it may not end before."""
+    while not reached():
+        assert process.poll() is None, process.communicate()[0]
+        time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+
+
 def checkout(folder: Path) -> Path:
     """Copies in `folder` of what a checkout has that a run reads."""
     for name in CHECKOUT:
         source = REPOSITORY / name
-        copy = shutil.copytree if source.is_dir() else shutil.copy2
-        copy(source, folder / name)
+        if source.is_dir():
+            shutil.copytree(source, folder / name, ignore=UNFINISHED)
+        else:
+            shutil.copy2(source, folder / name)
     reports = folder / "reports"
     reports.mkdir()
     shutil.copytree(REPOSITORY / "reports" / "captions", reports / "captions")
     shutil.copy2(REPOSITORY / "reports" / "workflow.rst", reports)
     return folder
+
+
+def hold_after_saving(workspace: Workspace) -> Path:
+    """Have measurements save what they have seen after each sample, and go on when the file that is returned is gone."""
+    code, held = workspace.folder / "workflow_scripts/maxact/measure/run.py", workspace.folder / "held"
+    text, saved = code.read_text(encoding="utf-8"), "                saved = time.monotonic()\n"
+    assert "SAVE_SECONDS = 30.0" in text
+    assert saved in text
+    wait = "                while Path('held').exists():\n                    time.sleep(0.02)\n"
+    code.write_text(text.replace("SAVE_SECONDS = 30.0", "SAVE_SECONDS = 0.0").replace(saved, saved + wait))
+    held.touch()
+    return held
 
 
 def small_study() -> dict[str, Any]:

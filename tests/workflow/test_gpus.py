@@ -12,17 +12,23 @@ from workflow.test_bad_input import assert_refused
 MARK = '''
 
 def _marked(name: str) -> str:
-    """In place of a GPU: nobody else may have the device meanwhile; then the model runs on CPU."""
+    """In place of a GPU: nobody else may have the device meanwhile; then the model runs on CPU.
+
+    Those that come first wait for each other, so that both devices are held at one time.
+    """
     import os
     import time
     from pathlib import Path
 
-    device = os.environ["CUDA_VISIBLE_DEVICES"]
-    file = Path(os.environ["MARKS"], device)
+    device, marks = os.environ["CUDA_VISIBLE_DEVICES"], Path(os.environ["MARKS"])
+    file = marks / device
     os.close(os.open(file, os.O_CREAT | os.O_EXCL))
-    time.sleep(4)
+    (marks / f"{name}.{device}.had").touch()
+    limit = time.monotonic() + 300
+    while len({had.name.split(".")[-2] for had in marks.glob("*.had")}) < 2:
+        assert time.monotonic() < limit
+        time.sleep(0.05)
     file.unlink()
-    Path(os.environ["MARKS"], f"{name}.{device}.had").touch()
     return "cpu"
 '''
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from workflow.harness import PROBED, Run, Workspace, copy_of
+from workflow.harness import PROBED, Run, Workspace, copy_of, hold_after_saving, kill_when, printed
 
 from maxact.measure.parts import read_part
 from maxact.store.objects import Manifest, Store
@@ -67,22 +66,18 @@ def test_a_run_killed_at_any_moment_leaves_nothing_half_made_and_the_next_goes_o
     assert len(killed.actions()) == len(whole.actions())
 
 
-def test_a_measurement_that_is_killed_goes_on_from_what_it_has_saved(
-    workspace: Workspace, edit: Callable[[str, str, str], None]
-) -> None:
+def test_a_measurement_that_is_killed_goes_on_from_what_it_has_saved(workspace: Workspace) -> None:
     """Here it saves after every sample, and is killed with all its run once it has."""
     name = "SmolLM2-135M-Instruct"
     target = f"artifacts/small/measure/{name}.json"
     before = Manifest.read(workspace.folder / target)
-    edit("workflow_scripts/maxact/measure/run.py", "SAVE_SECONDS = 30.0", "SAVE_SECONDS = 0.0")
-    process = workspace.start(target)
+    held = hold_after_saving(workspace)
     unfinished = workspace.folder / "artifacts" / "unfinished"
-    while not (parts := list(unfinished.glob("*/part.npz"))) and process.poll() is None:
-        time.sleep(0.005)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.communicate()
+    kill_when(workspace.start(target), lambda: list(unfinished.glob("*/part.npz")))
+    held.unlink()
     samples = workspace.study["corpus"]["samples"]
-    done = len(read_part(parts[0]).samples)
+    (part,) = unfinished.glob("*/part.npz")
+    done = len(read_part(part).samples)
     assert 0 < done < samples
     run = workspace.snakemake(target)
     assert run.forward_passes == samples - done + PROBED
@@ -97,7 +92,7 @@ def test_two_runs_at_once_on_one_store_do_not_harm_each_other(workspace: Workspa
     for name in ("one", "two"):
         workspace.study = {**workspace.study, "study": name, "quantize": {"formats": ["int5"], "policies": ["max"]}}
         running.append(workspace.start(study=f"{name}.yaml"))
-    outputs = [process.communicate()[0] for process in running]
+    outputs = printed(running)
     assert [process.returncode for process in running] == [0, 0], outputs
     keys = [line["key"] for line in workspace.journal()[before:]]
     assert len(keys) == len(set(keys)) > 3
@@ -109,7 +104,8 @@ def test_a_second_run_of_the_same_study_is_refused(workspace: Workspace) -> None
     workspace.study["corpus"]["seed"] = 5
     first = workspace.start()
     # The copied lock file names the run that made it.
-    while not (workspace.folder / LOCK).read_text().startswith(f"{first.pid} on ") and first.poll() is None:
+    while not (workspace.folder / LOCK).read_text().startswith(f"{first.pid} on "):
+        assert first.poll() is None, first.communicate()[0]
         time.sleep(0.05)
     second = workspace.snakemake(check=False)
     os.killpg(first.pid, signal.SIGKILL)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from pathlib import Path
 
@@ -30,10 +29,11 @@ def no_folder(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="session")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Workspace, Run]:
     """A finished study."""
-    os.environ.pop("MAXACT_PUBLISHED", None)
-    return run_once(
-        tmp_path_factory, "published", study(), *GIVEN, prepare=lambda folder: written(folder / "results", made())
-    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("MAXACT_PUBLISHED", raising=False)
+        return run_once(
+            tmp_path_factory, "published", study(), *GIVEN, prepare=lambda folder: written(folder / "results", made())
+        )
 
 
 @pytest.fixture

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import signal
-import time
-from collections.abc import Callable
 
 import pytest
-from workflow.harness import PROBED, Workspace
+from workflow.harness import PROBED, Workspace, hold_after_saving, kill_when
 
 from maxact.measure.parts import read_part
 from maxact.store.objects import Manifest
@@ -47,19 +43,14 @@ def test_three_shards_have_the_bytes_of_one_job(workspace: Workspace) -> None:
 
 
 @pytest.mark.slow
-def test_shards_that_are_killed_go_on_from_what_they_have_saved(
-    workspace: Workspace, edit: Callable[[str, str, str], None]
-) -> None:
+def test_shards_that_are_killed_go_on_from_what_they_have_saved(workspace: Workspace) -> None:
     """All is measured anew, as the code differs; every sample is saved, and the run is killed once one is."""
     before = Manifest.read(workspace.folder / target(REAL))
     shards(workspace, REAL, 3)
-    edit("workflow_scripts/maxact/measure/run.py", "SAVE_SECONDS = 30.0", "SAVE_SECONDS = 0.0")
-    process = workspace.start(target(REAL))
+    held = hold_after_saving(workspace)
     unfinished = workspace.folder / "artifacts" / "unfinished"
-    while not list(unfinished.glob("*/part.npz")) and process.poll() is None:
-        time.sleep(0.005)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.communicate()
+    kill_when(workspace.start(target(REAL)), lambda: list(unfinished.glob("*/part.npz")))
+    held.unlink()
     done = sum(len(read_part(part).samples) for part in unfinished.glob("*/part.npz"))
     samples = workspace.study["corpus"]["samples"]
     assert 0 < done < samples

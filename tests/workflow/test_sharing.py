@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from store.object_storage import KEY, PUBLIC, READER, SECRET
-from workflow.harness import Workspace, checkout, small_study
+from workflow.harness import Workspace, checkout, printed, small_study
 
 from maxact.store.exchange import NOT_GIVEN
 
@@ -76,7 +76,7 @@ def test_two_machines_at_once_compute_nothing_twice(
         (tmp_path / name).mkdir()
         machines.append(Workspace(checkout(tmp_path / name), small_study()))
     running = [machine.start() for machine in machines]
-    outputs = [process.communicate()[0] for process in running]
+    outputs = printed(running)
     for process, output in zip(running, outputs, strict=True):
         assert process.returncode == 0, output
     assert any("is at it, by its clock since" in output for output in outputs)
