@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 from once import made_once
-from store.object_storage import KEY, PUBLIC, SECRET, object_storage
+from store.object_storage import KEY, SECRET, object_storage
 from tokenizers import Tokenizer
 
 from maxact.study import GgufWheel, Study, load_study
@@ -63,13 +63,8 @@ def authors_results() -> Path:
 
 @pytest.fixture(scope="session")
 def storage_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of a real server; it has the bucket `public`, and `private`."""
-    import s3fs
-
+    """The address of a real server; it has the bucket `public`."""
     with object_storage(tmp_path_factory.mktemp("storage")) as address:
-        files = s3fs.S3FileSystem(key=KEY, secret=SECRET, endpoint_url=address, skip_instance_cache=True)
-        files.mkdir(PUBLIC)
-        files.mkdir("private")
         yield address
 
 

@@ -20,6 +20,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from ports import free_ports
+
 DAEMONS = ("munged", "slurmctld", "slurmd")
 ACCOUNTING = ("slurmdbd", "mariadbd")
 TOOLS = ("srun", "sbatch", "squeue", "scancel", "scontrol", "sinfo", "sacct", "sacctmgr")
@@ -48,6 +50,9 @@ MailProg=/bin/true
 ReturnToService=2
 SlurmctldTimeout=30
 SlurmdTimeout={patience}
+MessageTimeout={answer}
+UnkillableStepTimeout={unkillable}
+BatchStartTimeout=120
 MinJobAge=300
 KillWait=2
 OverTimeLimit=0
@@ -103,6 +108,10 @@ def lacking(accounts: bool = False) -> str | None:
     return None if os.geteuid() == 0 else "SLURM's daemons are started as root here"
 
 
+class EndedError(Exception):
+    """A daemon has ended while the cluster was started."""
+
+
 class Cluster:
     """A running cluster, inside a `with`; `environment` is what its users' processes get.
 
@@ -112,10 +121,9 @@ class Cluster:
         patience: seconds after which a node that does not answer is lost.
     """
 
-    def __init__(self, nodes: int = 1, accounts: bool = False, patience: int = 60) -> None:
+    def __init__(self, nodes: int = 1, accounts: bool = False, patience: int = 300) -> None:
         # Not below pytest's folder: munged wants one that all may go through.
         self.root, self.host = Path(tempfile.mkdtemp(prefix="slurm-")), socket.gethostname().partition(".")[0]
-        self.root.chmod(0o755)
         self.nodes = [self.host] if nodes == 1 else [f"node{number}" for number in range(1, nodes + 1)]
         self._accounts, self._patience = accounts, patience
         self._started: list[subprocess.Popen[bytes]] = []
@@ -124,6 +132,12 @@ class Cluster:
         self.environment = {"PATH": path, "SLURM_CONF": f"{self.root}/etc/slurm.conf"}
 
     def __enter__(self) -> Cluster:
+        for _ in range(2):
+            with contextlib.suppress(EndedError):  # another process may have taken a port meanwhile
+                return self._begin()
+        return self._begin()
+
+    def _begin(self) -> Cluster:
         self._prepare()
         run, munge, configuration = self.root / "run", self.root / "munge", str(self.root / "etc" / "slurm.conf")
         try:
@@ -146,10 +160,11 @@ class Cluster:
 
     def __exit__(self, *_: object) -> None:
         if self._of_node:
-            self.run("scancel", "--user=root", check=False)
-            limit = time.monotonic() + 15
-            while self.told("squeue", "-h") and time.monotonic() < limit:
-                time.sleep(0.1)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.run("scancel", "--user=root", check=False)
+                limit = time.monotonic() + 15
+                while self.told("squeue", "-h") and time.monotonic() < limit:
+                    time.sleep(0.1)
         for process in reversed(self._started):
             process.send_signal(signal.SIGTERM)
             try:
@@ -183,7 +198,7 @@ class Cluster:
     def run(self, *command: str, check: bool = True) -> str:
         """What a command of SLURM prints."""
         done = subprocess.run(
-            command, env=os.environ | self.environment, capture_output=True, text=True, timeout=30, check=False
+            command, env=os.environ | self.environment, capture_output=True, text=True, timeout=180, check=False
         )
         assert not check or done.returncode == 0, f"{command}: {done.stderr}"
         return done.stdout.strip()
@@ -193,6 +208,9 @@ class Cluster:
         return self.run(*command, check=False)
 
     def _prepare(self) -> None:
+        self._started, self._of_node = [], {}
+        self.root.mkdir(exist_ok=True)
+        self.root.chmod(0o755)
         for name in ("etc", "run", "log", "ctld", "spool", "dev", "munge", "bin"):
             (self.root / name).mkdir(parents=True)
         (self.root / "munge").chmod(0o700)
@@ -201,8 +219,12 @@ class Cluster:
         key.chmod(0o600)
         for number in range(GPUS):
             os.mknod(self.root / "dev" / f"gpu{number}", 0o020666, os.makedev(1, 3))
-        first, self._database, self._mariadb, *ports = _free_ports(3 + len(self.nodes))
-        text = CONFIGURATION.format(host=self.host, root=self.root, ports=[first], patience=self._patience)
+        first, self._database, self._mariadb, *ports = free_ports(3 + len(self.nodes))
+        answer = max(
+            10, self._patience // 3
+        )  # SLURM wants the time for a step that cannot be killed to be five times as long
+        times = {"patience": self._patience, "answer": answer, "unkillable": 5 * answer}
+        text = CONFIGURATION.format(host=self.host, root=self.root, ports=[first], **times)
         for name, port in zip(self.nodes, ports, strict=True):
             text += NODE.format(name=name, host=self.host, port=port, gpus=GPUS)
         text += ACCOUNTS.format(root=self.root, port=self._database) if self._accounts else NO_ACCOUNTS
@@ -256,21 +278,15 @@ class Cluster:
         self._started.append(subprocess.Popen(command, env=environment, start_new_session=True, **quiet))
 
     def _wait(self, ready: Callable[[], object]) -> None:
-        limit = time.monotonic() + 60
+        limit = time.monotonic() + 300
         while not ready():
             ended = [process.args for process in self._started if process.poll() is not None]
-            assert not ended, f"{ended}: " + "".join(
-                f"{file.name}:\n{file.read_text(errors='replace')[-2000:]}\n" for file in (self.root / "log").iterdir()
-            )
-            assert time.monotonic() < limit, "SLURM does not start"
+            if ended:
+                raise EndedError(f"{ended}: {self._logs()}")
+            assert time.monotonic() < limit, f"SLURM does not start: {self._logs()}"
             time.sleep(0.05)
 
-
-def _free_ports(number: int) -> list[int]:
-    sockets = [socket.socket() for _ in range(number)]
-    for each in sockets:
-        each.bind(("127.0.0.1", 0))
-    ports = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
-    return ports
+    def _logs(self) -> str:
+        """The ends of what the daemons have written."""
+        logs = sorted((self.root / "log").iterdir())
+        return "".join(f"{file.name}:\n{file.read_text(errors='replace')[-2000:]}\n" for file in logs)

@@ -8,12 +8,15 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from botocore.exceptions import BotoCoreError, ClientError
+from ports import free_ports
 
 KEY, SECRET = "writer", "secret-of-writer"
 PLAIN = "plain-writer"
@@ -22,17 +25,18 @@ READER = "reader"
 """The access key of one who may read alone."""
 PUBLIC = "public"
 """The bucket that may be read without credentials, but not listed."""
+TRIES = 3
 
 
 @contextmanager
 def object_storage(folder: Path) -> Iterator[str]:
-    """Run a server in `folder`, as long as the context lasts.
+    """Run a server below `folder`, as long as the context lasts, with the bucket `PUBLIC`.
 
     Yields:
         Its address.
 
     Raises:
-        RuntimeError: it has ended, or does not answer within half a minute; the text is its log.
+        RuntimeError: it has ended three times, or answers no request; the text is its log.
     """
     program = shutil.which("weed", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
     if program is None:
@@ -47,9 +51,20 @@ def object_storage(folder: Path) -> Iterator[str]:
         {"name": "anonymous", "actions": [f"Read:{PUBLIC}"]},
     ]
     (folder / "s3.json").write_text(json.dumps({"identities": identities}))
-    (folder / "data").mkdir()
-    s3, master, volume, filer = _free_ports(4)
-    command = [program, "server", f"-dir={folder / 'data'}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-s3"]
+    for _ in range(TRIES):
+        with _server(program, folder) as (process, address, log):
+            if _is_ready(process, address):
+                yield address
+                return
+    raise RuntimeError(log.read_text()[-4000:])
+
+
+@contextmanager
+def _server(program: str, folder: Path) -> Iterator[tuple[subprocess.Popen[bytes], str, Path]]:
+    """A server that is starting, its address, and its log."""
+    data = Path(tempfile.mkdtemp(prefix="data", dir=folder))
+    s3, master, volume, filer = free_ports(4, offset=10_000)  # there it listens too
+    command = [program, "server", f"-dir={data}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-s3"]
     command += [
         f"-s3.port={s3}",
         f"-s3.config={folder / 's3.json'}",
@@ -58,39 +73,35 @@ def object_storage(folder: Path) -> Iterator[str]:
     ]
     command += ["-filer", f"-filer.port={filer}", "-volume.max=20", "-master.volumeSizeLimitMB=64"]
     command += ["-s3.port.iceberg=0", "-s3.port.lance=0", "-master.telemetry=false"]
-    log = folder / "log"
+    log = data.with_suffix(".log")
     with (
         log.open("w") as stream,
         subprocess.Popen(command, cwd=folder, stdin=subprocess.DEVNULL, stdout=stream, stderr=stream) as process,
     ):
         try:
-            _wait(process, s3, log)
-            yield f"http://127.0.0.1:{s3}"
+            yield process, f"http://127.0.0.1:{s3}", log
         finally:
             process.kill()  # what it has is not needed any more, and to end well takes it half a minute
 
 
-def _free_ports(number: int) -> list[int]:
-    """Ports that nobody has, and 10,000 above which nobody has either: there the server listens too."""
-    found: list[int] = []
-    while len(found) < number:
-        with socket.socket() as low, socket.socket() as high:
-            low.bind(("127.0.0.1", 0))
-            port = low.getsockname()[1]
-            try:
-                high.bind(("127.0.0.1", port + 10_000))
-            except (OSError, OverflowError):
-                continue
-            if port not in found:
-                found.append(port)
-    return found
+def _is_ready(process: subprocess.Popen[bytes], address: str) -> bool:
+    """Wait until it has the bucket and what was written there can be read; False where it ends before, as it may have lost a
+    port to another process."""
+    import s3fs
 
-
-def _wait(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
-    ends = time.monotonic() + 30
+    port, ends = int(address.rpartition(":")[2]), time.monotonic() + 180
+    files = s3fs.S3FileSystem(key=KEY, secret=SECRET, endpoint_url=address, skip_instance_cache=True)
     while time.monotonic() < ends and process.poll() is None:
-        with socket.socket() as trial:
-            if trial.connect_ex(("127.0.0.1", port)) == 0:
-                return
         time.sleep(0.05)
-    raise RuntimeError(log.read_text()[-2000:])
+        with socket.socket() as trial:
+            if trial.connect_ex(("127.0.0.1", port)):
+                continue
+        try:
+            if not files.exists(PUBLIC):
+                files.mkdir(PUBLIC)
+            files.pipe_file(f"{PUBLIC}/begun", b"begun")
+            if files.cat_file(f"{PUBLIC}/begun") == b"begun":
+                return True
+        except (OSError, BotoCoreError, ClientError):
+            continue  # its parts begin one after the other
+    return False

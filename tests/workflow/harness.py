@@ -66,6 +66,7 @@ class Workspace:
         environment = os.environ | {"PYTHONPATH": str(self.folder / "workflow_scripts")}
         command = [sys.executable, "-c", "from maxact.cli import entry; entry()", *arguments]
         done = subprocess.run(command, cwd=self.folder, env=environment, capture_output=True, text=True, check=False)
+        print(done.stdout, done.stderr)  # pytest shows it where the test fails
         assert done.returncode == returncode, done.stderr
         return done.stdout or done.stderr
 
@@ -74,6 +75,7 @@ class Workspace:
         lines, actions = len(self.journal()), self.actions()
         with self.start(*arguments) as process:
             output, _ = process.communicate()
+        print(output)  # pytest shows it where the test fails
         if check:
             assert process.returncode == 0, output
         new = self.journal()[lines:]
