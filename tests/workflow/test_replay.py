@@ -62,7 +62,7 @@ def test_other_bits_are_told_with_by_how_much_and_why(
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (["planted-qwen9"], "planted-qwen9: not a checkpoint of the study 'small'; it has SmolLM2-135M-Instruct, "),
+        (["planted-qwen9"], "planted-qwen9: not a checkpoint of the study 'small'; did you mean 'planted-qwen2'?"),
         (["planted-qwen2", "--site", "residual@99"], "--site residual@99: not measured; give COMPONENT@LAYER or"),
         (
             ["planted-qwen2", "--site", "router_logits@0"],

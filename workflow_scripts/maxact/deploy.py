@@ -28,7 +28,7 @@ from maxact.store.new_folder import refuse_taken
 from maxact.store.objects import Manifest, Store
 from maxact.store.run import whole
 from maxact.study import Study, load_study
-from maxact.study.mistakes import meant
+from maxact.study.chosen import refuse_unknown_checkpoint
 
 TABLES = ("sites.parquet", "histograms.parquet", "channels.parquet")
 REACHED = "smoothing.parquet"
@@ -95,10 +95,7 @@ def deploy(file: Path, checkpoint: str, store: Store, folder: Path, choice: Choi
 
 
 def _check(study: Study, checkpoint: str, choice: Choice) -> None:
-    known = [item.name for item in study.checkpoints]
-    if checkpoint not in known:
-        hint = meant(checkpoint, known) or f"; it has {', '.join(known)}"
-        raise UserError(f"{checkpoint}: not a checkpoint of the study {study.study!r}{hint}")
+    refuse_unknown_checkpoint(checkpoint, study)
     if study.checkpoint(checkpoint).remote_code is not None:
         raise UserError(
             f"{checkpoint}: brings code of its own, without which its modules have no names; it is not run here"

@@ -18,6 +18,7 @@ from maxact.store.code import code_digest
 from maxact.store.objects import Manifest, Store
 from maxact.store.run import upstream, whole
 from maxact.study import Study
+from maxact.study.chosen import refuse_unknown_checkpoint
 from maxact.witness import Witness, Witnesses
 
 
@@ -79,9 +80,7 @@ def replay(study: Study, checkpoint: str, site: str | None, store: Store) -> Rep
     Raises:
         UserError: no such checkpoint or site, it is not measured, or a run of the study is at work.
     """
-    known = [item.name for item in study.checkpoints]
-    if checkpoint not in known:
-        raise UserError(f"{checkpoint}: not a checkpoint of the study {study.study!r}; it has {', '.join(known)}")
+    refuse_unknown_checkpoint(checkpoint, study)
     hold_study(study, store)
     found = stored(study, checkpoint, store)
     if isinstance(found, str):

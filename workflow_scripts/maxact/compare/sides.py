@@ -20,7 +20,7 @@ from maxact.measurement import SCHEMAS, read_table
 from maxact.store.objects import Manifest, Store, StoredObject, canonical, digest_text
 from maxact.store.sharing import Shared
 from maxact.study import PublishedStudy, load_any_study
-from maxact.study.mistakes import meant
+from maxact.study.chosen import refuse_unknown_checkpoint
 
 ABOUT = "about.json"
 """Beside the tables that `maxact measure --tables` writes: what was measured, and how."""
@@ -110,10 +110,7 @@ def open_side(name: str, root: Path) -> Side:
 
 def _of_study(name: str, file: str, checkpoint: str, root: Path) -> Side:
     study = load_any_study(Path(file))
-    known = [item.name for item in study.checkpoints]
-    if checkpoint not in known:
-        hint = meant(checkpoint, known) or f"; it has {', '.join(known)}"
-        raise UserError(f"{checkpoint}: not a checkpoint of the study {study.study!r}{hint}")
+    refuse_unknown_checkpoint(checkpoint, study)
     published = isinstance(study, PublishedStudy)
     path = root / study.study / ("published/published.json" if published else f"measure/{checkpoint}.json")
     if not path.exists():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import pandas as pd
@@ -34,13 +34,7 @@ def to_markdown(frame: pd.DataFrame) -> str:
         "| " + " | ".join(markdown_text(_heading(name)) for name in frame.columns) + " |",
         "|---" * len(frame.columns) + "|",
     ]
-    marked = _marked(frame)
-    for row in frame.to_dict("records"):
-        cells = []
-        for name, value in row.items():
-            cell = markdown_text(value) if isinstance(value, str) else number(value)
-            cells.append(f"*{cell}* †" if _is_planted(row) and name == marked else cell)
-        lines.append("| " + " | ".join(cells) + " |")
+    lines += ["| " + " | ".join(row) + " |" for row in _rows(frame, markdown_text, "*{}* †")]
     return "\n".join([*lines, *([""] if _notes(frame) else []), *_notes(frame)]) + "\n"
 
 
@@ -57,17 +51,21 @@ def to_latex(frame: pd.DataFrame) -> str:
         " & ".join(_latex(_heading(name)) for name in frame.columns) + r" \\",
         "\\midrule",
     ]
-    marked = _marked(frame)
-    for row in frame.to_dict("records"):
-        cells = []
-        for name, value in row.items():
-            cell = _latex(value) if isinstance(value, str) else number(value)
-            cells.append(rf"\emph{{{cell}}}\textdagger{{}}" if _is_planted(row) and name == marked else cell)
-        lines.append(" & ".join(cells) + r" \\")
+    lines += [" & ".join(row) + r" \\" for row in _rows(frame, _latex, r"\emph{{{}}}\textdagger{{}}")]
     lines += ["\\bottomrule", "\\end{tabular}"]
     if _notes(frame):
         lines += ["", *(_latex(note).replace("†", r"\textdagger{}") for note in _notes(frame))]
     return "\n".join(lines) + "\n"
+
+
+def _rows(frame: pd.DataFrame, escaped: Callable[[str], str], planted: str) -> Iterator[list[str]]:
+    """The cells of each row as they are shown; `planted` is the format of the marked cell of a planted checkpoint."""
+    marked = _marked(frame)
+    for row in frame.to_dict("records"):
+        cells = {name: escaped(value) if isinstance(value, str) else number(value) for name, value in row.items()}
+        if _is_planted(row) and marked in cells:
+            cells[marked] = planted.format(cells[marked])
+        yield list(cells.values())
 
 
 def to_html(frame: pd.DataFrame, title: str) -> str:

@@ -8,16 +8,13 @@ What any job is reading, listed or not (variants, shards, commands), stays until
 
 from __future__ import annotations
 
-import fcntl
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from fnmatch import fnmatch
 from pathlib import Path
 
-from maxact.store.disk import writing
 from maxact.store.keys import action_key, read_inputs
-from maxact.store.locks import hold
 from maxact.store.objects import Manifest, Store, StoredObject
 from maxact.store.sharing import WEIGHTS
 
@@ -55,7 +52,7 @@ def drop(manifest: Manifest, store: Store, held: Path | None = None) -> None:
             needed |= same
     for item in weights:
         if item.sha256 not in needed:
-            with suppress(BlockingIOError), _locked(item, store, fcntl.LOCK_EX | fcntl.LOCK_NB):
+            with suppress(BlockingIOError), store.lock(_reading(item), wait=False):
                 store.drop(item)
 
 
@@ -65,19 +62,13 @@ def being_read(objects: Mapping[str, StoredObject], store: Store) -> Iterator[No
     with ExitStack() as held:
         for name, item in objects.items():
             if fnmatch(name, WEIGHTS):
-                held.enter_context(_locked(item, store, fcntl.LOCK_SH))
+                held.enter_context(store.lock(_reading(item), shared=True))
         yield
 
 
-@contextmanager
-def _locked(item: StoredObject, store: Store, mode: int) -> Iterator[None]:
-    path = store.root / "locks" / f"reading-{item.sha256}"
-    with writing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        stream = path.open("a+")
-    with stream:
-        hold(stream, mode)
-        yield
+def _reading(item: StoredObject) -> str:
+    """The key of the lock that readers of an object share."""
+    return f"reading-{item.sha256}"
 
 
 def is_needed(path: Path) -> bool:

@@ -247,8 +247,8 @@ class Store:
                 stream.write(canonical(line) + "\n")
 
     @contextmanager
-    def lock(self, key: str, wait: bool = True) -> Iterator[None]:
-        """Hold the lock on `key`. The kernel frees it when the process ends, however it ends.
+    def lock(self, key: str, wait: bool = True, shared: bool = False) -> Iterator[None]:
+        """Hold the lock on `key`, alone or shared. The kernel frees it when the process ends, however it ends.
 
         Raises:
             BlockingIOError: another process holds it, and this one is not to wait.
@@ -259,7 +259,7 @@ class Store:
             path.parent.mkdir(parents=True, exist_ok=True)
             stream = path.open("a+")
         with stream:
-            hold(stream, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+            hold(stream, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | (0 if wait else fcntl.LOCK_NB))
             yield
 
     @contextmanager

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
+from maxact.errors import UserError
 from maxact.quantize.formats import FORMATS, Format, known_formats
 from maxact.study.mistakes import meant
 
 if TYPE_CHECKING:
-    from maxact.study import Study
+    from maxact.study import PublishedStudy, Study
 
 Item = TypeVar("Item", str, int, float)
 
@@ -40,6 +41,18 @@ def formats_once(given: list[str], refusal: Callable[[Format], str | None]) -> l
         if (reason := refusal(FORMATS[name])) is not None:
             raise ValueError(f"{name} {reason}; leave it out")
     return once(given, "a format")
+
+
+def refuse_unknown_checkpoint(name: str, study: Study | PublishedStudy) -> None:
+    """Refuse a checkpoint that a user named and the study has not.
+
+    Raises:
+        UserError: says which one may be meant.
+    """
+    known = [checkpoint.name for checkpoint in study.checkpoints]
+    if name not in known:
+        hint = meant(name, known) or f"; it has {', '.join(known)}"
+        raise UserError(f"{name}: not a checkpoint of the study {study.study!r}{hint}")
 
 
 def check_checkpoints(section: str, chosen: Sequence[str], study: Study, real: bool = False) -> None:
