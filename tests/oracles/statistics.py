@@ -20,8 +20,6 @@ Sampled = tuple[int, str, torch.Tensor]
 Place = tuple[int, int, int]
 """Sample, position, channel."""
 
-LARGEST_BFLOAT16 = 3.3895313892515355e38
-
 
 @dataclass
 class SiteStatistics:

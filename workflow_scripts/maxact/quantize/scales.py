@@ -15,9 +15,6 @@ from maxact.quantize.policies import threshold_of
 from maxact.quantize.quantizers import quantizer
 from maxact.quantize.stage import Histogram
 
-FORMATS_OF_SCALES = ("int8", "fp8_e4m3")
-"""What a scale is exported for."""
-
 SMALLEST = 2.0**-126
 """Of the normal float32; what is smaller is 0 on many devices."""
 
@@ -41,7 +38,7 @@ def static_scale(calibration: Histogram, evaluation: Histogram, dtype: str, form
 
     Args:
         dtype: of the histograms, "bfloat16" or "float16".
-        format: one of `FORMATS_OF_SCALES`.
+        format: int8 or fp8_e4m3.
     """
     threshold = threshold_of(policy, *calibration, dtype, FORMATS[format])
     if math.isnan(threshold):
