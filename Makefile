@@ -1,5 +1,9 @@
 # Set-up and the commands of the README. Needs Python 3.11 to 3.13 and make; all else is made in .venv.
 
+ifneq ($(words $(CURDIR)),1)
+$(error $(CURDIR): has a blank in its name, with which Snakemake can run nothing; move the checkout to a folder without)
+endif
+
 SUPPORTED := import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))
 PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do $$p -c '$(SUPPORTED)' 2>/dev/null && echo $$p && break; done)
 BIN := .venv/bin

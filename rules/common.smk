@@ -1,6 +1,7 @@
 """The study, validated; the key stamps; and paths that several stages share."""
 
 import inspect
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -19,6 +20,7 @@ from maxact.store.disk import write_if_changed
 from maxact.store.dropping import READERS
 from maxact.store.objects import canonical
 from maxact.store.ungiven import tell_ungiven
+from maxact.store.workspace import refuse_unquotable
 from maxact.study import PublishedStudy, validate_study
 from maxact.study.evaluating import evaluated
 from maxact.study.named import claim_name
@@ -34,6 +36,7 @@ if not workflow.overwrite_configfiles:
 
 CONFIGURATION = [Path(file) for file in workflow.configfiles]
 try:
+    refuse_unquotable([workflow.basedir, sys.executable])
     STUDY = validate_study(config, CONFIGURATION)
     PUBLISHED = isinstance(STUDY, PublishedStudy)
     NEEDS = LookupOfPublished() if PUBLISHED else Lookup(STUDY, Path("artifacts"))

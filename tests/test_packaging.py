@@ -350,6 +350,16 @@ def test_a_finished_set_up_is_not_repeated_until_a_lock_changes(bare: Path) -> N
         os.utime(bare / lock, (before, before))
 
 
+def test_a_folder_with_a_blank_is_refused_before_anything_is_set_up(bare: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "my work"
+    folder.mkdir()
+    shutil.copy(bare / "Makefile", folder)
+    done = make(folder, "study")
+    assert done.returncode == 2
+    assert f"{folder}: has a blank in its name" in done.stderr
+    assert not (folder / ".venv").exists()
+
+
 def test_plain_make_prints_its_targets(bare: Path) -> None:
     done = make(bare)
     assert done.returncode == 0

@@ -1,4 +1,4 @@
-"""One run at a time in a study's folder, and no run while garbage is collected.
+"""One run at a time in a study's folder, and no run while garbage is collected, or where none can be.
 
 Snakemake's own lock outlives a killed run and must then be removed by hand; a lock that the kernel holds does not.
 """
@@ -8,7 +8,9 @@ from __future__ import annotations
 import fcntl
 import os
 import platform
+import re
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import IO
 
@@ -16,7 +18,23 @@ from maxact.errors import UserError
 from maxact.store.disk import writing
 from maxact.store.locks import hold, of_one_machine
 
+_TAKEN_APART = re.compile(r"[\s\"'`$&|;<>()\\*?\[\]#!{}]")
+
 _HELD: list[IO[str]] = []
+
+
+def refuse_unquotable(paths: Iterable[str | Path]) -> None:
+    """Refuse a checkout or a Python in a folder whose name a shell would take apart: Snakemake quotes neither.
+
+    Raises:
+        UserError: names the path.
+    """
+    for path in map(str, paths):
+        if _TAKEN_APART.search(path):
+            raise UserError(
+                f"{path}: has a blank or a sign in its name that a shell reads, with which Snakemake can run nothing; "
+                "move the checkout to a folder without"
+            )
 
 
 def hold_workspace(folder: Path, to_read: bool = False) -> None:
