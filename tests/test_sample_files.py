@@ -42,9 +42,20 @@ def test_a_bad_token_file_is_refused_by_line(text: str, tmp_path: Path) -> None:
 
 def test_a_token_file_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
     (tmp_path / "binary.jsonl").write_bytes(b"\xff\xfe\x00")
-    for name in ("absent.jsonl", "binary.jsonl", "."):
+    for name in ("absent.jsonl", "."):
         with pytest.raises(UserError, match="cannot be read"):
             read_token_lines(tmp_path / name)
+    with pytest.raises(UserError, match=r"binary\.jsonl, line 1: not UTF-8 \(byte 0xff\); convert the file"):
+        read_token_lines(tmp_path / "binary.jsonl")
+
+
+def test_what_is_not_utf8_is_told_with_its_line_and_the_mark_before_utf8_is_no_text(tmp_path: Path) -> None:
+    file = tmp_path / "text.txt"
+    file.write_bytes("eins\ncafé\n".encode("latin-1"))
+    with pytest.raises(UserError, match=r"text\.txt, line 2: not UTF-8 \(byte 0xe9\)"):
+        read_text_lines(file)
+    file.write_text("eins\ncafé\n", encoding="utf-8-sig")
+    assert read_text_lines(file) == ["eins", "café"]
 
 
 def test_text_is_read_from_json_lines_or_plain_lines(tmp_path: Path) -> None:

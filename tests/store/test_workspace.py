@@ -50,7 +50,7 @@ def test_a_study_is_read_by_several_at_once_and_no_run_starts_meanwhile(tmp_path
 
 @pytest.mark.parametrize("name", ["my work", "o'brien", "a&b", "x(1)", "tab\there", "$HOME"])
 def test_a_folder_that_a_shell_would_take_apart_is_refused(name: str) -> None:
-    refuse_unquotable(["/home/jürgen/日本-1.2_x+y@z=a,b:c%d/maxact", Path("/usr/bin/python3.11")])
+    refuse_unquotable(["/srv/jürgen/日本-1.2_x+y@z=a,b:c%d/maxact", Path("/usr/bin/python3.11")])
     with pytest.raises(UserError, match="move the checkout") as refused:
-        refuse_unquotable(["/usr/bin/python3.11", f"/home/{name}/maxact"])
-    assert str(refused.value).startswith(f"/home/{name}/maxact: ")
+        refuse_unquotable(["/usr/bin/python3.11", f"/srv/{name}/maxact"])
+    assert str(refused.value).startswith(f"/srv/{name}/maxact: ")

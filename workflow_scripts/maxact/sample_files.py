@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from codecs import BOM_UTF8
 from pathlib import Path
 from typing import Any
 
@@ -35,9 +36,15 @@ def read_text_lines(file: Path) -> list[str]:
 def _lines(file: Path, wanted: str) -> list[tuple[str, str]]:
     """Lines that are not blank, each with the place that errors name."""
     try:
-        lines = file.read_text(encoding="utf-8").replace("\r\n", "\n").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
+        data = file.read_bytes().removeprefix(BOM_UTF8)  # what some editors write before text is no part of a sample
+        lines = data.decode().replace("\r\n", "\n").split("\n")
+    except OSError as error:
         raise UserError(f"{file}: cannot be read ({type(error).__name__}); give {wanted}") from None
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise UserError(
+            f"{file}, line {line}: not UTF-8 (byte 0x{data[error.start]:02x}); convert the file, as with iconv"
+        ) from None
     found = [(f"{file}, line {number}", line) for number, line in enumerate(lines, start=1) if line.strip()]
     if not found:
         raise UserError(f"{file}: empty; give {wanted}")
