@@ -253,7 +253,7 @@ MISTAKES: dict[str, tuple[Callable[[dict[str, Any]], Any], list[str]]] = {
     ),
     "entropy of few elements": (
         lambda s: s["evaluate"].update(policies=["max", "entropy"]),
-        ["evaluate.policies", "entropy means nothing for the few elements that share a scale"],
+        ["evaluate.policies", "entropy is that of a calibration split", "say max, mse or a quantile"],
     ),
     "an unknown policy to evaluate": (
         lambda s: s["evaluate"].update(policies=["quantile_0.1234567890"]),
@@ -390,11 +390,11 @@ MISTAKES: dict[str, tuple[Callable[[dict[str, Any]], Any], list[str]]] = {
     ),
     "dynamic quantizer by entropy": (
         lambda s: s["perplexity"].update(quantizers=[{"format": "int8", "granularity": "token", "policy": "entropy"}]),
-        ["perplexity.quantizers[0]", "int8 by token", "entropy means nothing for the few elements", "say max, mse"],
+        ["perplexity.quantizers[0]", "int8 by token", "entropy is that of a calibration split", "say max, mse"],
     ),
     "blocks by entropy": (
         lambda s: s["perplexity"].update(quantizers=[{"format": "mxfp4", "policy": "entropy"}]),
-        ["perplexity.quantizers[0]", "mxfp4 by block", "entropy means nothing"],
+        ["perplexity.quantizers[0]", "mxfp4 by block", "entropy is that of a calibration split"],
     ),
     "dynamic quantizer twice, once with its policy in words": (
         lambda s: s["perplexity"].update(quantizers=[{"format": "nvfp4"}, {"format": "nvfp4", "policy": "max"}]),

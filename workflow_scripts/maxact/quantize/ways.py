@@ -53,7 +53,7 @@ def clips(granularity: str) -> bool:
 def why_not_dynamic(policy: str) -> str | None:
     """Why no dynamic scale can have a policy that is known; None where it can."""
     if policy == "entropy":
-        return "entropy means nothing for the few elements that share a scale; say max, mse or a quantile"
+        return "entropy is that of a calibration split, which dynamic scales have not; say max, mse or a quantile"
     if len(policy) > len("quantile_0.") + 9:  # the compiled loops count in 64 bits
         return "the quantile of a dynamic scale has at most 9 digits"
     return None
