@@ -187,6 +187,33 @@ def test_no_attempt_asks_for_more_than_the_machines_have() -> None:
         assert asked["mem_mb"] == (64_000 if attempt == 1 else 70_000)
 
 
+def test_searching_for_scales_takes_longer_and_is_no_matter_of_memory() -> None:
+    plain = paper()
+    asked = plain.model_dump()["evaluate"]
+    one, searched = (
+        paper(evaluate={**asked, "formats": ["nvfp4"], "policies": policies}) for policies in (["max"], ["max", "mse"])
+    )
+    few, more = needed(one, "evaluate"), needed(searched, "evaluate")
+    a_token = 64 * (7 * 5120 + 2 * 5120 + 2 * 1024 + 2 * 27648)
+    seconds = 15 * 2.3 * 1.3 * TOKENS["evaluate"](one) * a_token / 1e9
+    assert 60 * (more.expected_minutes - few.expected_minutes) == pytest.approx(seconds, rel=1e-6)
+    assert more.memory_gb == few.memory_gb
+
+
+def test_a_quantizer_that_searches_takes_longer_than_one_that_does_not() -> None:
+    section = {"tensors": ["down_input"], "samples": 64}
+    plain, searched = (
+        paper(perplexity={**section, "quantizers": [{"format": "mxfp4", "policy": policy}]})
+        for policy in ("max", "mse")
+    )
+    before, after = needed(plain, "perplexity"), needed(searched, "perplexity")
+    elements = 1.3 * TOKENS["perplexity"](plain) / 2 * 64 * 27648
+    assert 60 * (after.expected_minutes - before.expected_minutes) == pytest.approx(2 * 5 * elements / 1e9, rel=1e-6)
+    assert before.expected_minutes < needed(paper(), "perplexity").expected_minutes
+    assert after.memory_gb == before.memory_gb
+    assert after.gpus * after.gpu_memory_gb > before.gpus * before.gpu_memory_gb
+
+
 def test_smoothing_holds_what_layers_are_given_and_runs_them_again() -> None:
     plain = paper()
     asked = {**plain.model_dump()["evaluate"], "smooth": {"alphas": [0.5, 0.8], "samples": 64}}

@@ -134,7 +134,7 @@ def _running(study: Study, checkpoint: Checkpoint, shape: Shape, run: Pass) -> N
     once = pass_bytes(shape, run) / GB
     seconds = START[run.device] + weights * GB / READ
     seconds += (run.tokens + run.kept * run.again) * 2 * active(shape) / (FLOPS[run.device] * run.threads)
-    scanned = run.tokens * run.scans * sum(widths(shape, run.watched)) * shape.layers
+    scanned = run.tokens * shape.layers * sum(times * sum(widths(shape, names)) for names, times in run.reads)
     seconds += scanned / (SCANNED[run.device] * run.threads)
     sites = _sites(study, shape) if run.watched else 0
     disk = sites * (SITE_DISK + SAMPLE_DISK * study.corpus.samples) / GB

@@ -5,10 +5,12 @@ Each constant says where it comes from; a guess is called one.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from maxact.quantize.formats import FORMATS
+from maxact.quantize.ways import tries, ways
 from maxact.study import Checkpoint, Study
 from maxact.study.shape import Shape
 
@@ -20,8 +22,13 @@ EAGER = ("gemma2", "gpt_oss")
 """Model types that transformers runs with eager attention whatever the study says."""
 SCORE = 10
 """Bytes of eager attention for each head and pair of tokens: scores, float32 softmax, and its result."""
-EVALUATING = 50.0
-"""Times the scan of a measurement is what errors at every granularity take: SmolLM2 of the pocket study had 50 on busy cores."""
+RECONSTRUCTING = {"evaluate": 2.3, "perplexity": 5.0}
+"""Times the scan of a measurement is what one reconstruction of every element takes: SmolLM2 of the pocket study had 50 for the
+22 of `evaluate` on busy cores; in `perplexity` torch takes 10 ns an element at most on CPU."""
+SORTING = 10
+"""Reconstructions in whose time a quantile is sorted for: 46 ns an element on CPU."""
+RECONSTRUCTED = 48
+"""Bytes for each element of a tensor whose scales `perplexity` searches for, counted from `quantize/shared_scales.py`."""
 
 
 def mean_length(study: Study) -> float:
@@ -44,6 +51,30 @@ def _quantized_tokens(study: Study) -> float:
 
 def _evaluated_tokens(study: Study) -> float:
     return study.tokens.splits.evaluation * mean_length(study)
+
+
+def _effort(format: str, policy: str) -> int:
+    """What a dynamic scale takes, in reconstructions."""
+    return tries(FORMATS[format], policy) + (SORTING if policy.startswith("quantile") else 0)
+
+
+def _reads(study: Study, stage: str) -> list[Read]:
+    """What a stage looks at in its pass, and how often."""
+    if stage == "evaluate" and (asked := study.evaluate):
+        every = ways(asked.formats, asked.granularities, asked.policies)
+        efforts = sum(_effort(way.format.name, way.policy) for way in every)
+        return [(study.measure.components, RECONSTRUCTING[stage] * efforts)]
+    if stage == "perplexity" and study.perplexity:
+        reads: list[Read] = []
+        quantizers = study.perplexity.asked()
+        for item in quantizers:
+            # What a search adds; one reconstruction is little beside the pass. Inside routed experts nothing is replaced.
+            added = 0 if item["granularity"] == "tensor" else _effort(item["format"], item["policy"]) - 1
+            components = [name for name in item["components"] if name != "expert_down_input"]
+            # Tokens count once for each quantizer, and once without.
+            reads += [(components, RECONSTRUCTING[stage] * added / (1 + len(quantizers)))] if added else []
+        return reads
+    return [(study.measure.components, 1.0)] if stage in WATCHING else []
 
 
 def _run_again(study: Study) -> int:
@@ -84,6 +115,9 @@ WATCHING = ("measure", "shard", "evaluate", "variant")
 PROBED = 3
 """Samples of a measurement's probe, at most: all that is left to the job that joins shards."""
 
+Read = tuple[Collection[str], float]
+"""Components, and how often a token's elements of them are read."""
+
 Change = tuple[str, Any]
 """The setting of a variant that is not the study's own, and its value."""
 
@@ -101,7 +135,7 @@ class Pass:
         batch: tokens at once.
         eager: whether attention holds its scores.
         watched: the components that are looked at.
-        scans: times that what is looked at is read.
+        reads: what is looked at or quantized, and how often.
         kept: tokens of which the inputs of linear layers are held.
         again: times that these are multiplied with weights afterwards.
     """
@@ -114,7 +148,7 @@ class Pass:
     batch: float
     eager: bool
     watched: Collection[str]
-    scans: float
+    reads: Sequence[Read]
     kept: float
     again: int
 
@@ -134,7 +168,7 @@ class Pass:
             batch=max(longest, settings["batch_tokens"] or 0),
             eager=settings["attention"] == "eager" or model_type in EAGER,
             watched=study.measure.components if stage in WATCHING else (),
-            scans=EVALUATING if stage == "evaluate" else 1.0,
+            reads=_reads(study, stage),
             kept=LONGER * _smoothed_tokens(study) if stage == "evaluate" else 0.0,
             again=_run_again(study),
         )
@@ -151,14 +185,16 @@ def widths(shape: Shape, components: Collection[str]) -> list[int]:
 
 
 def pass_bytes(shape: Shape, run: Pass) -> float:
-    widest = max(widths(shape, run.watched), default=0)
+    looked_at = max(widths(shape, run.watched), default=0) * SCAN[run.device]
+    if not run.watched:
+        looked_at = RECONSTRUCTED * max((width for names, _ in run.reads for width in widths(shape, names)), default=0)
     inner = max(shape.intermediate_size, shape.experts_per_token * shape.expert_size)
     activations = (12 * shape.hidden_size + 4 * inner) * 2
     scores = shape.heads * run.longest * SCORE if run.eager else 0
     # Once all is passed, in float32: weights behind one norm, s times these, what quantization makes of them, its error; and x
     # and x / s of every token that is kept.
     behind = 32.0 * shape.intermediate_size * shape.hidden_size + 8 * run.kept * shape.hidden_size if run.kept else 0.0
-    return max(run.batch * (widest * SCAN[run.device] + activations + scores), behind)
+    return max(run.batch * (looked_at + activations + scores), behind)
 
 
 def active(shape: Shape) -> float:

@@ -8,7 +8,7 @@ The scale of what shares one follows from a threshold, which is the largest |x| 
 * `quantile_<q>`: the smallest |x| of those that share it whose cumulative share is at least q. Of n elements that is v where
   n < 1 / (1 - q).
 * `mse`: that under which the sum of squared errors of those that share it is least, the largest of equal ones, among so many
-  that are tried. Where any scale can be had they are multiples of v, `FRACTIONS`; AWQ's search for clipping tries the same
+  that are tried. Where any scale can be had they are multiples of v, `ways.FRACTIONS`; AWQ's search for clipping tries the same
   steps, down to 0.55 (Lin et al. 2024, `auto_clip`). Of blocks, scales are tried (`shared_scales.py`): no other scale that the
   format has would be better.
 

@@ -26,8 +26,7 @@ from maxact.quantize.compiled import Float32
 from maxact.quantize.errors import Distribution, held
 from maxact.quantize.formats import Floats, quantile_of
 from maxact.quantize.quantizers import quantizer
-from maxact.quantize.shared_scales import E4M3_BELOW, E4M3_TRIED, EXPONENTS_TRIED, FRACTIONS
-from maxact.quantize.ways import MAX, SAMPLE, Way
+from maxact.quantize.ways import E4M3_BELOW, E4M3_TRIED, EXPONENTS_TRIED, FRACTIONS, MAX, SAMPLE, Way
 
 Counts = npt.NDArray[np.int64]
 

@@ -27,16 +27,7 @@ from torch import Tensor
 
 from maxact.quantize.elements import folded, over, quantized, shifted, to_grid
 from maxact.quantize.formats import E4M3, ExponentRounding, Floats, Format, Integers, quantile_of
-
-FRACTIONS = tuple((20 - step) / 20 for step in range(20))
-"""Of the largest |x|, that `mse` tries where any scale can be had: 1, 0.95, ... 0.05, in float32."""
-
-EXPONENTS_TRIED = (1, 0, -1)
-"""Above the exponent by `floor`, that `mse` tries in MX blocks."""
-
-E4M3_TRIED = 15
-"""e4m3 numbers that `mse` tries in NVFP4 blocks; the smallest is so many below that for the largest |x|: """
-E4M3_BELOW = 4
+from maxact.quantize.ways import E4M3_BELOW, E4M3_TRIED, EXPONENTS_TRIED, FRACTIONS
 
 E4M3_NUMBERS = 126
 """That are above 0, in their order from 2^-9 to 448."""

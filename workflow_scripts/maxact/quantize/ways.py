@@ -18,6 +18,15 @@ from the very elements that share it: all of a sample, a row, or so many channel
 MAX = "max"
 """The policy that clips nothing."""
 
+FRACTIONS = tuple((20 - step) / 20 for step in range(20))
+"""Of the largest |x|, that `mse` tries where any scale can be had: 1, 0.95, ... 0.05, in float32."""
+
+EXPONENTS_TRIED = (1, 0, -1)
+"""Above the exponent by `floor`, that `mse` tries in MX blocks."""
+
+E4M3_TRIED, E4M3_BELOW = 15, 4
+"""e4m3 numbers that `mse` tries in NVFP4 blocks, and how many of them are below that for the largest |x|."""
+
 BLOCK = "block"
 """The granularity of a format with blocks of its own."""
 
@@ -57,6 +66,13 @@ def why_not_dynamic(policy: str) -> str | None:
     if len(policy) > len("quantile_0.") + 9:  # the compiled loops count in 64 bits
         return "the quantile of a dynamic scale has at most 9 digits"
     return None
+
+
+def tries(format: Format, policy: str) -> int:
+    """How often every element is reconstructed for a dynamic scale; what a quantile is sorted for is not counted."""
+    if policy != "mse":
+        return 1
+    return {"free": len(FRACTIONS), "power_of_two": len(EXPONENTS_TRIED), "two_level": E4M3_TRIED}[format.scaling]
 
 
 def ways(formats: Sequence[str], granularities: Sequence[str], policies: Sequence[str] = (MAX,)) -> tuple[Way, ...]:
