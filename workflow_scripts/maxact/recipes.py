@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
@@ -160,9 +160,41 @@ def members_of(study: Study) -> list[dict[str, Any]]:
 
 
 def _jobs_of_checkpoint(study: Study, checkpoint: Checkpoint, asked_of: set[str]) -> Iterator[JobRecipe]:
-    family = study.families[checkpoint.family]
-    loading = {**study.measure.running(), "model_type": family.model_type}
-    kind = KINDS[checkpoint.source.kind]
+    """The jobs of one checkpoint; `asked_of` are the passes that the study asks of it."""
+    name, model_type = checkpoint.name, study.families[checkpoint.family].model_type
+    code = {"remote_code": checkpoint.remote_code.model_dump()} if checkpoint.remote_code else {}
+    opening = (OWN_CODE,) if code else ()
+    loading = {**study.measure.running(), "model_type": model_type, **code}
+    run = functools.partial(JobRecipe, modules=(adapter_of(model_type), *opening), environment=checkpoint.environment)
+    yield _weights(study, checkpoint, code, opening)
+    if not checkpoint.planted:
+        check = {**study.loading_check.model_dump(), "ceiling": checkpoint.perplexity_ceiling, **loading}
+        yield JobRecipe("loading_check", name, check, opening, environment=checkpoint.environment)
+    measuring = {**study.measure.watching(), **loading}
+    yield run("measure", name, measuring)
+    for number, shard in enumerate(checkpoint.shard_names(), 1):
+        yield run("shard", shard, {**measuring, "shard": [number, checkpoint.shards]})
+    if study.sensitivity is not None and name in study.sensitivity.checkpoints:
+        varied = {**measuring, "special_tokens": study.tokens.special_tokens, "length": None}
+        varied |= {"samples": study.sensitivity.samples, "seed": study.tokens.seed}
+        for variant, setting, value in variants(study):
+            changed = varied if setting is None else {**varied, setting: value}
+            yield run("variant", f"{name}.{variant}", changed, packages=_packages_of(changed))
+    yield JobRecipe("quantize", name, study.quantize.model_dump())
+    if study.perplexity is not None and "perplexity" in asked_of:
+        asked = {"quantizers": study.perplexity.asked(), "samples": study.perplexity.samples, "seed": study.tokens.seed}
+        yield run("perplexity", name, asked | loading)
+    if study.evaluate is not None and "evaluate" in asked_of:
+        asked = {**study.evaluate.asked(study.tokens.seed), "components": study.measure.components}
+        yield run("evaluate", name, asked | loading)
+    if study.paper_check is not None and "paper_check" in asked_of:
+        lines = study.paper_check.model_dump(include={"calibration", "evaluation"})
+        yield run("paper_check", name, lines | loading)
+
+
+def _weights(study: Study, checkpoint: Checkpoint, code: Mapping[str, Any], opening: tuple[str, ...]) -> JobRecipe:
+    """The job that puts a checkpoint into the store."""
+    family, kind = study.families[checkpoint.family], KINDS[checkpoint.source.kind]
     modules = [kind.module]
     source: dict[str, Any] = {"source": checkpoint.source.model_dump(exclude=PLANNING), "model_type": family.model_type}
     if checkpoint.planted:
@@ -171,54 +203,9 @@ def _jobs_of_checkpoint(study: Study, checkpoint: Checkpoint, asked_of: set[str]
         modules += [PLANTED[family.model_type]] if family.model_type in PLANTED else []
     if checkpoint.optional:
         source["optional"] = True
-    code = {"remote_code": checkpoint.remote_code.model_dump()} if checkpoint.remote_code else {}
-    opening = [OWN_CODE] if code else []
-    yield JobRecipe("checkpoint", checkpoint.name, source | code, (*modules, *opening), kind.packages, kind.decides)
-    if not checkpoint.planted:
-        check = {**study.loading_check.model_dump(), "ceiling": checkpoint.perplexity_ceiling, **loading, **code}
-        yield JobRecipe("loading_check", checkpoint.name, check, tuple(opening), environment=checkpoint.environment)
-    measuring = {**study.measure.watching(), **loading, **code}
-    modules = [adapter_of(family.model_type), *opening]
-    yield JobRecipe("measure", checkpoint.name, measuring, tuple(modules), environment=checkpoint.environment)
-    for number, name in enumerate(checkpoint.shard_names(), 1):
-        part = {**measuring, "shard": [number, checkpoint.shards]}
-        yield JobRecipe("shard", name, part, tuple(modules), environment=checkpoint.environment)
-    if study.sensitivity is not None and checkpoint.name in study.sensitivity.checkpoints:
-        varied = {**measuring, "special_tokens": study.tokens.special_tokens, "length": None}
-        varied |= {"samples": study.sensitivity.samples, "seed": study.tokens.seed}
-        for name, setting, value in variants(study):
-            changed = varied if setting is None else {**varied, setting: value}
-            packages = _packages_of(changed)
-            yield JobRecipe(
-                "variant",
-                f"{checkpoint.name}.{name}",
-                changed,
-                tuple(modules),
-                packages,
-                environment=checkpoint.environment,
-            )
-    yield JobRecipe("quantize", checkpoint.name, study.quantize.model_dump())
-    if study.perplexity is not None and "perplexity" in asked_of:
-        asked = {"quantizers": study.perplexity.asked(), "samples": study.perplexity.samples, "seed": study.tokens.seed}
-        adapter = (adapter_of(family.model_type), *opening)
-        yield JobRecipe(
-            "perplexity", checkpoint.name, asked | loading | code, adapter, environment=checkpoint.environment
-        )
-    if study.evaluate is not None and "evaluate" in asked_of:
-        evaluating = {
-            **study.evaluate.asked(study.tokens.seed),
-            "components": study.measure.components,
-            **loading,
-            **code,
-        }
-        opened = (adapter_of(family.model_type), *opening)
-        yield JobRecipe("evaluate", checkpoint.name, evaluating, opened, environment=checkpoint.environment)
-    if study.paper_check is not None and "paper_check" in asked_of:
-        lines = study.paper_check.model_dump(include={"calibration", "evaluation"})
-        opened = (adapter_of(family.model_type), *opening)
-        yield JobRecipe(
-            "paper_check", checkpoint.name, {**lines, **loading, **code}, opened, environment=checkpoint.environment
-        )
+    return JobRecipe(
+        "checkpoint", checkpoint.name, {**source, **code}, (*modules, *opening), kind.packages, kind.decides
+    )
 
 
 def locked_versions(locks: Path, environment: str | None = None) -> dict[str, str]:
