@@ -182,11 +182,15 @@ def _jobs_of_checkpoint(study: Study, checkpoint: Checkpoint, asked_of: set[str]
             yield run("variant", f"{name}.{variant}", changed, packages=_packages_of(changed))
     yield JobRecipe("quantize", name, study.quantize.model_dump())
     if study.perplexity is not None and "perplexity" in asked_of:
-        asked = {"quantizers": study.perplexity.asked(), "samples": study.perplexity.samples, "seed": study.tokens.seed}
-        yield run("perplexity", name, asked | loading)
+        quantizing = {
+            "quantizers": study.perplexity.asked(),
+            "samples": study.perplexity.samples,
+            "seed": study.tokens.seed,
+        }
+        yield run("perplexity", name, quantizing | loading)
     if study.evaluate is not None and "evaluate" in asked_of:
-        asked = {**study.evaluate.asked(study.tokens.seed), "components": study.measure.components}
-        yield run("evaluate", name, asked | loading)
+        evaluating = {**study.evaluate.asked(study.tokens.seed), "components": study.measure.components}
+        yield run("evaluate", name, evaluating | loading)
     if study.paper_check is not None and "paper_check" in asked_of:
         lines = study.paper_check.model_dump(include={"calibration", "evaluation"})
         yield run("paper_check", name, lines | loading)
