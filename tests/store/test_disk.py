@@ -231,3 +231,9 @@ def test_a_rename_that_is_said_to_have_failed_is_looked_at(
     else:
         with pytest.raises(UserError, match="cannot be written"):
             store.put(tmp_path / "out.txt")
+
+
+def test_of_a_copy_the_file_that_is_written_is_told(tmp_path: Path) -> None:
+    written = str(tmp_path / "written")
+    with pytest.raises(UserError, match=rf"^{written}: cannot be written"), telling(tmp_path):
+        raise OSError(errno.ENOSPC, "No space left on device", str(tmp_path / "read"), None, written)

@@ -50,7 +50,8 @@ def telling(where: Path) -> Iterator[None]:
         number = error.errno if isinstance(error, OSError) else int(found[1]) if found else None
         if number not in (*FULL, errno.EROFS):
             raise
-        file = getattr(error, "filename", None) or where
+        # Of a copy the first file is the one that is read.
+        file = getattr(error, "filename2", None) or getattr(error, "filename", None) or where
         raise UserError(f"{file}: cannot be written ({os.strerror(number)}); {_mend(number)}") from None
 
 
