@@ -59,6 +59,14 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "truncated header": (lambda f: truncate(f / "model.safetensors", 100), "not readable as safetensors"),
     "empty file": (lambda f: truncate(f / "model.safetensors", 0), "not readable as safetensors"),
     "not safetensors": (lambda f: (f / "model.safetensors").write_bytes(b"PK" * 4000), "not readable as safetensors"),
+    "a link to weights that are gone": (
+        lambda f: (f / "model.safetensors").rename(f / "gone") and (f / "model.safetensors").symlink_to("nowhere"),
+        r"model\.safetensors: cannot be read \(No such file or directory\)",
+    ),
+    "a folder in the place of weights": (
+        lambda f: (f / "model.safetensors").rename(f / "gone") and (f / "model.safetensors").mkdir(),
+        r"model\.safetensors: cannot be read \(Is a directory\); make it readable",
+    ),
     "no weights": (lambda f: (f / "model.safetensors").unlink(), r"no \*\.safetensors"),
     "pickle only": (only_pickle, r"pytorch_model\.bin: pickled weights can run code"),
     "a missing tensor": (lambda f: edit_weights(f, lambda t: t.pop(NORM)), f"1 tensors are missing, such as '{NORM}'"),

@@ -43,21 +43,28 @@ def weight_files(folder: Path) -> list[Path]:
     return files
 
 
+def unreadable(file: Path, error: OSError) -> UserError:
+    """What to say where it is the system that does not give a file, and not the file that is damaged."""
+    return UserError(f"{file}: cannot be read ({error.strerror}); make it readable, then run again")
+
+
 def check_safetensors(file: Path) -> None:
     """Whether the file is as long as its header says.
 
     Raises:
         UserError: it is truncated, too long, or its header cannot be read.
     """
-    size = file.stat().st_size
     try:
+        size = file.stat().st_size
         with file.open("rb") as stream:
             (length,) = struct.unpack("<Q", stream.read(8))
             if length > min(MAXIMUM_HEADER, size - 8):
                 raise ValueError
             header = json.loads(stream.read(length))
             ends = [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, struct.error):
+    except OSError as error:
+        raise unreadable(file, error) from None
+    except (ValueError, KeyError, TypeError, AttributeError, struct.error):
         raise UserError(f"{file}: not readable as safetensors (truncated or damaged header); fetch it again") from None
     expected = 8 + length + max(ends, default=0)
     if size != expected:
@@ -130,7 +137,9 @@ def read_json(file: Path) -> dict[str, Any]:
     """
     try:
         found = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except OSError as error:
+        raise unreadable(file, error) from None
+    except ValueError:
         found = None
     if not isinstance(found, dict):
         raise UserError(f"{file}: not a JSON object (truncated or damaged?); fetch it again")

@@ -11,6 +11,7 @@ from gguf import GGUFReader
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.utils.quantization_config import GgufConfig
 
+from maxact.checkpoints.folder import unreadable
 from maxact.errors import UserError
 
 transformers.utils.logging.set_verbosity_error()
@@ -59,7 +60,9 @@ def _read(file: Path) -> GGUFReader:
         reader = GGUFReader(file)
         size = file.stat().st_size
         ends = [tensor.data_offset + tensor.n_bytes for tensor in reader.tensors]
-    except (OSError, ValueError, IndexError, KeyError, OverflowError, MemoryError):
+    except OSError as error:
+        raise unreadable(file, error) from None
+    except (ValueError, IndexError, KeyError, OverflowError, MemoryError):
         raise UserError(
             f"{file}: not readable as GGUF (not that format, truncated or damaged); fetch it again"
         ) from None
