@@ -16,14 +16,17 @@ Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
 def add_study(parser: argparse.ArgumentParser) -> None:
+    """The file of a study, in the place that it has in every command."""
     parser.add_argument("study", type=Path, metavar="STUDY.yaml")
 
 
 def add_checkpoint(parser: argparse.ArgumentParser) -> None:
+    """The name of a checkpoint, after the study."""
     parser.add_argument("checkpoint", metavar="CHECKPOINT", help="its name in the study")
 
 
 def add_store(parser: argparse.ArgumentParser, told: str = "folder of artifacts") -> None:
+    """The folder of the store; `told` says in the help what it is for."""
     parser.add_argument("--store", type=Path, default=Path("artifacts"), help=f"{told} (default: %(default)s)")
 
 

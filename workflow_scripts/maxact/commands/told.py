@@ -19,6 +19,7 @@ NONFINITE = 3
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
+    """How a measurement of one checkpoint is told: as JSON, as tables."""
     parser.add_argument("--json", action="store_true", help="print one JSON object with every site")
     parser.add_argument(
         TABLES, type=Path, metavar="FOLDER", help="a new folder for the tables of the measurement, as Parquet"

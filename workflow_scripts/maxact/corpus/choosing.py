@@ -43,6 +43,7 @@ def largest_remainder(total: int, weights: Mapping[str, int]) -> dict[str, int]:
 
 
 def rank(*parts: object) -> str:
+    """A place among others that looks random and follows from `parts` alone: SHA-256 in hexadecimal."""
     return hashlib.sha256("\x00".join(map(str, parts)).encode()).hexdigest()
 
 

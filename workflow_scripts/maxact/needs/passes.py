@@ -38,6 +38,7 @@ def mean_length(study: Study) -> float:
 
 
 def corpus_tokens(study: Study) -> float:
+    """Tokens of the corpus, by its own tokenizer."""
     return study.corpus.samples * mean_length(study)
 
 
@@ -185,6 +186,7 @@ def widths(shape: Shape, components: Collection[str]) -> list[int]:
 
 
 def pass_bytes(shape: Shape, run: Pass) -> float:
+    """What is held at most beside weights and counters: of one pass, or of what SmoothQuant has behind one norm."""
     looked_at = max(widths(shape, run.watched), default=0) * SCAN[run.device]
     if not run.watched:
         looked_at = RECONSTRUCTED * max((width for names, _ in run.reads for width in widths(shape, names)), default=0)

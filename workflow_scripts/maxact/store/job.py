@@ -78,6 +78,12 @@ class Product:
 
 
 def used_objects(source: str, manifest: Manifest, uses: Uses) -> dict[str, StoredObject]:
+    """The objects of an input that a stage may read, by name.
+
+    Args:
+        source: the input, such as `measure` or `measure/NAME`.
+        uses: of the stage (`Stage.uses`).
+    """
     patterns = uses.get(source, uses.get(source.partition("/")[0], ()))
     return {
         name: item

@@ -31,10 +31,12 @@ def canonical(value: Any) -> str:
 
 
 def digest_text(text: str) -> str:
+    """SHA-256 of a text in UTF-8, in hexadecimal."""
     return hashlib.sha256(text.encode("utf-8")).hexdigest()
 
 
 def digest_file(path: Path) -> str:
+    """SHA-256 of the bytes of a file, in hexadecimal."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 

@@ -97,6 +97,8 @@ Source = Annotated[GgufWheel | GgufParts | Folder | Hub | Planted, Field(discrim
 
 
 class Checkpoint(Section):
+    """Weights that are measured: where they come from, and what they need."""
+
     name: Name
     family: Name
     source: Source

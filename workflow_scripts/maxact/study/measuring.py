@@ -15,6 +15,8 @@ from maxact.study.sections import Positive, Section
 
 
 class Measure(Section):
+    """How every checkpoint is passed through, and what is looked at."""
+
     dtype: Literal["bfloat16", "float16"]
     attention: Literal["sdpa", "eager"]
     device: Literal["cpu", "cuda"] = "cpu"
@@ -52,6 +54,8 @@ class Measure(Section):
 
 
 class Quantize(Section):
+    """What follows from stored histograms, with no further pass."""
+
     formats: Annotated[list[str], Field(min_length=1)]
     """Of whole tensors, from stored histograms (`maxact/quantize/formats.py`)."""
     policies: Annotated[list[str], Field(min_length=1)]

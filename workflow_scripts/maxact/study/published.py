@@ -59,6 +59,8 @@ class PublishedFamily(Section):
 
 
 class PublishedCheckpoint(Section):
+    """A checkpoint of the result files, under a name of the study."""
+
     name: Name
     family: Name
     role: Literal["main", "instruct", "stage"] = "main"

@@ -157,6 +157,8 @@ SpecialTokens = Literal["none", "bos", "chat"]
 
 
 class Tokens(Section):
+    """How text becomes tokens, and which samples calibrate and evaluate."""
+
     special_tokens: SpecialTokens
     splits: Splits
     seed: NotNegative
