@@ -12,6 +12,7 @@ import yaml
 from needs.test_jobs import QWEN_32B, REPOSITORY
 
 from maxact.cli import main
+from maxact.study.named import claim_name
 from maxact.study.pins import lock_file
 
 
@@ -114,6 +115,20 @@ def test_the_pocket_study_needs_no_gpu_and_knows_planted_checkpoints(capsys: pyt
     text = planned(capsys, str(REPOSITORY / "studies/pocket.yaml"), "--store", "none")
     assert "GPU-hours: 0.0" in text
     assert "unknown: 2 checkpoints (SmolLM2-135M-Instruct, gemma-3-270m)" in text
+
+
+def test_a_name_that_another_study_has_taken_is_one_line_beside_the_plan(
+    paper: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = planned(capsys, str(paper))
+    name = yaml.safe_load(paper.read_text(encoding="utf-8"))["study"]
+    claim_name(name, [paper], Path("artifacts", name))
+    copy = paper.with_name("copy.yaml")
+    copy.write_text(paper.read_text(encoding="utf-8") + "resources: {gpu_memory_gb: 40}\n", encoding="utf-8")
+    assert main(["plan", str(copy)]) == 0
+    (told,) = capsys.readouterr().err.splitlines()
+    assert told.startswith(f"warning: paper.yaml and copy.yaml are two studies with one name, `study: {name}`")
+    assert planned(capsys, str(paper)) == text
 
 
 @pytest.mark.parametrize(

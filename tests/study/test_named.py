@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from maxact.errors import UserError
-from maxact.study.named import RECORD, claim_name
+from maxact.study.named import RECORD, claim_name, warn_of_name
 
 
 @pytest.fixture
@@ -87,3 +87,20 @@ def test_parts_that_are_added_to_a_study_are_no_other_study(folder: Path) -> Non
     claim("one.yaml", "two.yaml")
     with pytest.raises(UserError, match=r"one\.yaml and two\.yaml are two studies"):
         claim("two.yaml")
+
+
+def test_commands_warn_of_a_name_that_is_taken_and_write_nothing(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("my.yaml").write_text("study: pocket\nsamples: 9\n")
+    Path("elsewhere").mkdir()
+    monkeypatch.chdir("elsewhere")
+    for file in ("one.yaml", "my.yaml"):
+        warn_of_name("pocket", folder / file, folder / "artifacts")
+    (told,) = capsys.readouterr().err.splitlines()
+    assert told.startswith("warning: one.yaml and my.yaml are two studies with one name, `study: pocket`: what is in ")
+    assert told.endswith("a run is refused; give one another name (or delete "
+                         f"{folder}/artifacts/pocket/{RECORD}, if one.yaml is of no more use)")  # fmt: skip
+    warn_of_name("other", folder / "my.yaml", Path("none"))
+    assert capsys.readouterr().err == ""
+    assert not Path("none").exists()

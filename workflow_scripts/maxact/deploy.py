@@ -29,6 +29,7 @@ from maxact.store.objects import Manifest, Store
 from maxact.store.run import whole
 from maxact.study import Study, load_study
 from maxact.study.chosen import refuse_unknown_checkpoint
+from maxact.study.named import warn_of_name
 
 TABLES = ("sites.parquet", "histograms.parquet", "channels.parquet")
 REACHED = "smoothing.parquet"
@@ -73,6 +74,7 @@ def deploy(file: Path, checkpoint: str, store: Store, folder: Path, choice: Choi
             transformers cannot build the architecture.
     """
     study = load_study(file)
+    warn_of_name(study.study, file, store.root)
     _check(study, checkpoint, choice)
     refuse_taken(folder, OPTION)
     hold_study(study, store)

@@ -27,6 +27,7 @@ from maxact.store.objects import Manifest, Store, StoredObject, canonical, diges
 from maxact.store.show import current
 from maxact.study import PublishedStudy, Study, load_any_study
 from maxact.study.mistakes import meant
+from maxact.study.named import warn_of_name
 from maxact.study.pins import lock_file, pin_name
 from maxact.study.published import GivenPin
 
@@ -72,6 +73,7 @@ def export(
             damaged, or the file cannot be written.
     """
     study, lock = _as_made(study_file, store)
+    warn_of_name(study.study, study_file, store.root)
     known_figures, known_tables = made_of(FIGURES, study.provides), made_of(TABLES, study.provides)
     _refuse_unknown("figure", figures, known_figures)
     _refuse_unknown("table", tables, known_tables)

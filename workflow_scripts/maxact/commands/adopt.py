@@ -24,8 +24,10 @@ def add(commands: Commands) -> None:
 def run(options: argparse.Namespace) -> int:
     from maxact.adopt import adopt
     from maxact.study import load_study
+    from maxact.study.named import warn_of_name
 
     study = load_study(options.study)
+    warn_of_name(study.study, options.study, options.store)
     # Before torch is imported, which reads it then.
     os.environ["OMP_NUM_THREADS"] = str(study.measure.threads)
     for verdict in adopt(study, shared_store(options.store), options.locks):

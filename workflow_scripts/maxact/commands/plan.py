@@ -18,7 +18,10 @@ def add(commands: Commands) -> None:
 def run(options: argparse.Namespace) -> int:
     from maxact.needs.plan import plan
     from maxact.study import load_study
+    from maxact.study.named import warn_of_name
 
-    found = plan(load_study(options.study), options.store)
+    study = load_study(options.study)
+    found = plan(study, options.store)
+    warn_of_name(study.study, options.study, options.store)
     print(found.to_json() if options.json else found.to_text())
     return 0

@@ -26,8 +26,10 @@ def add(commands: Commands) -> None:
 def run(options: argparse.Namespace) -> int:
     from maxact.replay import replay
     from maxact.study import load_study
+    from maxact.study.named import warn_of_name
 
     study = load_study(options.study)
+    warn_of_name(study.study, options.study, options.store)
     # Before torch is imported, which reads it then.
     os.environ["OMP_NUM_THREADS"] = str(study.measure.threads)
     found = replay(study, options.checkpoint, options.site, shared_store(options.store))

@@ -21,6 +21,7 @@ from maxact.store.objects import Manifest, Store, StoredObject, canonical, diges
 from maxact.store.sharing import Shared
 from maxact.study import PublishedStudy, load_any_study
 from maxact.study.chosen import refuse_unknown_checkpoint
+from maxact.study.named import warn_of_name
 
 ABOUT = "about.json"
 """Beside the tables that `maxact measure --tables` writes: what was measured, and how."""
@@ -110,6 +111,7 @@ def open_side(name: str, root: Path) -> Side:
 
 def _of_study(name: str, file: str, checkpoint: str, root: Path) -> Side:
     study = load_any_study(Path(file))
+    warn_of_name(study.study, Path(file), root)
     refuse_unknown_checkpoint(checkpoint, study)
     published = isinstance(study, PublishedStudy)
     path = root / study.study / ("published/published.json" if published else f"measure/{checkpoint}.json")

@@ -2,11 +2,12 @@
 
 The folder keeps the path of the file that it was last made from, of several those that each time were among them. Another file
 of that name is refused while the first is there, has the same name and says something else; one that was moved, edited, copied as
-it is, or put together with more or fewer others goes on.
+it is, or put together with more or fewer others goes on. Commands that ask the store of a study warn of it.
 """
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -32,29 +33,77 @@ def claim_name(name: str, files: Sequence[Path], folder: Path) -> None:
     Raises:
         UserError: it is made from other files, which still say something else under this name.
     """
-    if not files or folder.absolute() in (path.absolute().parent for path in files):
+    if not files or _is_within(folder, files):
         return
-    record = folder / RECORD
-    here = Path.cwd()
-    now = [str(path.relative_to(here) if path.is_relative_to(here) else path) for path in map(Path.absolute, files)]
-    before = record.read_text(encoding="utf-8").splitlines() if record.exists() else now
-    if set(before) - set(now) and set(now) - set(before):
-        other = _read(before)
-        if other is not None and other.get("study") == name and other != _read(now):
-            raise UserError(
-                f"{', '.join(before)} and {', '.join(now)} are two studies with one name, `study: {name}`, and would "
-                f"overwrite each other in {folder}; give one another name (or delete {record}, if {before[-1]} is of no more use)"
-            )
-    common = [file for file in now if file in before] or now  # what parts are added to stays whose the folder is
+    taken = taken_by(name, files, folder)
+    if taken is not None:
+        raise UserError(f"{taken}, and would overwrite each other in {folder}; {_mend(folder)}")
+    record, now = folder / RECORD, _named(files, folder)
+    common = [
+        file for file in now if file in _before(folder)
+    ] or now  # what parts are added to stays whose the folder is
     write_if_changed(record, "".join(f"{file}\n" for file in common))
 
 
-def _read(files: Sequence[str]) -> dict[str, Any] | None:
+def warn_of_name(name: str, file: Path, store: Path) -> None:
+    """Tell who asks a store of a study that its name is another's there, whose measurements it would be told.
+
+    Args:
+        file: of the study.
+        store: the folder of artifacts; it need not exist.
+    """
+    folder = store / name
+    taken = None if _is_within(folder, [file]) else taken_by(name, [file], folder)
+    if taken is not None:
+        print(
+            f"warning: {taken}: what is in {folder} is of the first, and a run is refused; {_mend(folder)}",
+            file=sys.stderr,
+        )
+
+
+def taken_by(name: str, files: Sequence[Path], folder: Path) -> str | None:
+    """Which other files `folder` is made from, and that they are another study of this name; None where they are not."""
+    now, before = _named(files, folder), _before(folder)
+    if not before or not (set(before) - set(now) and set(now) - set(before)):
+        return None
+    home = _home(folder)
+    other = _read(home, before)
+    if other is None or other.get("study") != name or other == _read(home, now):
+        return None
+    return f"{', '.join(before)} and {', '.join(now)} are two studies with one name, `study: {name}`"
+
+
+def _home(folder: Path) -> Path:
+    """The working folder of the runs that make `folder`, artifacts/<study> in it."""
+    return folder.absolute().parents[1]
+
+
+def _named(files: Sequence[Path], folder: Path) -> list[str]:
+    """Their paths as the record has them, relative to the working folder of runs where they are below it."""
+    home = _home(folder)
+    return [str(path.relative_to(home) if path.is_relative_to(home) else path) for path in map(Path.absolute, files)]
+
+
+def _before(folder: Path) -> list[str]:
+    """The files that `folder` was last made from; none where it is new."""
+    record = folder / RECORD
+    return record.read_text(encoding="utf-8").splitlines() if record.exists() else []
+
+
+def _is_within(folder: Path, files: Sequence[Path]) -> bool:
+    return folder.absolute() in (path.absolute().parent for path in files)
+
+
+def _mend(folder: Path) -> str:
+    return f"give one another name (or delete {folder / RECORD}, if {_before(folder)[-1]} is of no more use)"
+
+
+def _read(home: Path, files: Sequence[str]) -> dict[str, Any] | None:
     """What files say together; None where one is gone or is no mapping."""
     found: dict[str, Any] = {}
     for file in files:
         try:
-            read = yaml.safe_load(Path(file).read_text(encoding="utf-8"))
+            read = yaml.safe_load((home / file).read_text(encoding="utf-8"))
         except (OSError, UnicodeDecodeError, yaml.YAMLError):
             return None
         if not isinstance(read, dict):
