@@ -14,6 +14,7 @@ RUN_TIME := .venv/run-time.stamp
 GPU := .venv/gpu.stamp
 SLURM := .venv/slurm.stamp
 SLURM_DAEMONS := slurm-wlm munge slurmdbd mariadb-server-core
+NFS_MACHINE := user-mode-linux iproute2
 S3 := .venv/s3.stamp
 DEVELOPMENT := .venv/development.stamp
 TESTS := pytest --numprocesses 2 --dist loadgroup --no-loadscope-reorder
@@ -22,7 +23,7 @@ RULES := Snakefile rules/*.smk
 
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help study s3 gpu gpu-checks slurm slurm-daemons test test-all fetch lint architectures lock clean
+.PHONY: help study s3 gpu gpu-checks slurm slurm-daemons nfs-machine test test-all fetch lint architectures lock clean
 
 help:
 	@echo "make study     set up .venv, then run the study (STUDY=$(STUDY), CORES=$(CORES))"
@@ -31,6 +32,7 @@ help:
 	@echo "make gpu-checks  the checks that need a GPU"
 	@echo "make slurm     add Snakemake's executor for SLURM to .venv"
 	@echo "make slurm-daemons  install SLURM for its tests, as root where there is apt; part of make test"
+	@echo "make nfs-machine  install a Linux with NFS for the store's tests, in the same way; part of make test-all"
 	@echo "make test      set up .venv, then static checks and the fast tests"
 	@echo "make test-all  the same with the slow tests"
 	@echo "make lint      static checks alone"
@@ -50,17 +52,25 @@ gpu-checks: $(GPU) fetch
 
 slurm: $(SLURM)
 
-# Best effort: without it the tests of SLURM are skipped, and say why.
+# Best effort: without them the tests that need them are skipped, and say why.
 slurm-daemons:
-	@PATH="$$PATH:/usr/sbin"; (for program in slurmctld munged slurmdbd mariadbd; do command -v $$program || exit 1; done) >/dev/null || { \
-	    test "$$(id -u)" = 0 && command -v apt-get >/dev/null && echo "installing $(SLURM_DAEMONS) for the tests" && { \
-	        apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends $(SLURM_DAEMONS); \
-	    } >/dev/null 2>&1; } || echo "not all of $(SLURM_DAEMONS) can be installed here: tests that need it are skipped"
+	@$(call install,slurmctld munged slurmdbd mariadbd,$(SLURM_DAEMONS))
+
+nfs-machine:
+	@$(call install,linux.uml ip,$(NFS_MACHINE))
+
+# Programs, and Debian's packages that have them.
+define install
+PATH="$$PATH:/usr/sbin"; (for program in $(1); do command -v $$program || exit 1; done) >/dev/null || { \
+    test "$$(id -u)" = 0 && command -v apt-get >/dev/null && echo "installing $(2) for the tests" && { \
+        apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends $(2); \
+    } >/dev/null 2>&1; } || echo "not all of $(2) can be installed here: tests that need it are skipped"
+endef
 
 test: lint fetch slurm-daemons
 	@$(TESTS) -m "not slow"
 
-test-all: lint fetch slurm-daemons
+test-all: lint fetch slurm-daemons nfs-machine
 	@$(TESTS)
 
 # Tests run offline, but for a slow one that installs envs/ling.txt; the wheels that they read are fetched before.

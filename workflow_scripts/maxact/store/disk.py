@@ -7,7 +7,7 @@ import os
 import re
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from maxact.errors import UserError
@@ -106,6 +106,23 @@ def move(source: Path, target: Path) -> None:
     except FileNotFoundError:
         if not target.exists() or target.stat().st_size != size:
             raise
+
+
+def missing(path: Path) -> bool:
+    """Whether there is no such file, by what the server of a network file system says now.
+
+    A client of NFS may remember for half a minute that a name was not there; opening the folder makes it ask.
+    """
+    if path.exists():
+        return False
+    ask_server(path.parent)
+    return not path.exists()
+
+
+def ask_server(folder: Path) -> None:
+    """Have a client of NFS ask its server what is in a folder, whatever it remembers."""
+    with suppress(FileNotFoundError, NotADirectoryError):
+        os.close(os.open(folder, os.O_RDONLY | os.O_DIRECTORY))
 
 
 def sync_folder(folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import json
@@ -14,7 +15,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from maxact.store.disk import move, renewed, sync_folder, write_atomically, writing
+from maxact.store.disk import ask_server, missing, move, renewed, sync_folder, write_atomically, writing
 from maxact.store.locks import hold
 
 if TYPE_CHECKING:
@@ -160,7 +161,13 @@ class Store:
         """Whether the object is there and its bytes are those that its name says; reads all of it."""
         path = self.path(item)
         try:
-            return path.stat().st_size == item.size and digest_file(path) == item.sha256
+            return not missing(path) and _is_whole(path, item)
+        except OSError as error:
+            if error.errno != errno.ESTALE:
+                return False
+        ask_server(path.parent)  # it has another file under that name, since this machine has opened it
+        try:
+            return _is_whole(path, item)
         except OSError:
             return False
 
@@ -220,9 +227,8 @@ class Store:
         """The record of what `key` has made, if this store has it."""
         path = self.root / "actions" / f"{key}.json"
         try:
-            if not path.exists():
-                # A client of NFS may remember for a while that there was no such file; opening the folder makes it ask.
-                os.close(os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY))
+            if missing(path):
+                return None
             record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
             return record
         except FileNotFoundError:
@@ -296,3 +302,10 @@ class Store:
                 folder.rmdir()
             raise
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _is_whole(path: Path, item: StoredObject) -> bool:
+    # The size of what is opened, not of the name: a client of NFS may remember a file that has been replaced.
+    with path.open("rb") as stream:
+        whole = os.fstat(stream.fileno()).st_size == item.size
+        return whole and hashlib.file_digest(stream, "sha256").hexdigest() == item.sha256

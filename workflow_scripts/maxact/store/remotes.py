@@ -16,6 +16,7 @@ from typing import Any, Protocol
 
 from maxact.errors import UserError
 from maxact.store.asking import patiently, refused
+from maxact.store.disk import missing
 
 WEB = ("http", "https")
 STALE_TRIES = 5
@@ -91,6 +92,8 @@ class Folder:
 
     def fetch(self, path: str, file: Path) -> bool:
         try:
+            if missing(self._root / path):
+                return False
             _copy(self._root / path, file)
         except FileNotFoundError:
             return False
@@ -100,7 +103,7 @@ class Folder:
 
     def size(self, path: str) -> int | None:
         try:
-            return (self._root / path).stat().st_size
+            return None if missing(self._root / path) else (self._root / path).stat().st_size
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:

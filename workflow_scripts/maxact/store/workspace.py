@@ -49,9 +49,11 @@ def hold_workspace(folder: Path, to_read: bool = False) -> None:
     _lock(folder.parent / ".lock", fcntl.LOCK_SH, f"{folder.parent}: garbage is being collected")
     mode = fcntl.LOCK_SH if to_read else fcntl.LOCK_EX
     stream = _lock(folder / ".lock", mode, f"{folder}: another run or command is at work on this study")
-    stream.truncate(0)
-    stream.write(f"{os.getpid()} on {platform.node()}")
-    stream.flush()
+    with writing(folder / ".lock"):
+        stream.truncate(0)
+        stream.write(f"{os.getpid()} on {platform.node()}")
+        stream.flush()
+        os.fsync(stream.fileno())  # else a client of NFS keeps it to itself until the file is closed
     option = of_one_machine(folder)
     if option is not None:
         print(
