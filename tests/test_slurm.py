@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 from snakemake_interface_executor_plugins.executors.remote import RemoteExecutor
+from workflow.harness import REPOSITORY
 
 from maxact.devices import gpus_in
 from maxact.errors import UserError
+from maxact.needs.passes import TOKENS
 from maxact.slurm import Asked, ask_evenly, check_cluster, ended_by_slurm, kinds_in, minutes_of
 
 TIME_LIMIT = "slurmstepd: error: *** JOB 12 ON n1 CANCELLED AT 2026-11-27T22:00:00 DUE TO TIME LIMIT ***\n"
@@ -20,6 +23,8 @@ NODE = (
     "slurmstepd: error: *** JOB 12 ON n1 CANCELLED AT 2026-11-27T22:00:00 DUE TO NODE FAILURE, SEE SLURMCTLD LOG ***\n"
 )
 OVER = "slurmstepd: error: Job 12 exceeded memory limit (9000 > 8000), being killed\n" + CANCELLED
+MINUTES = "resources.minutes of checkpoint A-1B in the study (and resources.most_minutes, where that is less)"
+MEMORY = "resources.memory_gb of checkpoint A-1B in the study (and resources.most_memory_gb, where that is less)"
 CGROUP = "slurmstepd: error: Detected 1 oom_kill event in StepId=12.0. Some of the step tasks have been OOM Killed.\n"
 
 
@@ -50,9 +55,13 @@ def test_limits_of_time_are_minutes(limit: str, minutes: float | None) -> None:
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        (TIME_LIMIT, "ran out of time; raise resources.minutes of checkpoint A-1B in the study"),
-        (OVER, "ran out of memory; raise resources.memory_gb of checkpoint A-1B in the study"),
-        (CGROUP, "ran out of memory; raise resources.memory_gb of checkpoint A-1B in the study"),
+        (TIME_LIMIT, f"ran out of time; raise {MINUTES}"),
+        (OVER, f"ran out of memory; raise {MEMORY}"),
+        (CGROUP, f"ran out of memory; raise {MEMORY}"),
+        (
+            CANCELLED.replace(" ***\n", " DUE TO PREEMPTION ***\n"),
+            "was ended for a job that goes first; run again, in a partition or with a slurm-qos where none does",
+        ),
         (
             NODE,
             "lost its node; run again (`sinfo -R` tells which and why), with --slurm-requeue SLURM does it by itself",
@@ -77,10 +86,27 @@ def test_the_last_attempt_counts(tmp_path: Path) -> None:
 def test_jobs_of_no_checkpoint_and_variants_have_keys_of_their_own(tmp_path: Path) -> None:
     write(tmp_path / "rule_variant" / "A-1.5B.dtype" / "1.log", OVER)
     write(tmp_path / "rule_results" / "2.log", OVER)
+    write(tmp_path / "rule_shard" / "A-1.5B.1of3" / "3.log", TIME_LIMIT)
     assert sorted(ended_by_slurm(tmp_path, 0)) == [
         "results: SLURM job 2 ran out of memory; raise set-resources: results: mem_mb in the profile",
-        "variant A-1.5B.dtype: SLURM job 1 ran out of memory; raise resources.memory_gb of checkpoint A-1.5B in the study",
+        f"shard A-1.5B.1of3: SLURM job 3 ran out of time; raise {MINUTES.replace('A-1B', 'A-1.5B')}",
+        f"variant A-1.5B.dtype: SLURM job 1 ran out of memory; raise {MEMORY.replace('A-1B', 'A-1.5B')}",
     ]
+
+
+def test_every_rule_has_a_key_that_its_study_or_profile_takes(tmp_path: Path) -> None:
+    """Of a stage that runs a model it is the study's, if its name is that of a checkpoint, with a variant or shard."""
+    texts = [file.read_text(encoding="utf-8") for file in (REPOSITORY / "rules").glob("*.smk")]
+    rules = {name for text in texts for name in re.findall(r"^ *rule (\w+):", text, re.MULTILINE)}
+    assert set(TOKENS) < rules
+    whole = {rule: {"variant": "A-1.5B.dtype", "shard": "A-1.5B.1of3"}.get(rule, "A-1.5B") for rule in rules}
+    for number, (rule, name) in enumerate(whole.items()):
+        write(tmp_path / f"rule_{rule}" / name / f"{number}.log", OVER)
+    told = dict(line.removesuffix(" in the profile").split(": SLURM job", 1) for line in ended_by_slurm(tmp_path, 0))
+    assert set(told) == {f"{rule} {name}" for rule, name in whole.items()}
+    for rule, name in whole.items():
+        key = MEMORY.replace("A-1B", "A-1.5B") if rule in TOKENS else f"set-resources: {rule}: mem_mb"
+        assert told[f"{rule} {name}"].endswith(f"raise {key}")
 
 
 def test_a_job_without_a_word_in_its_log_is_told_from_its_state(
@@ -91,18 +117,29 @@ def test_a_job_without_a_word_in_its_log_is_told_from_its_state(
         "12|FAILED|JobLaunchFailure",
         "13|OUT_OF_MEMORY|OutOfMemory",
         "14|FAILED|NonZeroExitCode",
+        "15|TIMEOUT|TimeLimit",
+        "16|BOOT_FAIL|None",
+        "17|PREEMPTED|None",
+        "18|DEADLINE|DeadLine",
+        "19|CANCELLED by 0|None",
+        "20|RUNNING|None",
     ]
     program = tmp_path / "squeue"
     program.write_text("#!/bin/sh\n" + "".join(f"echo '{line}'\n" for line in lines))
     program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
-    for name, number in zip("ABCD", range(11, 15), strict=True):
+    for name, number in zip("ABCDEFGHIJ", range(11, 21), strict=True):
         write(tmp_path / "logs" / "rule_measure" / name / f"{number}.log", "measure begins\n")
     told = sorted(ended_by_slurm(tmp_path / "logs", 0))
     assert [line.split(";")[0] for line in told] == [
         "measure A: SLURM job 11 lost its node",
         "measure B: SLURM job 12 lost its node",
         "measure C: SLURM job 13 ran out of memory",
+        "measure E: SLURM job 15 ran out of time",
+        "measure F: SLURM job 16 lost its node",
+        "measure G: SLURM job 17 was ended for a job that goes first",
+        "measure H: SLURM job 18 was ended at a deadline",
+        "measure I: SLURM job 19 was cancelled",
     ]
 
 

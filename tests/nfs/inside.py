@@ -27,7 +27,7 @@ from maxact.store.run import restore, run_job, run_rule
 from maxact.store.sharing import Shared
 from maxact.store.workspace import hold_store, hold_workspace
 
-ONE, TWO = Path("/mnt/one"), Path("/mnt/two")
+ONE, TWO = Path("/srv/one"), Path("/srv/two")
 """One folder of the server, as two machines have it."""
 
 SERVER = Path(__file__).with_name("server.sh")
@@ -46,7 +46,7 @@ def _toy_stages(monkeypatch: pytest.MonkeyPatch) -> None:
 def stores() -> Iterator[tuple[Store, Store]]:
     """One store, of two machines."""
     yield Store(ONE / "artifacts"), Store(TWO / "artifacts")
-    shutil.rmtree("/mnt/disks/store/artifacts", ignore_errors=True)
+    shutil.rmtree("/srv/disks/store/artifacts", ignore_errors=True)
 
 
 def start(store: Store, **parameters: object) -> BaseProcess:
@@ -238,7 +238,7 @@ def test_an_object_that_was_made_again_under_an_open_file_is_read_by_the_other(s
 
 @pytest.mark.parametrize("times", [150_000, 1_000_000])
 def test_a_full_server_is_one_line_and_leaves_nothing_half_made(times: int) -> None:
-    small = Path("/mnt/small")
+    small = Path("/srv/small")
     with pytest.raises(SystemExit) as caught:
         run_rule(rule(small, text="x", times=times))
     assert "cannot be written (No space left on device); free space (`maxact gc` shows what no study needs)" in str(
@@ -246,7 +246,7 @@ def test_a_full_server_is_one_line_and_leaves_nothing_half_made(times: int) -> N
     )
     assert not (small / "artifacts" / "study" / "first").exists()
     assert [path.name for path in (small / "reports").glob("*")] == []
-    shutil.rmtree("/mnt/disks/small/artifacts")
+    shutil.rmtree("/srv/disks/small/artifacts")
 
 
 def test_a_server_that_lets_nobody_write_is_one_line(stores: tuple[Store, Store]) -> None:
@@ -256,4 +256,4 @@ def test_a_server_that_lets_nobody_write_is_one_line(stores: tuple[Store, Store]
         run_rule(job)
     assert "cannot be written (Read-only file system); mend permissions or the mount" in str(caught.value.code)
     with pytest.raises(UserError, match="Read-only file system"):
-        hold_workspace(Path("/mnt/read-only/artifacts/study"))
+        hold_workspace(Path("/srv/read-only/artifacts/study"))

@@ -2,16 +2,16 @@
 #
 #   sh inside.sh SCRATCH PYTHON TESTS
 #
-# The machine sees the files of this one and may write in SCRATCH alone, which it has at /mnt/out.
-# /mnt/one and /mnt/two are one export as two machines see it, /mnt/small one of 256 KiB, /mnt/read-only what the server lets
-# nobody write. The server's own disks are below /mnt/disks.
+# The machine sees the files of this one and may write in SCRATCH alone, which it has at /srv/out.
+# /srv/one and /srv/two are one export as two machines see it, /srv/small one of 256 KiB, /srv/read-only what the server lets
+# nobody write. The server's own disks are below /srv/disks.
 scratch=$1 python=$2 tests=$3
-export PATH=/usr/sbin:/usr/bin:/sbin:/bin PYTHONDONTWRITEBYTECODE=1 HOME=/mnt/tmp
+export PATH=/usr/sbin:/usr/bin:/sbin:/bin PYTHONDONTWRITEBYTECODE=1 HOME=/srv/tmp
 
 mount -t proc proc /proc
 mount -t sysfs sys /sys
-for folder in /run /var/lib /mnt; do mount -t tmpfs disk $folder; done
-cd /mnt
+for folder in /run /var/lib /srv; do mount -t tmpfs disk $folder; done
+cd /srv
 mkdir -p out disks/store disks/small disks/read-only one two small read-only tmp /var/lib/nfs/v4recovery
 mount -t hostfs -o "$scratch" none out
 mount -t tmpfs store disks/store
@@ -42,12 +42,12 @@ echo Y > /proc/fs/nfsd/v4_end_grace
 
 mount_as() { # client, export, folder; the server tells clients apart by the names of their machines
     nsenter --net=/run/netns/client$1 unshare --uts sh -c "hostname client$1 && mount -i -t nfs4 \
-        -o vers=4.2,hard,addr=10.9.$1.1,clientaddr=10.9.$1.2 10.9.$1.1:/$2 /mnt/$3"
+        -o vers=4.2,hard,addr=10.9.$1.1,clientaddr=10.9.$1.2 10.9.$1.1:/$2 /srv/$3"
 }
 mount_as 1 store one && mount_as 2 store two && mount_as 1 small small && mount_as 1 read-only read-only && {
-    "$python" -m pytest --import-mode=importlib -p no:cacheprovider --basetemp=/mnt/tmp/pytest -rA --color=no \
-        --junitxml=/mnt/out/outcomes.xml "$tests"
-    echo $? > /mnt/out/code
+    "$python" -m pytest --import-mode=importlib -p no:cacheprovider --basetemp=/srv/tmp/pytest -rA --color=no \
+        --junitxml=/srv/out/outcomes.xml "$tests"
+    echo $? > /srv/out/code
 }
 # Power off. Elsewhere than in a machine of its own this would end no more than the name space of processes that it is in.
 "$python" -I -c 'import ctypes; ctypes.CDLL(None).reboot(0x4321fedc)'

@@ -9,9 +9,9 @@ export_as() { # folder, number, flags: any port 2, by number 2000, no check of f
 for client in 1 2; do
     echo "nfsd 10.9.$client.2 $forever clients" > /proc/net/rpc/auth.unix.ip/channel
 done
-export_as /mnt/disks 0 $((0x6402)) # goes on to the disks below it (4000)
-export_as /mnt/disks/store 1 $((0x2402))
-export_as /mnt/disks/small 2 $((0x2402))
-export_as /mnt/disks/read-only 3 $((0x2403))
+export_as /srv/disks 0 $((0x6402)) # goes on to the disks below it (4000)
+export_as /srv/disks/store 1 $((0x2402))
+export_as /srv/disks/small 2 $((0x2402))
+export_as /srv/disks/read-only 3 $((0x2403))
 echo "tcp 2049" > /proc/fs/nfsd/portlist
 echo 8 > /proc/fs/nfsd/threads

@@ -25,6 +25,7 @@ ENDINGS = (
     ("time", r"DUE TO TIME LIMIT"),
     ("memory", r"(?i)exceeded (?:job|step)? ?memory limit|oom[-_ ]?kill|out[ -]of[ -]memory"),
     ("node", r"DUE TO NODE FAILURE|NODE_FAIL"),
+    ("preempted", r"DUE TO PREEMPTION"),
     ("cancelled", r"CANCELLED AT"),
 )
 """What SLURM writes into the log of a job that it ends, the first that is there counts."""
@@ -35,6 +36,8 @@ STATES = {
     "NODE_FAIL": "node",
     "BOOT_FAIL": "node",
     "JobLaunchFailure": "node",
+    "PREEMPTED": "preempted",
+    "DEADLINE": "deadline",
     "CANCELLED": "cancelled",
 }
 """States of a job, and reasons of one that has failed, as `squeue` has them for MinJobAge after its end."""
@@ -148,9 +151,11 @@ def ended_by_slurm(logs: Path, since: float) -> Iterator[str]:
         text, key = log.read_text(encoding="utf-8", errors="replace"), _Key(rule, name)
         ending = next((kind for kind, pattern in ENDINGS if re.search(pattern, text)), states.get(log.stem))
         mend = {
-            "time": f"ran out of time; raise {key('minutes')}",
-            "memory": f"ran out of memory; raise {key('memory_gb')}",
+            "time": f"ran out of time; raise {key('minutes')}{key.unless('most_minutes')}",
+            "memory": f"ran out of memory; raise {key('memory_gb')}{key.unless('most_memory_gb')}",
             "node": "lost its node; run again (`sinfo -R` tells which and why), with --slurm-requeue SLURM does it by itself",
+            "preempted": "was ended for a job that goes first; run again, in a partition or with a slurm-qos where none does",
+            "deadline": "was ended at a deadline; run again, without SBATCH_DEADLINE or --deadline",
             "cancelled": "was cancelled; run again",
         }
         if ending is not None:
@@ -167,7 +172,8 @@ def _states() -> dict[str, str]:
     found: dict[str, str] = {}
     for line in told.splitlines():
         number, state, reason = line.strip().split("|")
-        ending = STATES.get(reason if state == "FAILED" else state)
+        # "CANCELLED by 0" is how some versions have it.
+        ending = STATES.get(reason if state == "FAILED" else state.partition(" ")[0])
         if ending is not None:
             found[number] = ending
     return found
@@ -182,10 +188,14 @@ class _Key:
 
     def __call__(self, field: str) -> str:
         if self.rule in TOKENS:
-            owner = self.name.rpartition(".")[0] if self.rule == "variant" else self.name
+            owner = self.name.rpartition(".")[0] if self.rule in ("variant", "shard") else self.name
             return f"resources.{field} of checkpoint {owner} in the study"
         resource = {"gpus": "gpu", "memory_gb": "mem_mb", "minutes": "runtime"}[field]
         return f"set-resources: {self.rule}: {resource} in the profile"
+
+    def unless(self, most: str) -> str:
+        """What else to raise, where the study has a limit for all of its jobs."""
+        return f" (and resources.{most}, where that is less)" if self.rule in TOKENS else ""
 
 
 def _partitions() -> dict[str, _Partition]:
