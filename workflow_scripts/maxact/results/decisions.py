@@ -97,14 +97,14 @@ def _won(member: Member, errors: pd.DataFrame) -> dict[str, Any]:
         second = first(others)
         of_second = known[(known[_KEY] == list(second)).all(axis=1)]
         found |= {
-            "runner_up": _named(second),
+            "runner_up": named(second),
             "runner_up_bits_per_element": bits_per_element(member, of_second, second[0], second[1]),
             "margin_db": difference(medians[best], others[second]),
         }
     static = medians[medians.index.get_level_values(1) == "tensor"]
     if len(static):
         whole = first(static)
-        found |= {"static_winner": _named(whole), "gain_over_static_db": difference(medians[best], static[whole])}
+        found |= {"static_winner": named(whole), "gain_over_static_db": difference(medians[best], static[whole])}
     return found
 
 
@@ -114,6 +114,6 @@ def _overflows(errors: pd.DataFrame) -> dict[str, int]:
     return {"float16_overflows": int((cast.sqnr_db == -math.inf).sum())} if len(cast) else {}
 
 
-def _named(key: tuple[str, str, str]) -> str:
+def named(key: tuple[str, str, str]) -> str:
     """Format and policy, if it has one, and the granularity unless it is the whole tensor."""
     return ", ".join(part for part in key if part not in ("tensor", NO_POLICY))

@@ -67,6 +67,7 @@ TABLES: dict[str, Table] = {
     "paper_check_sites": Table("The paper's INT-8 check, corrected, at every site", "6 INT-8", "measured"),
     "error_link": Table("Does the error follow M?", "6 INT-8"),
     "decisions": Table("Which format and policy win", "7 Number formats", "measured"),
+    "site_winners": Table("Which win at each site", "7 Number formats", "measured"),
     "perplexity": Table("Perplexity with quantized activations", "7 Number formats", "measured"),
     "granularities": Table("What sharing a scale among fewer elements buys", "7 Number formats", "measured"),
     "protection": Table(

@@ -36,6 +36,7 @@ from maxact.results import (
     perplexity,
     published,
     routers,
+    site_winners,
     smoothing,
     tables,
 )
@@ -135,6 +136,7 @@ def shown(
         "paper_check_sites": lambda: paper_check.paper_check_sites(members if check else [], **as_asked),
         "error_link": lambda: error_link.error_link(members),
         "decisions": lambda: decisions.decisions(members),
+        "site_winners": lambda: site_winners.site_winners(members),
         "perplexity": lambda: perplexity.perplexity(members),
         "granularities": lambda: granularities.granularities(members),
         "protection": lambda: granularities.protection(members),
