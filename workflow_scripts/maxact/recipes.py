@@ -212,7 +212,7 @@ def _weights(study: Study, checkpoint: Checkpoint, code: Mapping[str, Any], open
     )
 
 
-def locked_versions(locks: Path, environment: str | None = None) -> dict[str, str]:
+def locked_versions(locks: Path, environment: str | None) -> dict[str, str]:
     """Distribution -> version, as pinned in the folder of locks for the study, or for an environment beside its own.
 
     Raises:

@@ -36,10 +36,10 @@ def measure_source(
     text: Path | None,
     dtype: str,
     attention: str,
-    device: str = "cpu",
-    shard: Shard | None = None,
-    batch_tokens: int | None = None,
-    decided: bool = False,
+    device: str,
+    shard: Shard | None,
+    batch_tokens: int | None,
+    decided: bool,
 ) -> tuple[str, Part]:
     """Measure a checkpoint on the samples of a file.
 

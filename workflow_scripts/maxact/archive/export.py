@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from maxact import __version__
-from maxact.archive.record import RECORD, STUDY_FILE, UNASKED, Record, commit_here
+from maxact.archive.record import LOCKS, RECORD, STUDY_FILE, UNASKED, Record, commit_here
 from maxact.errors import UserError
 from maxact.figures.registry import FIGURES
 from maxact.recipes import recipes
@@ -59,7 +59,6 @@ def export(
     figures: Sequence[str] = (),
     tables: Sequence[str] = (),
     measurements: bool = False,
-    locks: Path = CHECKOUT / "envs",
 ) -> Exported:
     """Write an archive of a study as this checkout has made it.
 
@@ -83,7 +82,7 @@ def export(
     everything = not (figures or tables)
     shown = tuple(known_figures if everything else dict.fromkeys(figures))
     stamps, manifests = {}, {}
-    for path, stamp in _jobs(study, store, locks, shown, everything):
+    for path, stamp in _jobs(study, store, shown, everything):
         manifests[path] = _finished(path, stamp, store, study_file)
         stamps[f"{path.parent.name}/{path.stem}"] = stamp
     contents = dict(_small_files(study_file, lock, study.study, stamps, manifests, store))
@@ -114,10 +113,10 @@ def _refuse_unknown(kind: str, asked: Sequence[str], known: Collection[str]) -> 
 
 
 def _jobs(
-    study: Study | PublishedStudy, store: Store, locks: Path, figures: Collection[str], everything: bool
+    study: Study | PublishedStudy, store: Store, figures: Collection[str], everything: bool
 ) -> Iterator[tuple[Path, str]]:
     """The manifest and the key stamp of every job that goes along; of what no table is made from, if it has run."""
-    for job, recipe in recipes(study, locks):
+    for job, recipe in recipes(study, LOCKS):
         path = store.root / study.study / job.stage / f"{job.name}.json"
         left_out = job.stage == "figures" and job.name not in figures
         left_out |= job.stage in UNASKED and not (everything and path.exists())

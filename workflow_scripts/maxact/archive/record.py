@@ -31,6 +31,9 @@ STUDY_FILE = "imported-"
 UNASKED = ("variant", "sensitivity", "audit")
 """Stages from which no table and figure is made; a study need not have run them."""
 
+LOCKS = CHECKOUT / "envs"
+"""The folder with the locked requirements, which recipes have the versions of."""
+
 DECIDING = ("Snakefile", "envs", "reports/captions", "rules", "workflow_scripts")
 """What in a checkout decides keys, beside the study file, and what reports look like."""
 

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from maxact.archive.guard import Wanted, lacking, several
 from maxact.archive.provenance import manifests_of, refuse_unfounded
-from maxact.archive.record import IMPORTED, RECORD, UNASKED, Record, is_allowed
+from maxact.archive.record import IMPORTED, LOCKS, RECORD, UNASKED, Record, is_allowed
 from maxact.errors import UserError
 from maxact.figures.registry import FIGURES
 from maxact.recipes import recipes
@@ -72,12 +72,11 @@ class Unpacked:
         return "\n".join(lines)
 
 
-def unpack(file: Path, store: Store, anyway: bool = False, locks: Path = CHECKOUT / "envs") -> Unpacked:
+def unpack(file: Path, store: Store, anyway: bool = False) -> Unpacked:
     """Put an archive into a store.
 
     Args:
         anyway: also where this checkout would compute something else and cannot from what the archive has.
-        locks: the folder with the locked requirements.
 
     Raises:
         UserError: no whole archive, something in it is not what it says, the study is here with other content, a run is at
@@ -91,7 +90,7 @@ def unpack(file: Path, store: Store, anyway: bool = False, locks: Path = CHECKOU
                 for path, (digest, size) in record.files.items():
                     _extract(archive, file, path, scratch / path, digest, size)
                 manifests = manifests_of(scratch, record, file)
-                redrawn = _compare(file, scratch, record, manifests, store, anyway, locks)
+                redrawn = _compare(file, scratch, record, manifests, store, anyway)
                 refuse_unfounded(scratch, record, manifests, file)
                 guarded = _refuse_other_content(scratch, record, manifests, store)
                 _place(scratch, record, manifests, store, guarded)
@@ -156,7 +155,6 @@ def _compare(
     manifests: Mapping[str, Manifest],
     store: Store,
     anyway: bool,
-    locks: Path,
 ) -> tuple[str, ...]:
     """Jobs that this checkout makes anew from what the archive has.
 
@@ -167,7 +165,7 @@ def _compare(
     if own is None:
         raise UserError(f"{file}: has no study file; get the archive again")
     try:
-        wanted = list(_wanted(scratch, scratch / own, record, manifests, locks))
+        wanted = list(_wanted(scratch, scratch / own, record, manifests))
     except UserError as error:
         if anyway:
             return ()
@@ -183,14 +181,12 @@ def _compare(
     return tuple(map(str, changed))
 
 
-def _wanted(
-    scratch: Path, study_file: Path, record: Record, manifests: Mapping[str, Manifest], locks: Path
-) -> Iterator[Wanted]:
+def _wanted(scratch: Path, study_file: Path, record: Record, manifests: Mapping[str, Manifest]) -> Iterator[Wanted]:
     """What this checkout makes of the archive's study for what the archive shows, with the archive's own inputs."""
     study = load_any_study(study_file)
     if isinstance(study, PublishedStudy):
         study = study.without_folder()  # which may have other files than those that the archive is of
-    for job, recipe in recipes(study, locks):
+    for job, recipe in recipes(study, LOCKS):
         name = f"{job.stage}/{job.name}"
         other = job.stage in UNASKED and name not in record.stamps
         if other or (job.stage == "figures" and job.name not in record.figures):

@@ -90,7 +90,7 @@ def ask(
     )
 
 
-def information(repository: str, revision: str, dataset: bool = False) -> Any:
+def information(repository: str, revision: str, dataset: bool) -> Any:
     """What the hub says of a revision: `sha`, `siblings` with sizes and digests, `card_data`, `tags`.
 
     Raises:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from maxact.study import PublishedStudy, Study
 
 
-def pin_study(study: Study, file: Path, again: bool = False) -> Path:
+def pin_study(study: Study, file: Path, again: bool) -> Path:
     """Write the lock file of the study in `file`: a pin for everything that it takes from a hub; returns its path.
 
     Pins that are there stay, so that what was measured stays what it was; pins of what the study does not name any more go.
@@ -59,7 +59,7 @@ def pin_study(study: Study, file: Path, again: bool = False) -> Path:
     return target
 
 
-def pin_published(study: PublishedStudy, file: Path, again: bool = False) -> Path:
+def pin_published(study: PublishedStudy, file: Path, again: bool) -> Path:
     """The same for a study of published results, whose repository's files are read once to know their SHA-256.
 
     Raises:

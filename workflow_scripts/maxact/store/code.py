@@ -71,7 +71,7 @@ def closure(entries: Iterable[str], root: Path = ROOT) -> set[str]:
     return reached
 
 
-def module_file(module: str, root: Path = ROOT) -> Path:
+def module_file(module: str, root: Path) -> Path:
     """The file of a module of the package.
 
     Raises:
@@ -84,7 +84,7 @@ def module_file(module: str, root: Path = ROOT) -> Path:
     raise ModuleNotFoundError(module)
 
 
-def imports(module: str, root: Path = ROOT) -> set[str]:
+def imports(module: str, root: Path) -> set[str]:
     """The modules of the package that `module` imports anywhere in its text, functions included, and its packages."""
     file = module_file(module, root)
     found = {module.rpartition(".")[0]} - {""}
