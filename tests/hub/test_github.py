@@ -13,7 +13,8 @@ from hub.server import Hub
 from maxact.cli import main
 from maxact.errors import UnavailableError, UserError
 from maxact.hub.github import fetch_files, pin_results
-from maxact.published.files import file_digests, read_tree
+from maxact.published.files import read_tree
+from maxact.published.listing import file_digests
 from maxact.study.hub import FilePin
 from maxact.study.pins import lock_file
 from maxact.study.published import PublishedSource

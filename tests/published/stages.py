@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from maxact.published.files import file_digests
+from maxact.published.listing import file_digests
 from maxact.published.stage import compute as import_results
 from maxact.published.where import note_source
 from maxact.results.stage import compute

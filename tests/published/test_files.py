@@ -9,8 +9,7 @@ from typing import Any
 
 import pytest
 
-from maxact.errors import UserError
-from maxact.published.files import Published, file_digests, model_of, read_tree
+from maxact.published.files import Published, read_tree
 from published.tree import MODELS, made, written
 
 SMALL = "Small/json/small-1b_activation_stats.json"
@@ -354,21 +353,6 @@ def test_a_wrong_hidden_size_is_one_fault_and_not_one_of_each_site(read: Callabl
     assert len(lines(read(lambda files: files[SMALL].update(hidden_size=15)))) == 1
 
 
-@pytest.mark.parametrize(
-    ("path", "model"),
-    [
-        (SMALL, "small-1b"),
-        (SMALL_TOP, "small-1b"),
-        (QUANT, "small-1b"),
-        (RUN, "small-1b"),
-        ("bootstrap/2/r1/Small/json/small-1b_activation_stats.json", "small-1b"),
-        ("quant/quant_sanity_summary.json", None),
-    ],
-)
-def test_a_file_is_named_after_a_model(path: str, model: str | None) -> None:
-    assert model_of(path) == model
-
-
 def test_what_is_not_finite_is_no_value_of_the_site(read: Callable[..., Published]) -> None:
     found = read(lambda files: site(files).update(max=float("nan"), min=None))
     values = found.checkpoint("small-1b").sites["layer_1_hidden"]
@@ -394,22 +378,8 @@ def test_a_key_that_stands_twice_is_told(read: Callable[..., Published]) -> None
     assert any(f"{SMALL}: hidden_size: stands twice" in line for line in lines(read(change)))
 
 
-def test_a_folder_without_results_is_one_clear_line(tmp_path: Path) -> None:
-    for folder in (tmp_path, tmp_path / "absent"):
-        with pytest.raises(UserError, match=f"^{folder}: no .*; give the folder of the authors' result files$"):
-            read_tree(folder)
-
-
 def test_the_authors_files_are_read_and_have_no_error(authors_results: Path) -> None:
     found = read_tree(authors_results)
     assert (len(found.checkpoints), len(found.quant), len(found.bootstrap)) == (27, 8, 40)
     assert lines(found, "error") == []
     assert {problem.file.split("/")[0] for problem in found.problems} == {"ling"}
-
-
-def test_a_folder_that_is_named_like_a_file_is_one_line(tmp_path: Path, good: str) -> None:
-    folder = written(tmp_path, json.loads(good)) / "Small" / "json" / "x_activation_stats.json"
-    folder.mkdir()
-    for reads in (file_digests, read_tree):
-        with pytest.raises(UserError, match="no file, and named like one"):
-            reads(tmp_path)

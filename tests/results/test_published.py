@@ -17,7 +17,7 @@ from maxact.errors import UserError
 from maxact.figures import registry as figures
 from maxact.figures.stage import draw, read_frame
 from maxact.figures.style import styled
-from maxact.published.files import file_digests
+from maxact.published.listing import file_digests
 from maxact.published.stage import compute as import_results
 from maxact.published.where import note_source
 from maxact.results.closing import closing_table

@@ -9,7 +9,7 @@ import pytest
 
 from maxact.errors import UserError
 from maxact.published.audit.stage import compute
-from maxact.published.files import file_digests
+from maxact.published.listing import file_digests
 from maxact.published.where import note_source
 from maxact.store.job import Job
 from maxact.store.objects import Store

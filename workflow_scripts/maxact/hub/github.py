@@ -14,7 +14,7 @@ from huggingface_hub.utils import get_session, hf_raise_for_status
 from maxact.errors import UnavailableError, UserError
 from maxact.hub import client
 from maxact.hub.download import bring, digest
-from maxact.published.files import is_result_path
+from maxact.published.listing import is_result_path
 from maxact.published.where import FOLDER_HINT
 from maxact.study.hub import FilePin
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from maxact.published.files import file_digests
+from maxact.published.listing import file_digests
 from maxact.published.where import note_source
 from maxact.study.published import PublishedPin
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from maxact.published.listing import refused
 from maxact.published.records import Problem, Severity
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -135,7 +136,7 @@ class Document:
         try:
             content = json.loads(path.read_bytes(), object_pairs_hook=unique)
         except OSError as error:
-            self.problem("", f"cannot be read ({error.strerror})")
+            self.problem("", refused(error))
         except (ValueError, RecursionError) as error:
             self.problem("", f"not valid JSON ({' '.join(str(error).split())}); fetch the file again")
         else:

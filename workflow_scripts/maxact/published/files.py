@@ -6,21 +6,20 @@
     bootstrap/<model>_s<size>_r<n>_activation_stats.json
     bootstrap/<size>/r<n>/<series>/json/<model>_activation_stats.json    the same, as their repository has it
 
-A fault is a `Problem` that names file and field; what it spoils is left out and the rest is read. A model is what its file
-says it is, so that files may have any name; a name that says otherwise is a problem, and of two files for one model the
-one with the model's name is read.
+A fault is a `Problem` that names file and field; what it spoils is left out and the rest is read (`listing.py` has what
+is not opened at all). A model is what its file says it is, so that files may have any name; a name that says otherwise
+is a problem, and of two files for one model the one with the model's name is read.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from maxact.errors import UserError
-from maxact.published.document import Document, is_text
+from maxact.published.document import Document
+from maxact.published.listing import APART, QUANT, STATISTICS, SUMMARY, TOP, listed, subset_of
 from maxact.published.quant import read_run, read_summary, summary_contradictions
 from maxact.published.records import (
     BootstrapRun,
@@ -33,7 +32,6 @@ from maxact.published.records import (
 )
 from maxact.published.statistics import read_statistics
 from maxact.published.top import read_top, top_contradictions
-from maxact.store.objects import digest_file
 
 __all__ = [
     "BootstrapRun",
@@ -43,87 +41,24 @@ __all__ = [
     "QuantRun",
     "Top",
     "TopOfSite",
-    "file_digests",
-    "model_of",
     "read_tree",
-    "result_files",
 ]
-
-STATISTICS, TOP, QUANT, SUMMARY = (
-    *("_activation_stats.json", "_top5_stats.json"),
-    *("_quant_sanity.json", "quant_sanity_summary.json"),
-)
-APART = ("quant", "bootstrap", "supplementary", "supplementary_experiments")
-"""Folders that are no series. The last two hold what `quant` and `bootstrap` have, once more."""
-
-_FLAT = re.compile(rf"(?P<name>.+)_s(?P<size>[0-9]{{1,9}})_r(?P<repetition>[0-9]{{1,9}}){re.escape(STATISTICS)}")
-_NESTED = re.compile(
-    rf"(?P<size>[0-9]{{1,9}})/r(?P<repetition>[0-9]{{1,9}})/[^/]+/json/(?P<name>.+){re.escape(STATISTICS)}"
-)
-
 
 _T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
 class _Tree:
+    """A folder, the results in it that can be read, and what is wrong with them."""
+
     folder: Path
+    files: tuple[str, ...]
     problems: list[Problem]
 
-    def document(self, path: Path) -> Document:
-        return Document(self.folder, path, self.problems)
-
-
-def is_result_path(path: str) -> bool:
-    """Whether a file at that path below the folder is one that `read_tree` reads."""
-    head, _, below = path.partition("/")
-    if head == "bootstrap":
-        return bool(_FLAT.fullmatch(below) or _NESTED.fullmatch(below))
-    if head == "quant":
-        return "/" not in below and (below == SUMMARY or below.endswith(QUANT))
-    return head not in APART and bool(re.fullmatch(rf"json/[^/]+({STATISTICS}|{TOP})", below))
-
-
-def model_of(path: str) -> str | None:
-    """The model that a file is named after; None where its name has none."""
-    _, _, name = path.rpartition("/")
-    flat, nested = (pattern.fullmatch(path.partition("/")[2]) for pattern in (_FLAT, _NESTED))
-    if path.startswith("bootstrap/") and (found := flat or nested):
-        return found["name"]
-    return next((name.removesuffix(suffix) for suffix in (STATISTICS, TOP, QUANT) if name.endswith(suffix)), None)
-
-
-def result_files(folder: Path) -> list[Path]:
-    """The files that `read_tree` reads, sorted.
-
-    Raises:
-        UserError: no folder, none of the files in it, a file whose name is no text, or a folder of such a name.
-    """
-    if not folder.is_dir():
-        raise UserError(f"{folder}: no such folder; give the folder of the authors' result files")
-    every = list(folder.rglob("*.json"))
-    for path in every:
-        if not is_text(str(path)):
-            raise UserError(f"{str(path)!a}: a name that is not UTF-8; rename the file")
-    found = sorted(path for path in every if is_result_path(path.relative_to(folder).as_posix()))
-    for path in found:
-        if not path.is_file():
-            raise UserError(f"{path}: no file, and named like one of the results; rename it")
-    if not found:
-        raise UserError(f"{folder}: no <series>/json/*{STATISTICS} in it; give the folder of the authors' result files")
-    return found
-
-
-def file_digests(folder: Path) -> dict[str, str]:
-    """SHA-256 of each of these files, by its path below the folder.
-
-    Raises:
-        UserError: no folder, none of the files in it, or one that cannot be read.
-    """
-    try:
-        return {path.relative_to(folder).as_posix(): digest_file(path) for path in result_files(folder)}
-    except OSError as error:
-        raise UserError(f"{error.filename}: cannot be read ({error.strerror}); mend the file") from None
+    def documents(self, wanted: Callable[[str], bool]) -> Iterator[tuple[Path, Document]]:
+        """Path and content of the files whose paths below the folder are wanted, in their order."""
+        for path in filter(wanted, self.files):
+            yield self.folder / path, Document(self.folder, self.folder / path, self.problems)
 
 
 def read_tree(folder: Path) -> Published:
@@ -132,8 +67,12 @@ def read_tree(folder: Path) -> Published:
     Raises:
         UserError: no folder, or none of the files in it.
     """
-    result_files(folder)
-    tree = _Tree(folder, [])
+    found = listed(folder)
+    tree = _Tree(
+        folder,
+        tuple(path for path, why in found.items() if why is None),
+        [Problem(path, "", why, "error") for path, why in found.items() if why is not None],
+    )
     tops = {name: top for name, (_, top) in _by_model(tree, TOP, lambda document, _: read_top(document)).items()}
     read = _by_model(tree, STATISTICS, _statistics)
     known = {name: _with_top(tree, found, tops.get(name)) for name, (_, found) in read.items()}
@@ -150,18 +89,13 @@ def read_tree(folder: Path) -> Published:
     )
 
 
-def _of_series(folder: Path, suffix: str) -> list[Path]:
-    return sorted(path for path in folder.glob(f"*/json/*{suffix}") if path.parts[-3] not in APART)
-
-
 def _by_model(
     tree: _Tree, suffix: str, read: Callable[[Document, Path], tuple[str, _T] | None]
 ) -> dict[str, tuple[str, _T]]:
     """What the files of that suffix hold, by model, each with its file; of two for one model the one named after it."""
     found: dict[str, tuple[str, _T]] = {}
     named: dict[str, bool] = {}
-    for path in _of_series(tree.folder, suffix):
-        document = tree.document(path)
+    for path, document in tree.documents(lambda path: path.endswith(suffix) and path.partition("/")[0] not in APART):
         if (one := read(document, path)) is None:
             continue
         name, fits = one[0], _named_after(document, path, suffix, one[0])
@@ -205,8 +139,7 @@ def _named_after(document: Document, path: Path, suffix: str, name: str) -> bool
 
 def _quant(tree: _Tree, known: dict[str, PublishedCheckpoint]) -> Iterator[QuantRun]:
     seen: dict[str, str] = {}
-    for path in sorted(tree.folder.glob(f"quant/*{QUANT}")):
-        document = tree.document(path)
+    for path, document in tree.documents(lambda path: path.startswith("quant/") and path.endswith(QUANT)):
         run = read_run(document, known)
         if run is None:
             continue
@@ -219,30 +152,20 @@ def _quant(tree: _Tree, known: dict[str, PublishedCheckpoint]) -> Iterator[Quant
 
 
 def _summary(tree: _Tree, runs: list[QuantRun]) -> tuple[Mapping[str, Any], ...]:
-    path = tree.folder / "quant" / SUMMARY
-    if not path.is_file():
+    document = next((found for _, found in tree.documents(lambda path: path == f"quant/{SUMMARY}")), None)
+    if document is None:
         return ()
-    document = tree.document(path)
     rows = read_summary(document)
     for field, what in summary_contradictions(rows, runs):
         document.problem(field, what, "warning")
     return rows
 
 
-def _subset(folder: Path, path: Path) -> re.Match[str] | None:
-    below = path.relative_to(folder / "bootstrap").as_posix()
-    return _FLAT.fullmatch(below) or _NESTED.fullmatch(below)
-
-
 def _bootstrap(tree: _Tree) -> Iterator[BootstrapRun]:
     found: dict[tuple[str, int, int], BootstrapRun] = {}
-    for path in sorted(tree.folder.glob(f"bootstrap/**/*{STATISTICS}")):
-        subset = _subset(tree.folder, path)
-        if subset is None:
-            what = "size and repetition of the subset, of at most 9 digits, are not in its path; left out"
-            tree.problems.append(Problem(path.relative_to(tree.folder).as_posix(), "", what, "error"))
-            continue
-        document = tree.document(path)
+    for _, document in tree.documents(lambda path: path.startswith("bootstrap/")):
+        subset = subset_of(document.file)
+        assert subset is not None
         read = read_statistics(document, "bootstrap")
         if read is None:
             continue

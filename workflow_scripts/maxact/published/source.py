@@ -8,7 +8,7 @@ from typing import Any
 
 from maxact.errors import UserError
 from maxact.hub.github import fetch_files
-from maxact.published.files import file_digests
+from maxact.published.listing import file_digests
 from maxact.published.where import noted_source
 from maxact.store.job import Job
 from maxact.store.objects import Store

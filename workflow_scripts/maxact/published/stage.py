@@ -9,7 +9,8 @@ import pandas as pd
 import pyarrow as pa
 
 from maxact.measurement import SCHEMAS
-from maxact.published.files import Problem, Published, PublishedCheckpoint, model_of, read_tree
+from maxact.published.files import Problem, Published, PublishedCheckpoint, read_tree
+from maxact.published.listing import model_of
 from maxact.published.names import IN_M
 from maxact.published.source import results_folder
 from maxact.published.tables import SITES, Imported, headline, imported, write_table

@@ -30,7 +30,8 @@ class PublishedPin(Section):
 class GivenPin(Section):
     """The result files of a folder that was given where an archive was made (`archive/export.py`): SHA-256 of each, by path."""
 
-    given: dict[Annotated[str, Field(pattern=PATH)], Sha256]
+    given: dict[str, Sha256]
+    """They are not opened, so that their names may be any."""
 
 
 class PublishedSource(Section):
