@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from maxact.published.files import Published, read_tree
+from maxact.published.records import EVERYWHERE
 from published.tree import MODELS, made, written
 
 SMALL = "Small/json/small-1b_activation_stats.json"
@@ -144,8 +145,36 @@ FAULTS: dict[str, tuple[Callable[[dict[str, Any]], Any], str, str]] = {
     ),
     "max below min": (
         lambda f: site(f, "layer_0_mlp_gate").update(max=-90.0),
-        "warning",
+        "error",
         "layer_0_mlp_gate.max: -90 is less than min",
+    ),
+    "mean beyond": (
+        lambda f: site(f).update(mean=-900.0),
+        "warning",
+        "layer_1_hidden.mean: -900 is not between min",
+    ),
+    "deviation beyond": (
+        lambda f: site(f, "layer_0_mlp_gate").update(std=900.0),
+        "warning",
+        "layer_0_mlp_gate.std: 900 is more than half of what lies between min",
+    ),
+    "deviation below zero": (lambda f: site(f).update(std=-1.0), "error", "layer_1_hidden.std: negative (-1)"),
+    "quantile below zero": (lambda f: site(f).update(abs_q25=-1.0), "error", "layer_1_hidden.abs_q25: negative (-1)"),
+    "more zeros than elements": (
+        lambda f: site(f).update(abs_hist_zero_frac=1.5),
+        "error",
+        "layer_1_hidden.abs_hist_zero_frac: 1.5 is no part of 1",
+    ),
+    "median beyond": (
+        lambda f: site(f, "layer_0_hidden").update(abs_median=900.0),
+        "warning",
+        "layer_0_hidden.abs_median: 900 is more than the largest",
+    ),
+    "no element": (lambda f: site(f).update(count=0), "error", "layer_1_hidden.count: not a whole number from 1 to"),
+    "no token": (
+        lambda f: site(f).update(sun_n_tokens=0),
+        "error",
+        "layer_1_hidden.sun_n_tokens: not a whole number from 1 to",
     ),
     "rms": (lambda f: site(f).update(rms=1.0), "warning", "layer_1_hidden.rms: 1, but mean and std give"),
     "peak": (
@@ -192,12 +221,12 @@ FAULTS: dict[str, tuple[Callable[[dict[str, Any]], Any], str, str]] = {
     "tokens below zero": (
         lambda f: (site(f).pop("sun_n_pass"), site(f).update(sun_n_tokens=-1.0)),
         "error",
-        "layer_1_hidden.sun_n_tokens: not a whole number from 0 to",
+        "layer_1_hidden.sun_n_tokens: not a whole number from 1 to",
     ),
     "ratio below zero": (
-        lambda f: (site(f).pop("sun_mean_ratio"), site(f).update(sun_max_ratio=-1.0)),
-        "warning",
-        "layer_1_hidden.sun_peak_token_ratio",
+        lambda f: site(f).update(sun_max_ratio=-1.0),
+        "error",
+        "layer_1_hidden.sun_max_ratio: negative (-1)",
     ),
     "squares beyond a float": (lambda f: site(f).update(rms=1e300), "warning", "layer_1_hidden.rms: 1e+300"),
     "layers": (
@@ -351,6 +380,20 @@ def test_a_fault_is_named_on_one_line_and_the_rest_is_read(fault: str, read: Cal
 
 def test_a_wrong_hidden_size_is_one_fault_and_not_one_of_each_site(read: Callable[..., Published]) -> None:
     assert len(lines(read(lambda files: files[SMALL].update(hidden_size=15)))) == 1
+
+
+def test_an_impossible_pair_of_extremes_is_no_value_and_M_is_in_doubt_where_they_were_its_own(
+    read: Callable[..., Published],
+) -> None:
+    def swap(files: dict[str, Any], name: str) -> None:
+        values = site(files, name)
+        values["max"], values["min"] = values["min"], values["max"]
+
+    found = read(lambda files: swap(files, "layer_0_hidden")).checkpoint("small-1b")
+    assert not {"max", "min"} & found.sites["layer_0_hidden"].keys()
+    assert found.doubts == {}
+    found = read(lambda files: swap(files, "layer_1_hidden")).checkpoint("small-1b")
+    assert found.doubts == {EVERYWHERE: 512.0}, "the file's own M is told of no site any more"
 
 
 def test_what_is_not_finite_is_no_value_of_the_site(read: Callable[..., Published]) -> None:

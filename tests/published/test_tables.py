@@ -46,7 +46,7 @@ FIELDS = {
 }
 """Ours and theirs, as docs/authors-fields.md has them."""
 FOLLOWING = {"holds", "channels", "nan", "positive_infinity", "negative_infinity", "peak_signed", "approximate", "peak"}
-NAMED = {"site", "component", "layer", "status", "published_name"}
+NAMED = {"site", "component", "layer", "status", "published_name", "contradicted"}
 
 
 def one(published: Published, name: str) -> Imported:
@@ -128,13 +128,51 @@ def test_a_site_that_is_missing_has_a_row_that_says_so(tree: Callable[..., Publi
     assert list(sites.index[sites.status == "missing"]) == [
         *("layer_1_hidden", "layer_2_attn_output", "layer_2_mlp_gate", "layer_2_mlp_output", "layer_2_hidden")
     ]
-    assert sites.reason["layer_1_hidden"] == f"{SMALL} lacks its max or min"
+    assert sites.reason["layer_1_hidden"] == f"{SMALL} lacks a max and min of it that can be used"
     assert sites.reason["layer_2_hidden"] == f"{SMALL} lacks the site"
     assert sites.peak.isna().sum() == 5
     assert sites.rms.notna()["layer_1_hidden"]
     assert found.headline["nonfinite"] is None  # whether there were any cannot be told
-    assert found.summary["ancestry"] == "as published, without 4 sites"
+    assert found.summary["ancestry"] == "as published, without 4 sites, M contradicted"
     assert found.headline["M"]["value"] < 512
+
+
+@pytest.mark.parametrize(
+    ("site", "field", "value", "told"),
+    [
+        ("layer_0_hidden", "sun_peak_abs", 1e9, "M contradicted"),
+        ("layer_0_hidden", "sun_peak_abs", 200704.0, "maxima of 1 site contradicted"),
+        ("layer_0_hidden", "rms", 1e9, "M contradicted"),
+        ("layer_0_mlp_gate", "rms", 1e9, "maxima of 1 site contradicted"),
+        ("layer_3_hidden", "abs_mean", 1e7, "M contradicted"),
+        ("layer_3_hidden", "abs_mean", 1e5, None),
+        ("layer_3_hidden", "mean", -1e5, "M contradicted"),
+        ("layer_0_hidden", "mean", -1e5, "maxima of 1 site contradicted"),
+        ("layer_3_hidden", "std", 2e5, "M contradicted"),
+        ("layer_3_hidden", "rms", 1.0, "M contradicted"),
+        ("layer_3_hidden", "rms", 4e4, None),
+        ("layer_3_hidden", "abs_median", 1e6, "M contradicted"),
+        ("layer_3_hidden", "abs_median", 1e5, None),
+        ("layer_0_hidden", "abs_q999", 1e6, "M contradicted"),
+        ("layer_0_hidden", "sun_n_pass", 1, "maxima of 1 site contradicted"),
+        ("layer_0_hidden", "count", 0, None),
+        ("layer_0_hidden", "std", -1.0, None),
+        ("layer_0_hidden", "max", -1e4, "without 1 site"),
+        ("layer_3_hidden", "max", -1e9, "without 1 site, M contradicted"),
+    ],
+)
+def test_M_is_contradicted_by_whatever_gives_a_larger_one(
+    tree: Callable[..., Published], site: str, field: str, value: float, told: str | None
+) -> None:
+    """A mean above the rms, but below the maximum, is a fault of a mean alone; without a pair of extremes there is a gap."""
+
+    def change(files: dict[str, Any]) -> None:
+        files["Deep/json/deep-4b_activation_stats.json"]["per_layer_stats"][site][field] = value
+
+    published = tree(change)
+    file = "Deep/json/deep-4b_activation_stats.json"
+    assert file in {problem.file for problem in published.problems}
+    assert one(published, "deep-4b").summary["ancestry"] == ", ".join(filter(None, ["as published", told]))
 
 
 def test_what_is_beyond_the_decoder_is_listed_and_not_measured(tree: Callable[..., Published]) -> None:

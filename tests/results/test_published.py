@@ -178,29 +178,6 @@ def test_a_maximum_that_other_numbers_of_the_files_contradict_is_marked_wherever
     assert "small-7b\n(M contradicted)" in texts_of("global_maxima", product)
 
 
-@pytest.mark.parametrize(
-    ("site", "field", "value", "told"),
-    [
-        ("layer_0_hidden", "sun_peak_abs", 1e9, "M contradicted"),
-        ("layer_0_hidden", "sun_peak_abs", 200704.0, "maxima of 1 site contradicted"),
-        ("layer_0_hidden", "rms", 1e9, "M contradicted"),
-        ("layer_0_mlp_gate", "rms", 1e9, "maxima of 1 site contradicted"),
-        ("layer_3_hidden", "abs_mean", 1e7, "M contradicted"),
-        ("layer_3_hidden", "abs_mean", 1e5, None),
-    ],
-)
-def test_M_is_contradicted_by_whatever_gives_a_larger_one(
-    results: Made, site: str, field: str, value: float, told: str | None
-) -> None:
-    """A mean above the rms, but below the maximum, is a fault of a mean alone."""
-
-    def change(files: dict[str, Any]) -> None:
-        files["Deep/json/deep-4b_activation_stats.json"]["per_layer_stats"][site][field] = value
-
-    weights = table(results(change), "global_maxima").set_index("checkpoint").weights
-    assert weights["deep-4b"] == ", ".join(filter(None, ["as published", told]))
-
-
 def test_a_router_whose_values_are_no_scores_says_so(results: Made) -> None:
     def change(files: dict[str, Any]) -> None:
         for path, content in files.items():
@@ -254,3 +231,16 @@ def test_a_subset_without_the_maximum_of_a_site_is_left_out_and_told(results: Ma
     problems = table(made_of_it, "published_problems")
     told = problems.what[(problems.file == path) & (problems.severity == "left out")]
     assert list(told) == ["no maximum at 1 of the sites that M ranges over, so its M is left out of the subsets"]
+
+
+def test_a_subset_whose_M_is_contradicted_is_left_out_and_told(results: Made) -> None:
+    path = "bootstrap/small-1b_s2_r1_activation_stats.json"
+
+    def change(files: dict[str, Any]) -> None:
+        files[path]["global_max_activation"] = 1e6
+
+    made_of_it = results(change)
+    rows = table(made_of_it, "bootstrap").set_index(["checkpoint", "size"])
+    assert (rows.subsets["small-1b", 2], rows.subsets["small-1b", 4]) == (2, 3)
+    problems = table(made_of_it, "published_problems")
+    assert "M is contradicted, so its M is left out of the subsets" in set(problems.what[problems.file == path])

@@ -124,9 +124,12 @@ def _with_top(tree: _Tree, checkpoint: PublishedCheckpoint, top: Top | None) -> 
         what = f"no *{TOP} of this model; its largest values are not known"
         tree.problems.append(Problem(checkpoint.file, "model_name", what, "error"))
         return checkpoint
-    for field, what in top_contradictions(checkpoint, top):
-        tree.problems.append(Problem(top.file, field, what, "warning"))
-    return replace(checkpoint, top=top)
+    doubts = dict(checkpoint.doubts)
+    for site, found in top_contradictions(checkpoint, top):
+        tree.problems.append(Problem(top.file, found.field, found.what, "warning"))
+        if found.largest is not None:
+            doubts[site] = max(doubts.get(site, 0.0), found.largest)
+    return replace(checkpoint, top=top, doubts=doubts)
 
 
 def _named_after(document: Document, path: Path, suffix: str, name: str) -> bool:

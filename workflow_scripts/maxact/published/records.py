@@ -55,6 +55,10 @@ class Top:
     global_abs_mean: float | None
 
 
+EVERYWHERE = ""
+"""In the place of a site: all that M ranges over."""
+
+
 @dataclass(frozen=True)
 class PublishedCheckpoint:
     """A `*_activation_stats.json`, with the `*_top5_stats.json` of the same model."""
@@ -77,6 +81,8 @@ class PublishedCheckpoint:
     """Statistics by site, both by the authors' names, in order of the file. What is missing or not finite is no key."""
     top: Top | None
     file: str
+    doubts: Mapping[str, float]
+    """By site, or `EVERYWHERE`: what other numbers of the files tell of its largest |x|, where max and min tell another."""
 
 
 @dataclass(frozen=True)

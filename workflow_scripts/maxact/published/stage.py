@@ -9,11 +9,11 @@ import pandas as pd
 import pyarrow as pa
 
 from maxact.measurement import SCHEMAS
-from maxact.published.files import Problem, Published, PublishedCheckpoint, read_tree
+from maxact.published.files import Problem, Published, read_tree
 from maxact.published.listing import model_of
 from maxact.published.names import IN_M
 from maxact.published.source import results_folder
-from maxact.published.tables import SITES, Imported, headline, imported, write_table
+from maxact.published.tables import SITES, Imported, contradicted, headline, imported, write_table
 from maxact.quantize.stage import SCHEMA as ERRORS
 from maxact.store.job import Job, Product
 
@@ -40,9 +40,7 @@ def compute(job: Job) -> Product:
     """
     published = read_tree(results_folder(job))
     runs = {run.name: run for run in published.quant}
-    found = {
-        one.name: imported(one, runs.get(one.name), _contradicted(one, published)) for one in published.checkpoints
-    }
+    found = {one.name: imported(one, runs.get(one.name)) for one in published.checkpoints}
     files = {}
     for name, one in found.items():
         for table, frame, schema in (
@@ -65,12 +63,6 @@ def compute(job: Job) -> Product:
     return Product(files=files, summary={"checkpoints": told, "problems": len(problems)})
 
 
-def _contradicted(checkpoint: PublishedCheckpoint, published: Published) -> set[str]:
-    """Fields of a checkpoint's files that are kept, and contradict others of them."""
-    files = {checkpoint.file, *([checkpoint.top.file] if checkpoint.top else [])}
-    return {one.field for one in published.problems if one.severity == "warning" and one.file in files}
-
-
 def _left_out(published: Published, found: dict[str, Imported]) -> Iterator[Problem]:
     for checkpoint in published.checkpoints:
         for site in found[checkpoint.name].left_out:
@@ -79,14 +71,17 @@ def _left_out(published: Published, found: dict[str, Imported]) -> Iterator[Prob
 
 
 def _subsets(published: Published) -> tuple[list[dict[str, Any]], list[Problem]]:
-    """M of each subset; one that lacks the maximum of a site could have a smaller M for that alone, and is left out."""
+    """M of each subset. One that lacks the maximum of a site could have a smaller M for that alone, and is left out; so is
+    one whose M other numbers of its file contradict, as a mark has no place in a spread over subsets."""
     rows, partial = [], []
     for run in published.bootstrap:
         sites = imported(run.statistics, None).sites
         unread = int((sites.component.isin(IN_M) & sites.peak.isna()).sum())
         M = headline(sites)["M"]
-        if unread:
-            what = f"no maximum at {unread} of the sites that M ranges over, so its M is left out of the subsets"
+        why = f"no maximum at {unread} of the sites that M ranges over" if unread else ""
+        why = why or ("M is contradicted" if contradicted(run.statistics, sites) else "")
+        if why:
+            what = f"{why}, so its M is left out of the subsets"
             partial.append(Problem(run.statistics.file, "per_layer_stats", what, "left out"))
         elif M is not None:
             row = {"checkpoint": run.name, "size": run.size, "repetition": run.repetition, "M": M["value"]}

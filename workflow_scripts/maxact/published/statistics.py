@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from typing import Any
 
-from maxact.published.checks import COUNTS, contradictions, fields_of, peak
+from maxact.published.checks import COUNTS, contradictions, fields_of, impossible, peak
 from maxact.published.document import Document
 from maxact.published.names import ONCE, PER_LAYER, carries_M, component_and_layer
-from maxact.published.records import PublishedCheckpoint
+from maxact.published.records import EVERYWHERE, PublishedCheckpoint
 
 KEYS = (
     *("model_name", "model_path", "model_type", "num_hidden_layers", "hidden_size", "data_path", "num_samples"),
@@ -31,12 +32,12 @@ def read_statistics(document: Document, series: str) -> PublishedCheckpoint | No
         document.problem("", "left out, as a field that it cannot do without is missing")
         return None
     sites = _sites(document)
-    _consistent(document, sites, hidden_size)
+    doubts = _consistent(document, sites, hidden_size)
     _complete(document, sites, layers)
     _same_tokens(document, sites)
     signed = document.number(document.content, "global_max_activation", "global_max_activation")
     location = document.text("global_max_location") or ""
-    _check_maximum(document, sites, signed, location)
+    doubts |= _check_maximum(document, sites, signed, location)
     return PublishedCheckpoint(
         name=name,
         series=series,
@@ -49,6 +50,7 @@ def read_statistics(document: Document, series: str) -> PublishedCheckpoint | No
         global_maximum=signed,
         global_maximum_location=location,
         sites=sites,
+        doubts=doubts,
         top=None,
         file=document.file,
     )
@@ -64,11 +66,12 @@ def _sites(document: Document) -> dict[str, dict[str, float]]:
             continue
         known, values = fields_of(site), document.mapping(written, at)
         document.only(values, known, at)
-        read = {
-            field: (document.whole if field in COUNTS else document.number)(values, field, f"{at}.{field}")
-            for field in known
-        }
+        read = {field: _number(document, values, field, f"{at}.{field}") for field in known}
         sites[site] = {field: float(value) for field, value in read.items() if value is not None}
+        for fields, what in list(impossible(sites[site])):
+            document.problem(f"{at}.{fields[0]}", what)
+            for field in fields:
+                del sites[site][field]
         tokens, passed = (sites[site].get(field) for field in ("sun_n_tokens", "sun_n_pass"))
         if passed is not None and (not tokens or passed > tokens):
             of = "unknown" if tokens is None else f"{tokens:.0f}"
@@ -77,8 +80,18 @@ def _sites(document: Document) -> dict[str, dict[str, float]]:
     return sites
 
 
-def _consistent(document: Document, sites: Mapping[str, Mapping[str, float]], hidden_size: int) -> None:
-    """No site contradicts itself; a width that is not `hidden_size` and is that of most sites is a fault of the header alone."""
+def _number(document: Document, values: Mapping[str, Any], field: str, at: str) -> float | None:
+    if field in COUNTS:
+        return document.whole(values, field, at, least=COUNTS[field])
+    return document.number(values, field, at)
+
+
+def _consistent(document: Document, sites: Mapping[str, Mapping[str, float]], hidden_size: int) -> dict[str, float]:
+    """No site contradicts itself; a width that is not `hidden_size` and is that of most sites is a fault of the header alone.
+
+    Returns:
+        see `PublishedCheckpoint.doubts`.
+    """
     widths = [
         values["count"] / values["sun_n_tokens"]
         for values in sites.values()
@@ -89,9 +102,13 @@ def _consistent(document: Document, sites: Mapping[str, Mapping[str, float]], hi
         what = f"{hidden_size}, but count by sun_n_tokens is {usual:.0f} at {times} of {len(widths)} sites"
         document.problem("hidden_size", what, "warning")
         hidden_size = int(usual)
+    doubts: dict[str, float] = {}
     for site, values in sites.items():
-        for field, what in contradictions(values, hidden_size):
-            document.problem(f"per_layer_stats.{site}.{field}", what, "warning")
+        for found in contradictions(values, hidden_size):
+            document.problem(f"per_layer_stats.{site}.{found.field}", found.what, "warning")
+            if found.largest is not None:
+                doubts[site] = max(doubts.get(site, 0.0), found.largest)
+    return doubts
 
 
 def _complete(document: Document, sites: Mapping[str, object], layers: int) -> None:
@@ -132,16 +149,23 @@ def _same_tokens(document: Document, sites: Mapping[str, Mapping[str, float]]) -
 
 def _check_maximum(
     document: Document, sites: Mapping[str, Mapping[str, float]], signed: float | None, location: str
-) -> None:
-    """The global maximum is the largest |x| of the sites that it ranges over, and stands where the file says."""
+) -> dict[str, float]:
+    """The global maximum is the largest |x| of the sites that it ranges over, and stands where the file says.
+
+    Returns:
+        see `PublishedCheckpoint.doubts`.
+    """
+    doubts: dict[str, float] = {}
     peaks = {site: size for site, values in sites.items() if carries_M(site) and (size := peak(values)) is not None}
     if signed is not None and peaks and abs(signed) != max(peaks.values()):
         site = max(peaks, key=lambda site: peaks[site])
         what = f"{signed:g}, but the largest |x| of the sites is {peaks[site]:g} ({site})"
         document.problem("global_max_activation", what, "warning")
+        doubts[EVERYWHERE] = abs(signed)
     site, _, extreme = location.partition(" ")
     if location and (site not in sites or extreme not in ("(max)", "(min)")):
         document.problem("global_max_location", f"{location!r} is no site of the file", "warning")
     elif location and signed is not None and sites[site].get(extreme.strip("()"), signed) != signed:
         what = f"{location!r} has {sites[site][extreme.strip('()')]:g}, not {signed:g}"
         document.problem("global_max_location", what, "warning")
+    return doubts

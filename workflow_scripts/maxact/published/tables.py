@@ -8,9 +8,8 @@ over all elements. Their quantiles are read off a histogram of log10 |x| with bi
 
 from __future__ import annotations
 
-import re
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,7 @@ import pyarrow.parquet as pq
 from maxact.measurement import SCHEMAS
 from maxact.published.checks import peak
 from maxact.published.names import IN_M, ONCE, PER_LAYER, component_and_layer, policy
-from maxact.published.records import PublishedCheckpoint, QuantRun, tokens_of
+from maxact.published.records import EVERYWHERE, PublishedCheckpoint, QuantRun, tokens_of
 from maxact.published.routers import ROUTERS, held
 from maxact.quantize.stage import SCHEMA as ERRORS
 
@@ -32,6 +31,7 @@ SITES = pa.schema(
         ("published_name", pa.string()),  # the authors' name of the site
         ("approximate", pa.bool_()),  # median and quantiles are right to the width of a bin
         ("holds", pa.string()),  # what a router's values are where they are no scores
+        ("contradicted", pa.bool_()),  # other numbers of the files tell another largest |x| than max and min
     ]
 )
 """`status` is measured, or missing where the files lack the site or its extremes."""
@@ -76,12 +76,8 @@ class Imported:
     left_out: tuple[str, ...]
 
 
-def imported(checkpoint: PublishedCheckpoint, run: QuantRun | None, contradicted: Collection[str] = ()) -> Imported:
-    """The tables of a checkpoint, and of the errors of its quantization if there are any.
-
-    Args:
-        contradicted: fields of its files that others of them contradict.
-    """
+def imported(checkpoint: PublishedCheckpoint, run: QuantRun | None) -> Imported:
+    """The tables of a checkpoint, and of the errors of its quantization if there are any."""
     names = list(_sites(checkpoint))
     numbers = {name: number for number, name in enumerate(names)}
     tokens = tokens_of(checkpoint)
@@ -103,7 +99,7 @@ def imported(checkpoint: PublishedCheckpoint, run: QuantRun | None, contradicted
                 [
                     AS_PUBLISHED,
                     *([f"without {unread} site{'s' if unread > 1 else ''}"] if unread else []),
-                    *_doubted(checkpoint, sites, contradicted),
+                    *_doubted(checkpoint, sites),
                 ]
             ),
             "licence": None,
@@ -119,44 +115,38 @@ def imported(checkpoint: PublishedCheckpoint, run: QuantRun | None, contradicted
     )
 
 
-_FIELD = re.compile(r"per_layer_stats\.([^.]+)\.(.+)")
-_MAXIMA = ("max", "min", "sun_peak_abs", "sun_max_ratio_abs", "top5_abs[0]")
-_BELOW_MAXIMUM = ("abs_mean", "rms")
-_MAXIMUM_OF_ALL = ("global_max_activation", "global_top5_abs[0]")
+def contradicted(checkpoint: PublishedCheckpoint, sites: pd.DataFrame) -> bool:
+    """Whether M is in doubt: the maximum of its site is, or another that it ranges over is said to have a larger one."""
+    return M_CONTRADICTED in _doubted(checkpoint, sites)
 
 
-def _doubted(checkpoint: PublishedCheckpoint, sites: pd.DataFrame, contradicted: Collection[str]) -> list[str]:
-    """What is said of maxima that other numbers of the files contradict: of M, and of how many sites beside.
-
-    M is contradicted where the maximum of its site is, and where another site that it ranges over is said to have a larger.
-    """
-    claimed = _claimed(checkpoint, contradicted)
+def _doubted(checkpoint: PublishedCheckpoint, sites: pd.DataFrame) -> list[str]:
+    """What is said of maxima that other numbers of the files contradict: of M, and of how many sites beside."""
     in_M = sites[sites.component.isin(IN_M)]
     M = in_M.peak.max()
+    doubts = dict(checkpoint.doubts) | _unread(checkpoint, in_M.published_name[in_M.peak.isna()])
     of_M = {
         name
         for name, largest in zip(in_M.published_name, in_M.peak, strict=True)
-        if name in claimed and (largest == M or claimed[name] > M)
+        if name in doubts and (largest == M or doubts[name] > M)
     }
-    others = len(claimed.keys() & set(sites.published_name) - of_M)
-    told = ["M contradicted"] if of_M or not {*_MAXIMUM_OF_ALL}.isdisjoint(contradicted) else []
+    others = int(sites.contradicted.sum()) - int(sites.published_name[sites.contradicted].isin(of_M).sum())
+    told = [M_CONTRADICTED] if of_M or EVERYWHERE in doubts else []
     return told + ([f"maxima of {others} site{'s' if others > 1 else ''} contradicted"] if others else [])
 
 
-def _claimed(checkpoint: PublishedCheckpoint, contradicted: Collection[str]) -> dict[str, float]:
-    """By site the largest |x| that a contradicted field tells, or a mean that is above the maximum."""
-    found: dict[str, float] = {}
-    for site, field in (match.groups() for one in contradicted if (match := _FIELD.fullmatch(one))):
-        values = checkpoint.sites.get(site, {})
-        largest = peak(values)
-        top = checkpoint.top.sites.get(site) if checkpoint.top is not None else None
-        told = top.values[0] if field == "top5_abs[0]" and top is not None else values.get(field)
-        if told is None or field not in _MAXIMA + _BELOW_MAXIMUM:
-            continue
-        if field in _MAXIMA or (largest is not None and told > largest):
-            found[site] = max(found.get(site, 0.0), abs(told))
-    return found
+def _unread(checkpoint: PublishedCheckpoint, names: Iterable[str]) -> dict[str, float]:
+    """What is told of the largest |x| of sites whose max and min cannot be used."""
+    tops = checkpoint.top.sites if checkpoint.top is not None else {}
+    return {
+        name: max(
+            checkpoint.sites.get(name, {}).get("sun_peak_abs", 0.0), abs(tops[name].values[0]) if name in tops else 0.0
+        )
+        for name in names
+    }
 
+
+M_CONTRADICTED = "M contradicted"
 
 AS_PUBLISHED = "as published"
 """In the place of a checkpoint's ancestry: the files do not tell which weights were run."""
@@ -201,10 +191,10 @@ def _site(number: int, name: str, checkpoint: PublishedCheckpoint, tokens: int |
     values = checkpoint.sites.get(name)
     largest = peak(values) if values is not None else None
     if values is None or largest is None:
-        lacking = "the site" if values is None else "its max or min"
-        row |= {"status": "missing", "reason": f"{checkpoint.file} lacks {lacking}"}
+        lacking = "the site" if values is None else "a max and min of it that can be used"
+        row |= {"status": "missing", "reason": f"{checkpoint.file} lacks {lacking}", "contradicted": False}
     else:
-        row |= {"status": "measured", "peak": largest}
+        row |= {"status": "measured", "peak": largest, "contradicted": name in checkpoint.doubts}
         row |= {"peak_signed": values["max"] if values["max"] == largest else values["min"]}
     if not values:
         return row

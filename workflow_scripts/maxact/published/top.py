@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from maxact.published.checks import peak
+from maxact.published.checks import Contradiction, peak
 from maxact.published.document import Document
 from maxact.published.names import carries_M
-from maxact.published.records import PublishedCheckpoint, Top, TopOfSite
+from maxact.published.records import EVERYWHERE, PublishedCheckpoint, Top, TopOfSite
 from maxact.published.statistics import KEYS
 
 MEANS = ("topk_abs_mean", "topk_signed_mean", "top5_abs_mean", "top5_signed_mean")
@@ -38,18 +38,20 @@ def read_top(document: Document) -> tuple[str, Top] | None:
     return name, Top(document.file, sites, tuple(map(abs, everywhere)), everywhere, mean)
 
 
-def top_contradictions(checkpoint: PublishedCheckpoint, top: Top) -> Iterator[tuple[str, str]]:
-    """Fields of a model's largest values that contradict its statistics, or that are missing."""
+def top_contradictions(checkpoint: PublishedCheckpoint, top: Top) -> Iterator[tuple[str, Contradiction]]:
+    """Fields of a model's largest values that contradict its statistics, or that are missing, each with its site."""
     peaks = {site: peak(values) for site, values in checkpoint.sites.items() if carries_M(site)}
     for site, largest in peaks.items():
         if site not in top.sites:
-            yield f"per_layer_stats.{site}", "missing, but the site has statistics"
+            yield site, Contradiction(f"per_layer_stats.{site}", "missing, but the site has statistics")
         elif largest is not None and abs(top.sites[site].values[0]) != largest:
             found = abs(top.sites[site].values[0])
-            yield f"per_layer_stats.{site}.top5_abs[0]", f"{found:g}, but the statistics have {largest:g}"
+            field, what = f"per_layer_stats.{site}.top5_abs[0]", f"{found:g}, but the statistics have {largest:g}"
+            yield site, Contradiction(field, what, found)
     everywhere = max((largest for largest in peaks.values() if largest is not None), default=None)
     if top.global_abs and everywhere is not None and top.global_abs[0] != everywhere:
-        yield "global_top5_abs[0]", f"{top.global_abs[0]:g}, but the statistics have {everywhere:g}"
+        what = f"{top.global_abs[0]:g}, but the statistics have {everywhere:g}"
+        yield EVERYWHERE, Contradiction("global_top5_abs[0]", what, top.global_abs[0])
 
 
 def _site(document: Document, values: Mapping[str, Any], at: str) -> TopOfSite | None:
