@@ -12,6 +12,7 @@ import yaml
 from published.tree import MODELS, Model, made, study, written
 from results.test_published import results_of
 
+from maxact.results.claims import WITHOUT_DOUBTS
 from maxact.results.claims.claim import Verdict
 
 STUDIES = Path(__file__).parents[2] / "studies"
@@ -39,6 +40,7 @@ def test_the_authors_files_give_the_numbers_of_the_paper(authors: Claims) -> Non
     assert authors["largest"]["value"] == "696,320 in gemma-3-27b-it"
     lower = {row["checkpoint"]: row["times_lower"] for row in authors["experts"]["evidence"] if row["times_lower"]}
     assert {name: round(value, 1) for name, value in lower.items()} == {"Qwen3-30B-A3B": 23.4, "Qwen3.5-35B-A3B": 14.0}
+    assert not any(claim["in_doubt"] for claim in authors.values())
 
 
 def test_the_checkpoints_whose_size_no_name_tells_are_named(authors: Claims) -> None:
@@ -94,3 +96,18 @@ def test_what_checkpoints_are_called_changes_no_verdict(tmp_path: Path) -> None:
     for name, claim in one.items():
         assert other[name]["verdict"] == claim["verdict"]
         assert [row["verdict"] for row in other[name]["depends"]] == [row["verdict"] for row in claim["depends"]]
+
+
+def test_claims_that_rest_on_an_M_in_doubt_say_so_and_what_they_are_without_it(tmp_path: Path) -> None:
+    files = made()
+    files["Small/json/small-7b_activation_stats.json"]["per_layer_stats"]["layer_1_hidden"]["mean"] = -1e4
+    files["Deep/json/deep-4b_activation_stats.json"]["per_layer_stats"]["layer_0_hidden"]["max"] = -1e4
+    found = claims_of(written(tmp_path / "tree", files), asked(), tmp_path)
+    doubts = {"small-7b": "M contradicted", "deep-4b": "without 1 site"}
+    assert {name for name, claim in found.items() if claim["in_doubt"] == doubts} >= {"span", "scaling", "residual"}
+    assert found["stability"]["in_doubt"] == {"deep-4b": "without 1 site"}
+    assert found["experts"]["in_doubt"] == {"small-7b": "M contradicted"}
+    without = found["experts"]["depends"][-1]
+    assert (without["choice"], without["verdict"]) == (WITHOUT_DOUBTS, Verdict.UNKNOWN)
+    page = (tmp_path / "scratch" / "claims.md").read_text(encoding="utf-8")
+    assert "**In doubt:** small\\-7b \\(M contradicted\\)" in page

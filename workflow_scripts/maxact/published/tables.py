@@ -9,7 +9,7 @@ over all elements. Their quantiles are read off a histogram of log10 |x| with bi
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -86,6 +86,9 @@ def imported(checkpoint: PublishedCheckpoint, run: QuantRun | None) -> Imported:
     )
     sites = sites.astype({"layer": "Int16"})
     unread = int((sites.component.isin(IN_M) & sites.peak.isna()).sum())
+    of_M = _against_M(checkpoint, sites)
+    in_doubt = [f"without {unread} site{'s' if unread > 1 else ''}"] if unread else []
+    in_doubt += ["M contradicted"] if of_M else []
     return Imported(
         sites=sites,
         top=pd.DataFrame(list(_top(checkpoint, numbers)), columns=SCHEMAS["top"].names),
@@ -95,13 +98,8 @@ def imported(checkpoint: PublishedCheckpoint, run: QuantRun | None) -> Imported:
             "layers": checkpoint.layers,
             "hidden_size": checkpoint.hidden_size,
             "planted": False,
-            "ancestry": ", ".join(
-                [
-                    AS_PUBLISHED,
-                    *([f"without {unread} site{'s' if unread > 1 else ''}"] if unread else []),
-                    *_doubted(checkpoint, sites),
-                ]
-            ),
+            "ancestry": ", ".join([AS_PUBLISHED, *in_doubt, *_contradicted_besides(checkpoint, sites, of_M)]),
+            "in_doubt": ", ".join(in_doubt) or None,
             "licence": None,
             "source": checkpoint.file,
         },
@@ -116,23 +114,25 @@ def imported(checkpoint: PublishedCheckpoint, run: QuantRun | None) -> Imported:
 
 
 def contradicted(checkpoint: PublishedCheckpoint, sites: pd.DataFrame) -> bool:
-    """Whether M is in doubt: the maximum of its site is, or another that it ranges over is said to have a larger one."""
-    return M_CONTRADICTED in _doubted(checkpoint, sites)
+    """Whether other numbers of the files contradict M."""
+    return bool(_against_M(checkpoint, sites))
 
 
-def _doubted(checkpoint: PublishedCheckpoint, sites: pd.DataFrame) -> list[str]:
-    """What is said of maxima that other numbers of the files contradict: of M, and of how many sites beside."""
+def _against_M(checkpoint: PublishedCheckpoint, sites: pd.DataFrame) -> set[str]:
+    """Sites (`EVERYWHERE` is one) that put M in doubt: its own if its maximum is, and what is said to have a larger one."""
     in_M = sites[sites.component.isin(IN_M)]
     M = in_M.peak.max()
     doubts = dict(checkpoint.doubts) | _unread(checkpoint, in_M.published_name[in_M.peak.isna()])
-    of_M = {
-        name
-        for name, largest in zip(in_M.published_name, in_M.peak, strict=True)
-        if name in doubts and (largest == M or doubts[name] > M)
+    own = set(in_M.published_name[in_M.peak == M]) | {EVERYWHERE}
+    return {site for site in own if site in doubts} | {
+        site for site in in_M.published_name if doubts.get(site, 0.0) > M
     }
-    others = int(sites.contradicted.sum()) - int(sites.published_name[sites.contradicted].isin(of_M).sum())
-    told = [M_CONTRADICTED] if of_M or EVERYWHERE in doubts else []
-    return told + ([f"maxima of {others} site{'s' if others > 1 else ''} contradicted"] if others else [])
+
+
+def _contradicted_besides(checkpoint: PublishedCheckpoint, sites: pd.DataFrame, of_M: Collection[str]) -> list[str]:
+    """How many sites have a contradicted maximum that leaves M as it is, in words."""
+    others = int((sites.contradicted & ~sites.published_name.isin(of_M)).sum())
+    return [f"maxima of {others} site{'s' if others > 1 else ''} contradicted"] if others else []
 
 
 def _unread(checkpoint: PublishedCheckpoint, names: Iterable[str]) -> dict[str, float]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 import pandas as pd
@@ -10,7 +11,8 @@ import pandas as pd
 from maxact.results.claims.paper import PAPER, Stated
 
 CHECKPOINTS = 5
-"""Fewer have no share and no correlation."""
+"""Fewer have no share and no correlation. A claim of each of some checkpoints needs no number: one that does otherwise breaks
+it, and the value says how many there are."""
 
 
 class Verdict(StrEnum):
@@ -45,12 +47,14 @@ class Claim:
         read: as the paper says it; its verdict is that of the claim.
         evidence: the rows that it rests on.
         others: how the verdict depends on choices.
+        in_doubt: checkpoints of the evidence whose M other numbers of their files contradict, or that lack sites, each with why.
     """
 
     name: str
     read: Reading
     evidence: pd.DataFrame
     others: tuple[Reading, ...] = ()
+    in_doubt: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def stated(self) -> Stated:
@@ -59,6 +63,11 @@ class Claim:
     @property
     def verdict(self) -> Verdict:
         return self.read.verdict
+
+    @property
+    def doubts(self) -> str:
+        """`in_doubt` in words; empty where there is none."""
+        return ", ".join(f"{name} ({why})" for name, why in self.in_doubt.items())
 
     @property
     def depends(self) -> pd.DataFrame:
@@ -79,7 +88,7 @@ def unknown(choice: str, why: str) -> Reading:
 
 
 def of_all(true: int, total: int) -> Verdict:
-    """Of a claim about each of some checkpoints."""
+    """Of a claim about each of some checkpoints, however many there are."""
     if total == 0:
         return Verdict.UNKNOWN
     return Verdict.HOLDS if true == total else Verdict.IN_PART if true else Verdict.FAILS

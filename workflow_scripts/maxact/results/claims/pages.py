@@ -7,14 +7,16 @@ from typing import Any
 
 import pandas as pd
 
-from maxact.results.claims.claim import Claim
+from maxact.results.claims.claim import CHECKPOINTS, Claim
 from maxact.results.pages import Page, Section, to_records
 
 TITLE = "Claims of the paper"
 INTRODUCTION = (
     'What "Measuring Maximum Activations in Open Large Language Models" (arXiv 2605.15572) says, in our words, and whether the '
     "measurements of this study say the same. Verdicts are computed; planted checkpoints never count. Main checkpoints are "
-    "all real ones but those that are set beside the base that they were tuned from.",
+    "all real ones but those that are set beside the base that they were tuned from. A share of checkpoints or a correlation "
+    f"over them is told of {CHECKPOINTS} or more; what is said of each of them is judged on those that there are, and the value "
+    "says how many.",
 )
 
 
@@ -28,7 +30,7 @@ def page(claims: Sequence[Claim], not_judged: Mapping[str, str]) -> Page:
         {
             "claim": claim.stated.title,
             "verdict": str(claim.verdict),
-            "value": claim.read.value,
+            "value": claim.read.value + (f"; in doubt: {claim.doubts}" if claim.doubts else ""),
             "other_choices": f"{claim.differing} of {len(claim.others)} give another verdict",
         }
         for claim in claims
@@ -42,6 +44,7 @@ def page(claims: Sequence[Claim], not_judged: Mapping[str, str]) -> Page:
 def _section(claim: Claim) -> Section:
     lines = [("", claim.stated.statement), ("Source", claim.stated.source)]
     lines += [("Verdict", f"{claim.verdict} ({claim.read.choice}): {claim.read.value}")]
+    lines += [("In doubt", claim.doubts)] if claim.doubts else []
     tables = [("How it depends on choices; the first row is the verdict", claim.depends)]
     if len(claim.evidence):
         tables.append(("Evidence", claim.evidence))
@@ -57,6 +60,7 @@ def to_json(claims: Sequence[Claim], not_judged: Mapping[str, str]) -> list[dict
             "source": claim.stated.source,
             "verdict": str(claim.verdict),
             "value": claim.read.value,
+            "in_doubt": dict(claim.in_doubt),
             "not_judged": dict(not_judged),
             "depends": to_records(claim.depends),
             "evidence": to_records(claim.evidence),

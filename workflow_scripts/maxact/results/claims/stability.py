@@ -45,10 +45,9 @@ def stability(material: Material) -> Claim:
         values = [row[column] for row in rows if row.get(column) is not None]
         if not values:
             return unknown(choice, "the study has neither subsets nor the maxima of samples")
-        inside = sum(value <= limit for value in values)
-        return Reading(
-            choice, of_all(inside, len(values)), f"{inside} of {len(values)} sets; at most {max(values):.1%}"
-        )
+        inside, of = sum(value <= limit for value in values), len({row["checkpoint"] for row in rows})
+        text = f"{inside} of {len(values)} sets of {of} checkpoint{'s' if of > 1 else ''}; at most {max(values):.1%}"
+        return Reading(choice, of_all(inside, len(values)), text)
 
     return Claim(
         "stability",
