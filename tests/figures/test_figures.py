@@ -182,6 +182,8 @@ def names_checkpoints(name: str, study: str, members: list[Member], texts: list[
             assert member.name.replace("-", "") in text.replace("-", "").replace(" ", "")
         assert ("says nothing about released models" in text) == any(member.kind == "planted" for member in shown)
         assert ("dequantized" in text) == any("dequantized" in member.summary["ancestry"] for member in members)
+    elif name in {"saturation", "clipping_curve"}:
+        assert all(f"no finite activation: {member.name}" in text for member in members)
     if name in UNMEASURED:
         assert "not measured" in text
     elif name not in COMPARED:

@@ -15,7 +15,14 @@ REAL = {
     "M": 26000.0, "where": "residual@11, channel 507, sample 3, position 0", "headroom": HEADROOM,
 }  # fmt: skip
 PLANTED = {**REAL, "checkpoint": "toy", "planted": True, "weights": "planted", "M": 12288.0}
-BROKEN = {"checkpoint": "broken", "planted": False, "nonfinite": 9, "weights": "as released", "M": None}
+BROKEN = {
+    "checkpoint": "broken",
+    "planted": False,
+    "nonfinite": 9,
+    "weights": "as released",
+    "M": None,
+    "why": "none finite",
+}
 ZERO = {**REAL, "M": 0.0, "headroom": dict.fromkeys(HEADROOM)}
 
 

@@ -139,7 +139,7 @@ def test_a_checkpoint_without_any_extreme_is_not_called_not_finite(results: Made
         texts = texts_of(name, product)
         assert "not in the data" in texts, name
         assert not any("finite" in text for text in texts), name
-    assert closing_table(product.summary["checkpoints"]).count("not in files") == 1
+    assert closing_table(product.summary["checkpoints"]).count("not in the data") == 1
 
 
 def test_figures_without_any_M_say_what_is_missing_of_whom(results: Made) -> None:
@@ -172,10 +172,15 @@ def test_a_maximum_that_other_numbers_of_the_files_contradict_is_marked_wherever
     weights = table(product, "global_maxima").set_index("checkpoint").weights
     assert weights.to_dict() == {model.name: "as published" for model in MODELS} | {
         "small-7b": "as published, M contradicted",
-        "deep-4b": "as published, maxima of 1 site contradicted",
+        "deep-4b": "as published, 1 maximum contradicted",
     }
     assert table(product, "global_maxima").set_index("checkpoint").M["small-7b"] == 2048
     assert "small-7b\n(M contradicted)" in texts_of("global_maxima", product)
+    texts = texts_of("component_heatmap", product)
+    assert "2,048 ?" in texts
+    assert sum(text.endswith(" ?") for text in texts) == 1, "the largest of the other's residual stream stands"
+    assert "?: other numbers of the files tell another" in texts
+    assert "other numbers of the files tell another" in texts_of("per_layer", product)
 
 
 def test_a_router_whose_values_are_no_scores_says_so(results: Made) -> None:
@@ -186,7 +191,12 @@ def test_a_router_whose_values_are_no_scores_says_so(results: Made) -> None:
                     if site.endswith("moe_gate"):
                         values |= {"min": 0.0, "max": 0.5, "mean": 1 / EXPERTS}
 
-    assert any("router output: probabilities" in text for text in texts_of("moe_router_gate", results(change)))
+    product = results(change)
+    assert any("router output: probabilities" in text for text in texts_of("moe_router_gate", product))
+    assert "router output:\nprobabilities" in texts_of("per_layer", product)
+    texts = texts_of("component_heatmap", product)
+    assert any(text.startswith("0.5") and text.endswith(", prob.") for text in texts)
+    assert texts[-1].endswith("grey: no activation, but what else a router put out")
 
 
 def test_a_checkpoint_that_the_study_does_not_name_is_told(results: Made) -> None:

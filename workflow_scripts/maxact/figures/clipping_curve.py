@@ -16,6 +16,8 @@ from maxact.figures.style import (
     PLANTED_NOTE,
     columns_for,
     height_for,
+    left_out,
+    letters,
     logarithmic,
     message,
     name_panel,
@@ -38,7 +40,7 @@ def draw(frames: Mapping[str, pd.DataFrame], style: Mapping[str, float]) -> Figu
     figure = Figure(figsize=(style["width_inches"], height_for(len(entries), 1.3)), layout="constrained")
     finite = data[np.isfinite(data["sqnr_db"])]
     if finite.empty:
-        message(figure, "no finite activation")
+        message(figure, "\n".join(left_out(data, "no finite activation", letters(style), "sqnr_db")))
         return figure
     formats, reasons, policies = (list(data[name].dropna().unique()) for name in ("format", "reason", "policy"))
     marks = dict(zip(policies, itertools.cycle(MARKS), strict=False))

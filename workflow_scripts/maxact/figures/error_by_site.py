@@ -14,7 +14,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
-from maxact.figures.style import GREY, PLANTED_NOTE, label_rows, letters, message, row_height
+from maxact.figures.style import GREY, PLANTED_NOTE, label_rows, left_out, letters, message, row_height
 from maxact.results.absent import NOT_AVAILABLE
 
 HIGHEST = 50.0
@@ -41,7 +41,8 @@ def draw(frames: Mapping[str, pd.DataFrame], style: Mapping[str, float]) -> Figu
     height = row_height(entries, style["font_size"] - 1, 28) * len(entries) if formats else 0.0
     figure = Figure(figsize=(style["width_inches"], 1.6 * margin + height), layout="constrained")
     if not formats:
-        told = "\n".join(notes) if len(known) else "no finite activation"
+        notes = notes if len(known) else left_out(data, "no finite activation", letters(style), "sqnr_db")
+        told = "\n".join(notes)
         message(figure, f"{tensors}: {'not measured' if data['format'].isna().all() else told}")
         return figure
     norm = Normalize(0, HIGHEST)

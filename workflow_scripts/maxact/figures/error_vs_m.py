@@ -13,7 +13,6 @@ from matplotlib.figure import Figure
 from matplotlib.transforms import ScaledTranslation
 
 from maxact.figures.style import (
-    NO_ERROR,
     PAGE_INCHES,
     decades,
     elsewhere,
@@ -23,7 +22,7 @@ from maxact.figures.style import (
     message,
     nothing,
     panels,
-    without_a_point,
+    without_an_error,
 )
 
 _LOOKS = (("o", "#0072B2"), ("s", "#D55E00"), ("^", "#009E73"), ("D", "#CC79A7"), ("v", "#E69F00"), ("P", "#000000"))
@@ -40,7 +39,10 @@ def draw(frames: Mapping[str, pd.DataFrame], style: Mapping[str, float]) -> Figu
     shown = data[data["relative_rmse"].notna()]
     if shown.empty:
         figure = Figure(figsize=(style["width_inches"], 1.5), layout="constrained")
-        message(figure, "\n".join(without_a_point(data, shown, NO_ERROR, 80)) or "no real checkpoint in this study")
+        message(
+            figure,
+            "\n".join(without_an_error(data, shown, data["known"], 80)) or "no real checkpoint in this study",
+        )
         return figure
     parts = _parts(data[data["format"].notna()])
     columns = min(2 if len(parts) <= 6 else 3, len(parts))
@@ -55,7 +57,8 @@ def draw(frames: Mapping[str, pd.DataFrame], style: Mapping[str, float]) -> Figu
     for (title, part), axes in zip(parts, panels(figure, len(parts), columns), strict=True):
         axes.set_title(title, loc="left")
         _panel(part, limits, axes, style["font_size"] - 1.5, columns)
-    figure.supylabel("relative RMSE", fontsize=style["font_size"])
+    for axes in figure.axes[::columns]:
+        axes.set_ylabel("relative RMSE", labelpad=1)
     figure.supxlabel(notes, x=0.02, ha="left", fontsize=style["font_size"] - 1)
     return figure
 
@@ -88,7 +91,7 @@ def _notes(data: pd.DataFrame, shown: pd.DataFrame, width: int) -> str:
     notes = [
         textwrap.fill(told, width, break_on_hyphens=False),
         elsewhere(shown, width),
-        *without_a_point(data, shown, NO_ERROR, width),
+        *without_an_error(data, shown, data["known"], width),
     ]
     signs = [f"{sign} {verdict}" for verdict, sign in _SIGNS.items()] if shown["verdict"].nunique() > 1 else []
     signs += ["? cannot be told"] if signs and shown["verdict"].str.startswith("cannot").any() else []

@@ -91,7 +91,8 @@ def _group(group: Sequence[Mapping[str, Any]], streams: pd.DataFrame, named: Seq
         gone = entry["kind"] == NOT_AVAILABLE
         handles.append(Line2D([], [], color="none" if gone else color, linestyle=dash))
     if not any(entry["M"] > 0 for entry in group) and not (streams["peak"] > 0).any():
-        nothing(axes, "no finite activation above zero")
+        reasons = [why_missing(entry, entry["M"], "no finite activation above zero") for entry in group]
+        nothing(axes, "\n".join(dict.fromkeys(reasons)))
     axes.grid(axis="y", linewidth=0.3, alpha=0.6)
     legend = axes.legend(
         handles, named, loc="upper left", bbox_to_anchor=(1.01, 1.0), borderaxespad=0, handlelength=2.2

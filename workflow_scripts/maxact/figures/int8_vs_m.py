@@ -9,7 +9,6 @@ from matplotlib.figure import Figure
 
 from maxact.figures.scatter import checkpoint_points, draw_named
 from maxact.figures.style import (
-    NO_ERROR,
     PLANTED_NOTE,
     decades,
     elsewhere,
@@ -17,7 +16,7 @@ from maxact.figures.style import (
     logarithmic,
     message,
     nothing,
-    without_a_point,
+    without_an_error,
 )
 
 
@@ -31,7 +30,7 @@ def draw(frames: Mapping[str, pd.DataFrame], style: Mapping[str, float]) -> Figu
     height = max(1.8, line * count)
     figure = Figure(figsize=(style["width_inches"], 0.8 + (0.5 + height) * max(1, len(policies))), layout="constrained")
     if shown.empty:
-        message(figure, "\n".join(without_a_point(data, shown, NO_ERROR, letters(style))))
+        message(figure, "\n".join(without_an_error(data, shown, data["format"].notna(), letters(style))))
         return figure
     grid = figure.subplots(len(policies), 1, squeeze=False, sharex=True, sharey=True)
     for policy, axes in zip(policies, grid[:, 0], strict=True):
@@ -52,7 +51,7 @@ def draw(frames: Mapping[str, pd.DataFrame], style: Mapping[str, float]) -> Figu
         axes.grid(linewidth=0.3, alpha=0.6)
         draw_named(checkpoint_points(part, "M", "relative_rmse"), axes, line / height)
     width = letters(style)
-    notes = without_a_point(data, shown, NO_ERROR, width)
+    notes = without_an_error(data, shown, data["format"].notna(), width)
     notes += filter(None, [elsewhere(shown, width)])
     notes += [f"grey and in italics, {PLANTED_NOTE}"] if (data["kind"] == "planted").any() else []
     figure.supxlabel("\n".join(["M, the largest |x|", *notes]), fontsize=style["font_size"] - 1)

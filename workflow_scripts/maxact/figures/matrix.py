@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +19,7 @@ from maxact.figures.style import (
     GREY,
     PLANTED_NOTE,
     decades,
+    label,
     label_rows,
     left_out,
     letters,
@@ -31,14 +33,30 @@ WIDE = 9
 """Columns that have room for whole numbers and for labels side by side."""
 
 
+OTHER = (0.88, 0.88, 0.88, 1.0)
+"""The face of a cell whose value is of another quantity."""
+
+
+LETTER = 0.55
+"""Width of a letter of a cell or a row's name, by its size."""
+
+
 @dataclass(frozen=True)
 class Cell:
-    """Attributes: where it stands, its value, and what is said in place of a value that is missing."""
+    """A place and its value.
+
+    Attributes:
+        missing: what is said in place of a value that is missing.
+        other: what the value is, if it is none of the quantity of the others: it has no colour.
+        doubted: it has a question mark.
+    """
 
     checkpoint: str
     column: str
     value: float
     missing: str | None = None
+    other: str | None = None
+    doubted: bool = False
 
 
 def draw_matrix(
@@ -53,7 +71,7 @@ def draw_matrix(
         what: the values are.
     """
     entries = data.drop_duplicates("checkpoint").to_dict("records")
-    known = [cell.value for cell in cells if cell.missing is None and cell.value > 0]
+    known = [cell.value for cell in cells if cell.missing is None and cell.other is None and cell.value > 0]
     height = max(row_height(entries, style["font_size"] - 1), 0.19)
     names = list(columns)
     narrow = len(names) > WIDE
@@ -71,6 +89,8 @@ def draw_matrix(
     axes = figure.subplots()
     colours: Any = ScalarMappable(LogNorm(*decades(min(known), max(known))), "viridis")
     size = style["font_size"] * (WIDE / len(names)) ** 0.5 if narrow else style["font_size"]
+    longest = max(len(line) for entry in entries for line in label(entry).split("\n"))
+    inches = 0.96 * (style["width_inches"] - 0.1 - LETTER * (style["font_size"] - 1) / 72 * longest) / len(names)
     rows = {entry["checkpoint"]: row for row, entry in enumerate(entries)}
     for row, entry in enumerate(entries):
         if entry["kind"] == NOT_AVAILABLE:
@@ -79,13 +99,19 @@ def draw_matrix(
         row, column = rows[cell.checkpoint], names.index(cell.column)
         corner = (column - 0.48, row - 0.46)
         if cell.missing is not None:
-            _hatched(axes, corner, 0.96, cell.missing.replace(" ", "\n") if narrow else cell.missing, size)
+            short = not narrow and height > 0.25 and _fitting(cell.missing, size, inches) < size - 1
+            why = cell.missing.replace(" ", "\n") if narrow else cell.missing
+            why = textwrap.fill(why, 1 + len(why) // 2) if short else why
+            _hatched(axes, corner, 0.96, why, _fitting(why, size, inches))
             continue
         face = colours.to_rgba(cell.value) if cell.value > 0 else (1.0, 1.0, 1.0, 1.0)
+        face = OTHER if cell.other is not None else face
         axes.add_patch(Rectangle(corner, 0.96, 0.92, facecolor=face, linewidth=0))
         bright = float(np.dot(face[:3], (0.2126, 0.7152, 0.0722)))
         color = "black" if bright > 0.45 else "white"
-        axes.text(column, row, written(cell.value, narrow), ha="center", va="center", color=color, fontsize=size)
+        text = written(cell.value, narrow) + (" ?" if cell.doubted else "")
+        text += "" if cell.other is None else f",\n{cell.other}" if narrow else f", {cell.other}"
+        axes.text(column, row, text, ha="center", va="center", color=color, fontsize=_fitting(text, size, inches))
     axes.set_xlim(-0.5, len(names) - 0.5)
     label_rows(axes, entries)
     axes.set_xticks(range(len(names)), labels, rotation=90 if narrow else 0)
@@ -94,10 +120,20 @@ def draw_matrix(
     axes.spines[["left", "bottom"]].set_visible(False)
     bar = figure.colorbar(colours, ax=axes, location="bottom", aspect=60, shrink=0.7, pad=0.02)
     bar.set_label(what)
-    if (data["kind"] == "planted").any():
-        figure.supxlabel(f"in italics, {PLANTED_NOTE}", fontsize=style["font_size"])
+    notes = ["?: other numbers of the files tell another"] if any(cell.doubted for cell in cells) else []
+    notes += (
+        ["grey: no activation, but what else a router put out"] if any(cell.other is not None for cell in cells) else []
+    )
+    notes += [f"in italics, {PLANTED_NOTE}"] if (data["kind"] == "planted").any() else []
+    if notes:
+        figure.supxlabel("; ".join(notes), fontsize=style["font_size"])
     logarithmic(bar.ax.xaxis)
     return figure
+
+
+def _fitting(text: str, size: float, inches: float) -> float:
+    """The size of the letters of a cell: smaller, if need be, so that the longest line fits."""
+    return max(size - 2, min(size, 72 * inches / (LETTER * max(map(len, text.split("\n"))))))
 
 
 def _hatched(axes: Axes, corner: tuple[float, float], width: float, told: str, size: float) -> None:

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from maxact.figures.style import (
+    GREY,
     PLANTED_NOTE,
     columns_for,
     height_for,
@@ -30,6 +31,9 @@ INSIDE = (
 """Components that have a figure of their own, so that the lines of each can be told apart."""
 
 
+DOUBTED = "other numbers of the files tell another"
+
+
 def draw(frames: Mapping[str, pd.DataFrame], style: Mapping[str, float]) -> Figure:
     """Panels in the order of the data, real checkpoints first, on one logarithmic axis."""
     return draw_components(frames["layers.parquet"], [name for name in LEGEND if name not in INSIDE], style)
@@ -46,7 +50,7 @@ def draw_components(layers: pd.DataFrame, components: Collection[str], style: Ma
     seen: dict[str, Artist] = {}
     for axes in figure.axes:
         seen = dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True)) | seen
-    order = [shown.label for shown in LEGEND.values() if shown.label in seen]
+    order = [label for label in (*(shown.label for shown in LEGEND.values()), DOUBTED) if label in seen]
     if order:
         figure.legend([seen[label] for label in order], order, loc="outside upper center", ncols=4)
     figure.supylabel("largest |x|", fontsize=style["font_size"])
@@ -67,10 +71,16 @@ def curves(data: pd.DataFrame, components: Collection[str], axes: Axes, ticks: i
     if not (data["peak"] > 0).any():
         measured = "not measured" if data.empty else "no finite activation above zero"
         nothing(axes, why_missing(entry, entry["peak"], measured))
+    told: list[str] = []
     for name, shown in LEGEND.items():
         part = data[(data["component"] == name) & (data["peak"] > 0)]
         if part.empty:
             continue
+        told += [f"{name.replace('_', ' ')}:\n{what}" for what in part["holds"].dropna().unique()]
+        doubted = part[part["contradicted"].eq(True)]
+        if len(doubted):
+            places = doubted["layer"].astype("float64").fillna(-1 if name == "embedding" else last + 1)
+            axes.plot(places, doubted["peak"], "x", color="black", markersize=4, zorder=3, label=DOUBTED)
         if part["layer"].isna().all():
             at, marker = (-1, ">") if name == "embedding" else (last + 1, "<")
             axes.plot(
@@ -81,6 +91,7 @@ def curves(data: pd.DataFrame, components: Collection[str], axes: Axes, ticks: i
             line = axes.plot(heights.index, heights, color=shown.color, label=shown.label)[0]
             if any(marks := marked(heights)):
                 line.set(marker=".", markevery=marks)
+    axes.text(0.03, 0.98, "\n".join(told), transform=axes.transAxes, va="top", color=GREY, fontsize="xx-small")
     axes.set_xlim(-1.6, last + 1.6)
     axes.set_xticks([tick for tick in MaxNLocator(integer=True, nbins=ticks).tick_values(0, last) if 0 <= tick <= last])
     axes.grid(axis="y", linewidth=0.3, alpha=0.6)

@@ -14,6 +14,8 @@ from maxact.figures.style import (
     PLANTED_NOTE,
     columns_for,
     height_for,
+    left_out,
+    letters,
     logarithmic,
     message,
     name_panel,
@@ -32,7 +34,7 @@ def draw(frames: Mapping[str, pd.DataFrame], style: Mapping[str, float]) -> Figu
     columns = columns_for(len(entries))
     figure = Figure(figsize=(style["width_inches"], height_for(len(entries), 0.6)), layout="constrained")
     if data.empty:
-        message(figure, "no finite activation")
+        message(figure, "\n".join(left_out(summary, "no finite activation", letters(style))))
         return figure
     most = int(data["samples"].max())
     for entry, axes in zip(entries, panels(figure, len(entries), columns, sharex=True, sharey=True), strict=True):

@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from matplotlib.ticker import FuncFormatter, Locator, NullFormatter
 
-from maxact.results.absent import NOT_AVAILABLE
+from maxact.results.absent import NOT_AVAILABLE, NOT_IN_DATA
 
 PLANTED_HATCH = "////"
 PLANTED_NOTE = "planted: one activation put in on purpose; says nothing about released models"
@@ -144,9 +144,6 @@ def _has_nonfinite(entry: Mapping[Any, Any]) -> bool:
     return not pd.isna(entry["nonfinite"]) and bool(entry["nonfinite"])
 
 
-NOT_IN_DATA = "not in the data"
-
-
 def why_missing(entry: Mapping[Any, Any], value: Any, otherwise: str) -> str:
     """What stands in place of a checkpoint's value, in every figure.
 
@@ -174,20 +171,26 @@ def without_a_point(data: pd.DataFrame, shown: pd.DataFrame, otherwise: str, wid
     return left_out(data[~data["checkpoint"].isin(shown["checkpoint"])], otherwise, width)
 
 
-def left_out(out: pd.DataFrame, otherwise: str, width: int, value: str = "M") -> list[str]:
+def without_an_error(data: pd.DataFrame, shown: pd.DataFrame, known: pd.Series, width: int) -> list[str]:
+    """The same in a figure of error against M, of rows of which it is known whether there is an error in the data."""
+    both = data["M"].where(known.eq(True).groupby(data["checkpoint"]).transform("any"))
+    out = data.assign(both=both)[~data["checkpoint"].isin(shown["checkpoint"])]
+    return left_out(out, NO_ERROR, width, "both", "M or error ")
+
+
+def left_out(out: pd.DataFrame, otherwise: str, width: int, value: str = "M", named: str = "") -> list[str]:
     """The checkpoints that a figure has no place for, in lines of so many characters, those of one reason together.
 
     Args:
         out: rows as for `label`, with the column `value`.
         otherwise: as of `why_missing`.
+        named: what is not in the data, where the figure has more than one thing.
     """
     found: dict[str, list[str]] = {}
     for entry in out.drop_duplicates("checkpoint").to_dict("records"):
         found.setdefault(why_missing(entry, entry[value], otherwise), []).append(label(entry, 60))
-    told = [
-        f"{why if why in (NOT_AVAILABLE, NOT_IN_DATA) else f'not shown, {why}'}: {', '.join(names)}"
-        for why, names in found.items()
-    ]
+    first = {NOT_AVAILABLE: NOT_AVAILABLE, NOT_IN_DATA: f"{named}{NOT_IN_DATA}"}
+    told = [f"{first.get(why, f'not shown, {why}')}: {', '.join(names)}" for why, names in found.items()]
     return [textwrap.fill(line, width, break_on_hyphens=False) for line in told]
 
 

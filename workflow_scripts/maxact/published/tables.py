@@ -87,8 +87,8 @@ def imported(checkpoint: PublishedCheckpoint, run: QuantRun | None) -> Imported:
     sites = sites.astype({"layer": "Int16"})
     unread = int((sites.component.isin(IN_M) & sites.peak.isna()).sum())
     of_M = _against_M(checkpoint, sites)
-    in_doubt = [f"without {unread} site{'s' if unread > 1 else ''}"] if unread else []
-    in_doubt += ["M contradicted"] if of_M else []
+    gaps = [f"without {unread} site{'s' if unread > 1 else ''}"] if unread else []
+    in_doubt = gaps + (["M contradicted"] if of_M else [])
     return Imported(
         sites=sites,
         top=pd.DataFrame(list(_top(checkpoint, numbers)), columns=SCHEMAS["top"].names),
@@ -98,7 +98,7 @@ def imported(checkpoint: PublishedCheckpoint, run: QuantRun | None) -> Imported:
             "layers": checkpoint.layers,
             "hidden_size": checkpoint.hidden_size,
             "planted": False,
-            "ancestry": ", ".join([AS_PUBLISHED, *in_doubt, *_contradicted_besides(checkpoint, sites, of_M)]),
+            "ancestry": ", ".join([AS_PUBLISHED, *gaps, *_contradicted(sites, of_M)]),
             "in_doubt": ", ".join(in_doubt) or None,
             "licence": None,
             "source": checkpoint.file,
@@ -129,10 +129,12 @@ def _against_M(checkpoint: PublishedCheckpoint, sites: pd.DataFrame) -> set[str]
     }
 
 
-def _contradicted_besides(checkpoint: PublishedCheckpoint, sites: pd.DataFrame, of_M: Collection[str]) -> list[str]:
-    """How many sites have a contradicted maximum that leaves M as it is, in words."""
+def _contradicted(sites: pd.DataFrame, of_M: Collection[str]) -> list[str]:
+    """Whether M is contradicted, and how many other maxima are, in words."""
     others = int((sites.contradicted & ~sites.published_name.isin(of_M)).sum())
-    return [f"maxima of {others} site{'s' if others > 1 else ''} contradicted"] if others else []
+    what = ["M"] if of_M else []
+    what += [f"{others} {'other ' if of_M else ''}maxim{'a' if others > 1 else 'um'}"] if others else []
+    return [f"{' and '.join(what)} contradicted"] if what else []
 
 
 def _unread(checkpoint: PublishedCheckpoint, names: Iterable[str]) -> dict[str, float]:

@@ -12,6 +12,10 @@ NOT_AVAILABLE = "not available"
 """Their kind; the reason is in the place of their weights."""
 
 
+NOT_IN_DATA = "not in the data"
+"""What stands in the place of a number that published files do not have, in tables and figures."""
+
+
 def absent_row(name: str, reason: str) -> dict[str, Any]:
     """What a row of such a checkpoint says."""
     return {"checkpoint": name, "kind": NOT_AVAILABLE, "weights": reason}

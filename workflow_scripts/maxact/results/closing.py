@@ -66,7 +66,7 @@ def _cells(row: Mapping[str, Any]) -> list[str]:
     told = [row["weights"], *(["has NaN or infinity"] if row["nonfinite"] else [])]
     name = f"{row['checkpoint']} ({', '.join(told)})"
     if row["M"] is None:
-        return [name, "none finite" if row["nonfinite"] else "not in files", "", "", "", ""]
+        return [name, row["why"], "", "", "", ""]
     headroom = (row["headroom"][key] for key in FORMATS)
     return [
         name,

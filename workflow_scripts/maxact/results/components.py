@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import pandas as pd
 
+from maxact.results.absent import NOT_IN_DATA
 from maxact.results.frames import MARK_TYPES, typed
 from maxact.results.member import Member, in_order, marks
 from maxact.sites.legend import LEGEND
@@ -15,7 +17,8 @@ def component_maxima(members: Sequence[Member]) -> pd.DataFrame:
     """For figures: a row for each checkpoint and component that one was measured at, with the largest |x|.
 
     `status` is measured, `no finite value`, `not applicable` (the architecture has none), `not measured` (the study did
-    not ask for it), or `not in files` (published results have none of it, or lack its extremes).
+    not ask for it), or `not in the data` (published results have none of it, or lack its extremes). `holds` and `contradicted`
+    are those of the site of the largest |x| (`published/tables.py`).
     """
     rows = []
     asked = [name for name in LEGEND if any(name in set(member.sites.component) for member in members)]
@@ -26,9 +29,19 @@ def component_maxima(members: Sequence[Member]) -> pd.DataFrame:
             status = "measured" if not pd.isna(peak) else "no finite value"
             if not (sites.status == "measured").any():
                 status = "not measured" if sites.empty else "not applicable"
-                status = "not in files" if member.published else status
-            rows.append({**marks(member), "component": component, "peak": peak, "status": status})
-    return typed(rows, {**MARK_TYPES, "component": "str", "peak": "float64", "status": "str"})
+                status = NOT_IN_DATA if member.published else status
+            row = {**marks(member), "component": component, "peak": peak, "status": status}
+            rows.append(row | _of_published(sites, peak))
+    types = {"component": "str", "peak": "float64", "status": "str", "holds": "str", "contradicted": "bool"}
+    return typed(rows, {**MARK_TYPES, **types})
+
+
+def _of_published(sites: pd.DataFrame, peak: float) -> dict[str, Any]:
+    """What the largest value of a router is if it is no score, and whether the files contradict it."""
+    there = sites[sites.peak == peak]
+    if "holds" not in there or there.empty:
+        return {"holds": None, "contradicted": False}
+    return {"holds": there.holds.iloc[0], "contradicted": bool(there.contradicted.any())}
 
 
 def components(members: Sequence[Member]) -> pd.DataFrame:

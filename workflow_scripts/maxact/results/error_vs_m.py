@@ -17,6 +17,7 @@ _COLUMNS = {
     **MARK_TYPES,
     **dict.fromkeys((*KEY, "site"), "str"),
     **dict.fromkeys(("M", "relative_rmse", "spearman", "p_holm"), "float64"),
+    "known": "bool",
     "verdict": "str",
 }
 
@@ -25,8 +26,8 @@ def error_vs_M(members: Sequence[Member]) -> pd.DataFrame:
     """A row for each real checkpoint and each format with a scale, granularity and policy: the points of `error_link`.
 
     The error is that at the same site as there, which `site` names. Error and site are null where M or the error is not finite
-    or not above zero: the link leaves these out. Beside them are the link's Spearman correlation over checkpoints, the
-    adjusted p-value of families and the verdict.
+    or not above zero: the link leaves these out; `known` is false where there is none. Beside them are the link's Spearman
+    correlation over checkpoints, the adjusted p-value of families and the verdict.
     """
     told = [row for row in error_link(members).to_dict("records") if FORMATS[row["format"]].scaling != "none"]
     rows = []
@@ -44,6 +45,7 @@ def error_vs_M(members: Sequence[Member]) -> pd.DataFrame:
         for link in told:
             error = known.get(tuple(link[name] for name in KEY))
             point = {"relative_rmse": error, "site": site} if _usable(M) and _usable(error) else {}
+            point |= {"known": error is not None}
             named = {name: link[name] for name in (*KEY, "spearman", "p_holm", "verdict")}
             rows.append({**marks(member), **named, "M": M, **point})
     return typed(rows, _COLUMNS)

@@ -40,7 +40,7 @@ from maxact.results import (
     smoothing,
     tables,
 )
-from maxact.results.absent import with_absent
+from maxact.results.absent import NOT_IN_DATA, with_absent
 from maxact.results.claims.pages import page, to_json
 from maxact.results.comparisons import Questions
 from maxact.results.frames import with_family
@@ -283,7 +283,7 @@ def _closing_row(member: Member) -> dict[str, Any]:
     row = {"checkpoint": member.name, "planted": member.kind == "planted", "nonfinite": member.headline["nonfinite"]}
     row |= {"weights": short_ancestry(member.summary["ancestry"])}
     if M is None:
-        return row | {"M": None}
+        return row | {"M": None, "why": "none finite" if member.headline["nonfinite"] else NOT_IN_DATA}
     known = [f"{key} {M[key]}" for key in ("channel", "sample", "position") if M[key] is not None]
     where = ", ".join([site_name(M["component"], M["layer"]), *known])
     headroom = {name: limit / M["value"] if M["value"] else None for name, limit in LIMITS.items()}

@@ -147,11 +147,18 @@ def _largest_gate(member: Member) -> dict[str, Any] | None:
 
 
 def layers(members: Sequence[Member]) -> pd.DataFrame:
-    """For figures: a row for each measured site of each checkpoint; one without any has a row without component."""
+    """For figures: a row for each measured site of each checkpoint; one without any has a row without component.
+
+    `holds` and `contradicted` are of published results (`published/tables.py`).
+    """
     columns = ["component", "layer", "peak", "abs_median", "quantile_0.999", "rms", "massive_tokens_passed"]
+    of_published = ["holds", "contradicted"]
     parts = []
     for member in in_order(members):
-        part = member.sites.loc[member.sites.status == "measured", columns]
+        part = member.sites.loc[member.sites.status == "measured"].reindex(columns=[*columns, *of_published])
         part = part if len(part) else part.reindex([0])
+        part = part.assign(
+            holds=part.holds.astype("str").where(part.holds.notna()), contradicted=part.contradicted.eq(True)
+        )
         parts.append(part.assign(**marks(member), layer=part.layer.astype("Int64")))
     return pd.concat(parts, ignore_index=True)

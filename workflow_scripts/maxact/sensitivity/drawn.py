@@ -20,7 +20,7 @@ def draw(data: pd.DataFrame, style: Mapping[str, float]) -> Figure:
     rows = len(data) + 3.2 * len(names)
     figure = Figure(figsize=(style["width_inches"], 0.5 + rows * style["font_size"] * 1.6 / 72), layout="constrained")
     if data["M"].isna().all():
-        message(figure, "no finite activation")
+        message(figure, f"no finite activation: {', '.join(names)}")
         return figure
     parts = [data[data["checkpoint"] == name] for name in names]
     grid = figure.subplots(len(names), squeeze=False, sharex=True, height_ratios=[len(part) for part in parts])
