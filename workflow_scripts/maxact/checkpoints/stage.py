@@ -16,4 +16,4 @@ def compute(job: Job) -> Product:
     folder, told = importlib.import_module(KINDS[source["kind"]].module).take(job, source)
     check_model_type(folder, job.name, job.parameters["model_type"])
     files = {file.name: file for file in checkpoint_files(folder)}
-    return Product(files=files, summary={**described(folder, files), **told})
+    return Product(files=files, summary={**described(job.name, folder, files), **told})

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from maxact.checkpoints.planted.registry import PLANTED
+from maxact.corpus.passages import READERS
 from maxact.sites.registry import OWN_CODE
 from maxact.store.objects import RESERVED
 from maxact.study.comparisons import Comparisons
@@ -13,7 +15,7 @@ from maxact.study.mistakes import meant
 from maxact.study.paper_check import check_paper_check
 from maxact.study.perplexity import check_perplexity
 from maxact.study.sensitivity import check_sensitivity
-from maxact.study.text import ReadyDataset, SampledDataset
+from maxact.study.text import PackagedText, ReadyDataset, SampledDataset
 
 if TYPE_CHECKING:
     from maxact.study import Study
@@ -67,6 +69,11 @@ def _checkpoints(study: Study) -> None:
             )
         if checkpoint.planted and family.marker is None:
             raise ValueError(f"{at}: families.{checkpoint.family} has no marker, which a planted checkpoint needs")
+        if checkpoint.planted and family.model_type not in PLANTED:
+            raise ValueError(
+                f"families.{checkpoint.family}.model_type: nothing is planted into {family.model_type!r}, but into "
+                f"{', '.join(PLANTED)}{meant(family.model_type, PLANTED)}"
+            )
         if checkpoint.planted and family.tokenizer == checkpoint.name:
             raise ValueError(f"{at}: a planted checkpoint has no tokenizer of its own; name another checkpoint's")
         if not checkpoint.planted and family.marker is not None:
@@ -123,6 +130,13 @@ def _corpus(study: Study) -> None:
         raise ValueError(
             f"tokens.splits: calibration and evaluation want {wanted} samples, corpus.samples is {study.corpus.samples}"
         )
+    if isinstance(study.corpus, PackagedText):
+        for domain in study.corpus.proportions:
+            if domain not in READERS:
+                raise ValueError(
+                    f"corpus.proportions: no domain {domain!r}, those of packaged_text are {', '.join(READERS)}"
+                    f"{meant(domain, READERS)}"
+                )
     for domain in study.loading_check.domains:
         if domain not in study.corpus.proportions:
             raise ValueError(f"loading_check.domains: {domain!r} is not a domain of corpus.proportions")

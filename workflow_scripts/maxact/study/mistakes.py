@@ -74,6 +74,13 @@ def _told(mistake: ErrorDetails, study: type[BaseModel]) -> str:
         reason = f"unknown key{meant(str(mistake['loc'][-1]), _known_keys(study, mistake['loc'][:-1]))}"
     elif mistake["type"] == "missing":
         reason = "missing"
+    elif mistake["type"] == "union_tag_not_found":
+        reason = f"{mistake['ctx']['discriminator'].strip(chr(39))} is missing, which says what it is"
+    elif mistake["type"] == "union_tag_invalid":
+        context = mistake["ctx"]
+        known = context["expected_tags"].replace("'", "").split(", ")
+        reason = f"{context['discriminator'].strip(chr(39))} is {context['tag']!r}, which is none of {', '.join(known)}"
+        reason += meant(context["tag"], known)
     else:
         reason = mistake["msg"].removeprefix("Value error, ")
         if not isinstance(mistake["input"], Mapping | list) and "Value error" not in mistake["msg"]:
