@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -15,6 +17,20 @@ from maxact.sites.taps import Routing, tapped
 
 Places = dict[tuple[str, int | None], list[Tensor]]
 IDS = torch.tensor([[5, 17, 3, 80, 9, 9, 41]])
+
+
+@contextmanager
+def leaves_nothing_behind(model: Any) -> Iterator[None]:
+    """What is done inside must leave no bit of a pass, no hook, no attribute and no attention function changed."""
+    from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+
+    attributes = {module: set(vars(module)) for module in model.modules()}
+    before = run(model.get_decoder())
+    yield
+    assert torch.equal(before, run(model.get_decoder()))
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
+    assert {module: set(vars(module)) for module in model.modules()} == attributes
+    assert "get_interface" not in vars(ALL_ATTENTION_FUNCTIONS)
 
 
 def run(decoder: Any) -> Tensor:

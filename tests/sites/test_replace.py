@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 from measure.models import MODELS, tiny
-from sites.recorded import run
+from sites.recorded import leaves_nothing_behind, run
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, MistralConfig, OPTConfig
 
@@ -104,22 +104,15 @@ def test_a_replaced_component_has_the_bits_of_a_model_written_so(
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])
 @pytest.mark.parametrize("name", MODELS)
 def test_the_identity_changes_no_bit_and_leaves_nothing_behind(name: str, attention: str) -> None:
-    from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
-
     model = tiny(name, attention=attention)
     decoder = model.get_decoder()
-    attributes = {module: set(vars(module)) for module in model.modules()}
     before = run(decoder)
     sites = [site for site in find_sites(decoder, list(COMPONENTS)) if not_replaceable(site) is None]
-    with replaced(decoder, sites, lambda site, x: x.clone()) as done:
+    with leaves_nothing_behind(model), replaced(decoder, sites, lambda site, x: x.clone()) as done:
         assert torch.equal(before, run(decoder))
         assert torch.equal(before, run(decoder))
     assert set(done.values()) == {2}
     assert len(done) == len(sites)
-    assert torch.equal(before, run(decoder))
-    assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
-    assert {module: set(vars(module)) for module in model.modules()} == attributes
-    assert "get_interface" not in vars(ALL_ATTENTION_FUNCTIONS)
 
 
 SIZES: dict[str, Any] = {"vocab_size": 96, "num_hidden_layers": 2, "num_attention_heads": 4, "hidden_size": 32}
