@@ -12,7 +12,7 @@ from results.members import real
 
 from maxact.quantize.formats import FORMATS
 from maxact.quantize.ways import bits_of_scale
-from maxact.results.granularities import granularities, protection
+from maxact.results.granularities import granularities, one_policy, protection
 from maxact.results.member import Member
 
 KNOWN = {"layer": 0, "component": "residual", "policy": "max", "rmse": 1.0, "relative_rmse": 0.1, "elements": 100}
@@ -46,6 +46,19 @@ def test_whole_tensors_stand_beside_finer_scales_of_the_same_format() -> None:
     assert frame.worst_sqnr_db.tolist() == [4.0, 99.0, 10.0, 7.0, 8.0]
     assert frame.sites.tolist() == [3] * 5
     assert frame.bits_per_element.tolist() == pytest.approx([8.0, 8.0, 8 + (2 * 16 / 64 + 16 / 576) / 3, 4.5, 4.5])
+
+
+def test_what_is_drawn_has_the_policy_max_or_where_it_is_not_known_the_best() -> None:
+    known = rows("int8", "token", [30.0, 10.0, 20.0])
+    known += [row | {"policy": "mse", "sqnr_db": 50.0} for row in known]
+    other = rows("nvfp4", "block", [9.0, 8.0, 7.0])
+    alone = [
+        row | {"policy": policy, "sqnr_db": value} for policy, value in (("mse", 6.0), ("q", 9.0)) for row in other
+    ]
+    frame = one_policy([member(known + alone, rows("fp8_e4m3", "tensor", [1.0] * 3), [])])
+    drawn = list(zip(frame["format"], frame["policy"], frame["median_sqnr_db"], strict=True))
+    assert drawn == [("int8", "max", 20.0), ("nvfp4", "q", 9.0)]
+    assert frame.columns.tolist() == granularities([]).columns.tolist()
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,7 @@ Column = tuple[str, str]
 
 def draw(frames: Mapping[str, pd.DataFrame], style: Mapping[str, float]) -> Figure:
     """A row for each evaluated checkpoint, a column for each format and granularity, the median SQNR in each cell."""
-    data = _one_policy(frames["granularities.parquet"])
+    data = frames["granularities.parquet"]
     told = data[data["format"].notna()]
     if told.empty:
         figure = Figure(figsize=(style["width_inches"], 1.0))
@@ -49,14 +49,6 @@ def draw(frames: Mapping[str, pd.DataFrame], style: Mapping[str, float]) -> Figu
     if (data["kind"] == "planted").any():
         figure.supxlabel(f"in italics, {PLANTED_NOTE}", fontsize=style["font_size"])
     return figure
-
-
-def _one_policy(data: pd.DataFrame) -> pd.DataFrame:
-    """Of each cell the row of the policy max, or where a study has it not, of the best."""
-    order = data.assign(first=data["policy"].eq("max"), sqnr=data["median_sqnr_db"].astype("float64").fillna(-math.inf))
-    order = order.sort_values(["first", "sqnr"], ascending=False, kind="stable")
-    kept = order.drop_duplicates(["checkpoint", "tensors", "format", "granularity"]).index
-    return data.loc[kept.sort_values()]
 
 
 def _panel(

@@ -56,6 +56,15 @@ def granularities(members: Sequence[Member]) -> pd.DataFrame:
     return typed(rows, _GRANULARITIES)
 
 
+def one_policy(members: Sequence[Member]) -> pd.DataFrame:
+    """Of each format and granularity the row of the policy max, or where a study has it not, of the best."""
+    rows = granularities(members)
+    known = rows.assign(first=rows.policy == "max", sqnr=rows.median_sqnr_db.fillna(-math.inf))
+    best = known.sort_values(["first", "sqnr"], ascending=False, kind="stable")
+    kept = best.drop_duplicates(["checkpoint", "tensors", "format", "granularity"]).index
+    return rows.loc[kept.sort_values()].reset_index(drop=True)
+
+
 def bits_per_element(member: Member, errors: pd.DataFrame, format: str, granularity: str) -> float:
     """Of a format with a granularity over these sites, the scales' share included; NaN where they have no element."""
     channels = member.sites.set_index("site").channels

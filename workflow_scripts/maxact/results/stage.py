@@ -180,7 +180,7 @@ def drawn(
         "massive_coverage": lambda: with_family(massive.massive_coverage(members), members),
         "int8_vs_M": lambda: with_family(int8_vs_m.int8_vs_M(members), members),
         "perplexity": lambda: perplexity.perplexity(members),
-        "granularities": lambda: granularities.granularities(members),
+        "granularities": lambda: granularities.one_policy(members),
     }
     read = {name for figure in made_of(FIGURES, provides).values() for name in figure.reads}
     return {
