@@ -105,7 +105,8 @@ def open_side(name: str, root: Path) -> Side:
         return _of_manifest(name, path)
     study, colon, checkpoint = name.rpartition(":")
     if not colon or Path(study).suffix not in (".yaml", ".yml"):
-        raise UserError(f"{name}: no such folder; give a folder of tables, a manifest, or STUDY.yaml:CHECKPOINT")
+        what = "a file" if path.exists() else "no such folder"
+        raise UserError(f"{name}: {what}; give a folder of tables, a manifest, or STUDY.yaml:CHECKPOINT")
     return _of_study(name, study, checkpoint, root)
 
 

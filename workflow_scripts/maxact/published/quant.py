@@ -47,6 +47,7 @@ def read_run(document: Document, known: Mapping[str, PublishedCheckpoint]) -> Qu
         if not is_text(site):
             document.problem(f"selected_layers[{at}]", "not a text")
     reference = document.number(document.content, "reference_global_max_abs", "reference_global_max_abs")
+    document.text("layer_policy")
     run = QuantRun(
         name=name,
         family=document.text("family") or "",
@@ -56,7 +57,6 @@ def read_run(document: Document, known: Mapping[str, PublishedCheckpoint]) -> Qu
         calibration_samples=calibration,
         evaluation_samples=evaluation,
         max_sequence_length=document.count("max_seq_len"),
-        layer_policy=document.text("layer_policy") or "",
         selected_layers=tuple(site for site in selected if is_text(site)),
         reference_maximum=reference,
         reference_location=document.text("reference_global_max_location") or "",

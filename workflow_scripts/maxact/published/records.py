@@ -40,7 +40,6 @@ class TopOfSite:
     k: int
     abs_mean: float | None
     """Mean |x| of the first `k`."""
-    signed_mean: float | None
 
 
 @dataclass(frozen=True)
@@ -52,7 +51,6 @@ class Top:
     global_abs: tuple[float, ...]
     """Largest |x| over all sites, out of the first five of each."""
     global_signed: tuple[float, ...]
-    global_abs_mean: float | None
 
 
 EVERYWHERE = ""
@@ -97,7 +95,6 @@ class QuantRun:
     calibration_samples: int
     evaluation_samples: int
     max_sequence_length: int | None
-    layer_policy: str
     selected_layers: tuple[str, ...]
     reference_maximum: float | None
     """|M| of the checkpoint's own file when this one was written."""

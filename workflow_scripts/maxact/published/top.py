@@ -35,7 +35,7 @@ def read_top(document: Document) -> tuple[str, Top] | None:
     everywhere = _signed(document, document.content, "global_top5", "global_top5") or ()
     mean = document.number(document.content, "global_top5_abs_mean", "global_top5_abs_mean")
     _check_mean(document, "global_top5_abs_mean", mean, [abs(value) for value in everywhere])
-    return name, Top(document.file, sites, tuple(map(abs, everywhere)), everywhere, mean)
+    return name, Top(document.file, sites, tuple(map(abs, everywhere)), everywhere)
 
 
 def top_contradictions(checkpoint: PublishedCheckpoint, top: Top) -> Iterator[tuple[str, Contradiction]]:
@@ -70,7 +70,7 @@ def _site(document: Document, values: Mapping[str, Any], at: str) -> TopOfSite |
             document.problem(f"{at}.topk_signed", "does not begin with top5_signed", "warning")
         _check_mean(document, f"{at}.topk_abs_mean", means["topk_abs_mean"], [abs(value) for value in everything])
         _check_mean(document, f"{at}.topk_signed_mean", means["topk_signed_mean"], everything)
-    return TopOfSite(everything, k or len(everything), means["topk_abs_mean"], means["topk_signed_mean"])
+    return TopOfSite(everything, k or len(everything), means["topk_abs_mean"])
 
 
 def _signed(document: Document, values: Mapping[str, Any], name: str, at: str) -> tuple[float, ...] | None:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import re
-
 from maxact.published.audit.finding import Finding, Severity, all_statistics, table
+from maxact.published.names import component_and_layer
 from maxact.published.records import Published
 
 
@@ -34,6 +33,7 @@ def faults_of_files(published: Published) -> Finding | None:
 
 
 def _layer_of(field: str) -> int:
-    """The layer in the key of a field, -1 where it has none."""
-    found = re.match(r"per_layer_stats\.layer_([0-9]{1,9})", field)
-    return int(found[1]) if found else -1
+    """The layer in the key of a field, which may be that of a whole layer; -1 where it has none."""
+    site = field.removeprefix("per_layer_stats.").partition(".")[0]
+    _, layer = component_and_layer(site) or component_and_layer(f"{site}_hidden") or ("", None)
+    return -1 if layer is None else layer
