@@ -102,6 +102,18 @@ def test_garbage_is_collected_on_a_disk_without_room(small_disk: Path) -> None:
     assert shutil.disk_usage(small_disk).free > 100_000
 
 
+def test_a_run_on_a_full_disk_is_refused_in_one_line(small_disk: Path) -> None:
+    folder = small_disk / "study"
+    folder.mkdir()
+    for lock in (small_disk / ".lock", folder / ".lock"):
+        lock.touch()  # as an earlier run has left them
+    with suppress(OSError), (small_disk / "filler").open("wb") as filler:
+        while filler.write(b"x" * 4096):
+            filler.flush()
+    with pytest.raises(UserError, match=r"study/\.lock: cannot be written \(No space left on device\); free space"):
+        hold_workspace(folder)
+
+
 def test_a_read_only_disk_is_one_line(small_disk: Path) -> None:
     job = rule(small_disk, text="x")
     subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
