@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import re
 import sys
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -109,26 +111,31 @@ def test_every_rule_has_a_key_that_its_study_or_profile_takes(tmp_path: Path) ->
         assert told[f"{rule} {name}"].endswith(f"raise {key}")
 
 
-def test_a_job_without_a_word_in_its_log_is_told_from_its_state(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    lines = [
-        "11|NODE_FAIL|NodeDown",
-        "12|FAILED|JobLaunchFailure",
-        "13|OUT_OF_MEMORY|OutOfMemory",
-        "14|FAILED|NonZeroExitCode",
-        "15|TIMEOUT|TimeLimit",
-        "16|BOOT_FAIL|None",
-        "17|PREEMPTED|None",
-        "18|DEADLINE|DeadLine",
-        "19|CANCELLED by 0|None",
-        "20|RUNNING|None",
-    ]
-    program = tmp_path / "squeue"
-    program.write_text("#!/bin/sh\n" + "".join(f"echo '{line}'\n" for line in lines))
-    program.chmod(0o755)
+@pytest.fixture
+def answered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Sequence[str]], None]:
+    """What squeue prints: number, state, reason, time of submission, comment."""
+
+    def answer(lines: Sequence[str]) -> None:
+        program = tmp_path / "squeue"
+        program.write_text("#!/bin/sh\n" + "".join(f"echo '{line}'\n" for line in lines))
+        program.chmod(0o755)
+
     monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
-    for name, number in zip("ABCDEFGHIJ", range(11, 21), strict=True):
+    return answer
+
+
+NOW = "2026-11-28T10:00:00"
+
+
+def test_a_job_without_a_word_in_its_log_is_told_from_its_state(
+    tmp_path: Path, answered: Callable[[Sequence[str]], None]
+) -> None:
+    states = ["NODE_FAIL|NodeDown", "FAILED|JobLaunchFailure", "OUT_OF_MEMORY|OutOfMemory", "FAILED|NonZeroExitCode"]
+    states += ["TIMEOUT|TimeLimit", "BOOT_FAIL|None", "PREEMPTED|None", "DEADLINE|DeadLine", "CANCELLED by 0|None"]
+    states += ["RUNNING|None"]
+    rows = [*zip("ABCDEFGHIJ", range(11, 21), states, strict=True)]
+    answered([f"{number}|{state}|{NOW}|rule_measure_wildcards_{name}" for name, number, state in rows])
+    for name, number, _ in rows:
         write(tmp_path / "logs" / "rule_measure" / name / f"{number}.log", "measure begins\n")
     told = sorted(ended_by_slurm(tmp_path / "logs", 0))
     assert [line.split(";")[0] for line in told] == [
@@ -141,6 +148,32 @@ def test_a_job_without_a_word_in_its_log_is_told_from_its_state(
         "measure H: SLURM job 18 was ended at a deadline",
         "measure I: SLURM job 19 was cancelled",
     ]
+
+
+def test_a_job_that_was_ended_while_it_waited_has_no_log_and_is_told(
+    tmp_path: Path, answered: Callable[[Sequence[str]], None]
+) -> None:
+    answered(
+        [
+            f"9|CANCELLED|None|{NOW}|rule_results",
+            f"8|DEADLINE|DeadLine|{NOW}|rule_paper_check_wildcards_A_1.5B",
+            f"7|CANCELLED|None|{NOW}|(null)",
+            "6|CANCELLED|None|N/A|rule_corpus",
+        ]
+    )
+    assert [line.split(";")[0] for line in ended_by_slurm(tmp_path / "none", 0)] == [
+        "paper_check A_1.5B: SLURM job 8 was ended at a deadline",
+        "results: SLURM job 9 was cancelled",
+    ]
+    assert list(ended_by_slurm(tmp_path / "none", time.mktime((2026, 11, 28, 10, 0, 2, 0, 0, -1)))) == []
+
+
+def test_a_job_whose_next_attempt_ended_well_is_not_told(
+    tmp_path: Path, answered: Callable[[Sequence[str]], None]
+) -> None:
+    answered([f"12|COMPLETED|None|{NOW}|rule_measure_wildcards_A", f"11|FAILED|None|{NOW}|rule_measure_wildcards_A"])
+    write(tmp_path / "logs" / "rule_measure" / "A" / "11.log", OVER)
+    assert list(ended_by_slurm(tmp_path / "logs", 0)) == []
 
 
 def write(file: Path, text: str, time: float | None = None) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib
 import re
 import subprocess
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -134,22 +135,28 @@ def ask_evenly() -> None:
 
 
 def ended_by_slurm(logs: Path, since: float) -> Iterator[str]:
-    """A line for each job that SLURM has ended, from the newest log of each, with the key to mend.
+    """A line for each job of which SLURM has ended the last attempt, with the key to mend.
 
     Args:
-        logs: the executor's folder of logs: rule_<rule>/<wildcards>/<SLURM's number>.log.
+        logs: the executor's folder of logs: rule_<rule>/<wildcards>/<SLURM's number>.log. That of an attempt that ended well is
+            deleted, and one that was ended while it waited has none.
         since: the time at which the run began, in seconds since the epoch.
     """
-    newest: dict[Path, Path] = {}
-    states = _states()
+    last: dict[Path, str] = {}
     for log in sorted(logs.rglob("*.log"), key=lambda file: file.stat().st_mtime):
         if log.stat().st_mtime >= since:
-            newest[log.parent] = log
-    for folder, log in newest.items():
-        rule, *wildcards = folder.relative_to(logs).parts
+            last[log.parent.relative_to(logs)] = log.stem
+    attempts = _attempts()
+    for number, attempt in attempts.items():
+        if attempt.submitted + 1 > since and int(number) > int(last.get(attempt.folder, 0)):
+            last[attempt.folder] = number
+    for folder, number in last.items():
+        rule, *wildcards = folder.parts
         rule, name = rule.removeprefix("rule_"), "/".join(wildcards)
-        text, key = log.read_text(encoding="utf-8", errors="replace"), _Key(rule, name)
-        ending = next((kind for kind, pattern in ENDINGS if re.search(pattern, text)), states.get(log.stem))
+        log, key = logs / folder / f"{number}.log", _Key(rule, name)
+        text = log.read_text(encoding="utf-8", errors="replace") if log.exists() else ""
+        known = attempts[number].ending if number in attempts else None
+        ending = next((kind for kind, pattern in ENDINGS if re.search(pattern, text)), known)
         mend = {
             "time": f"ran out of time; raise {key('minutes')}{key.unless('most_minutes')}",
             "memory": f"ran out of memory; raise {key('memory_gb')}{key.unless('most_memory_gb')}",
@@ -159,24 +166,35 @@ def ended_by_slurm(logs: Path, since: float) -> Iterator[str]:
             "cancelled": "was cancelled; run again",
         }
         if ending is not None:
-            yield f"{rule} {name}: SLURM job {log.stem} {mend[ending]}".replace(" :", ":")
+            yield f"{rule} {name}: SLURM job {number} {mend[ending]}".replace(" :", ":")
 
 
-def _states() -> dict[str, str]:
-    """How jobs of this user have ended, by SLURM's number, for those that it has ended; empty where it does not answer."""
-    command = ["squeue", "--me", "--noheader", "--states=all", "--format=%i|%T|%r"]
+@dataclass(frozen=True)
+class _Attempt:
+    """A job of SLURM. Attributes: folder: of its logs; submitted: seconds since the epoch; ending: if SLURM has ended it."""
+
+    folder: Path
+    submitted: float
+    ending: str | None
+
+
+def _attempts() -> dict[str, _Attempt]:
+    """This user's jobs that Snakemake submitted, by SLURM's number, in their order; none where it does not answer."""
+    command = ["squeue", "--me", "--noheader", "--states=all", "--format=%i|%T|%r|%V|%k"]
     try:
         told = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
     except (OSError, subprocess.SubprocessError):
         return {}
-    found: dict[str, str] = {}
+    found: dict[str, _Attempt] = {}
     for line in told.splitlines():
-        number, state, reason = line.strip().split("|")
-        # "CANCELLED by 0" is how some versions have it.
-        ending = STATES.get(reason if state == "FAILED" else state.partition(" ")[0])
-        if ending is not None:
-            found[number] = ending
-    return found
+        # The comment is rule_<rule> or rule_<rule>_wildcards_<wildcards>.
+        if job := re.fullmatch(r"(\d+)\|([^|]+)\|([^|]*)\|([\dT:-]+)\|rule_(\w+?)(?:_wildcards_(.+))?", line.strip()):
+            number, state, reason, submitted, rule, wildcards = job.groups()
+            # "CANCELLED by 0" is how some versions have it.
+            ending = STATES.get(reason if state == "FAILED" else state.partition(" ")[0])
+            seconds = time.mktime(time.strptime(submitted, "%Y-%m-%dT%H:%M:%S"))
+            found[number] = _Attempt(Path(f"rule_{rule}", wildcards or ""), seconds, ending)
+    return dict(sorted(found.items(), key=lambda item: int(item[0])))
 
 
 @dataclass(frozen=True)
