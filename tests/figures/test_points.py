@@ -81,6 +81,24 @@ def test_no_two_ways_of_a_panel_look_or_are_called_alike() -> None:
     lines = axes.get_lines()
     looks = {(line.get_marker(), line.get_color(), line.get_markerfacecolor()) for line in lines}
     assert len(looks) == len({line.get_label() for line in lines}) == len(lines) == 11
+    parts = [errors(["mxfp4", "nvfp4"], [policy]).assign(granularity="block") for policy in ("max", "mse")]
+    figure, _ = laid_out("error_vs_M", {"error_vs_M.parquet": pd.concat(parts, ignore_index=True)})
+    (axes,) = figure.axes
+    called = {line.get_label() for line in axes.get_lines()}
+    assert {"mxfp4, max", "mxfp4, mse", "nvfp4, max", "nvfp4, mse"} == called
+
+
+def test_quantizers_that_differ_in_the_policy_alone_are_told_apart() -> None:
+    plain = {**MARKS, "checkpoint": "a", "tensors": "linear_inputs", "smooth": math.nan, "note": None}
+    asked = [("nvfp4", "block", "max"), ("nvfp4", "block", "mse"), ("int8", "token", "mse"), ("int8", "tensor", "mse")]
+    rows = [
+        plain
+        | {"format": format, "granularity": granularity, "policy": policy, "ratio": 1.0 + at, "median_sqnr_db": at}
+        for at, (format, granularity, policy) in enumerate(asked)
+    ]
+    figure, texts = laid_out("perplexity_cost", {"perplexity.parquet": pd.DataFrame(rows)})
+    inside(figure)
+    assert {"nvfp4, blocks", "nvfp4, blocks, mse", "int8, by token, mse", "int8, mse"} <= set(texts)
 
 
 def test_policies_have_the_same_axis() -> None:

@@ -66,10 +66,10 @@ def draw(frames: Mapping[str, pd.DataFrame], style: Mapping[str, float]) -> Figu
 def _parts(data: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
     """Title and rows of each panel, and in `way` what a series of it is called."""
     whole, blocks = data["granularity"] == "tensor", data["granularity"] == "block"
-    named = data["granularity"].where(~whole, data["policy"])
-    clips = data[~whole & ~blocks].groupby("format")["policy"].nunique() > 1
-    both = data["format"].map(clips).fillna(False).astype(bool) & ~whole & ~blocks
-    named = named.mask(both, data["granularity"] + ", " + data["policy"]).mask(blocks, data["format"])
+    clips = data[~whole].groupby("format")["policy"].nunique() > 1
+    both = data["format"].map(clips).fillna(False).astype(bool) & ~whole
+    named = data["policy"].where(whole, data["granularity"].mask(blocks, data["format"]))
+    named = named.mask(both, named + ", " + data["policy"])
     data = data.assign(way=named.str.replace("_", " ").where(~blocks, named))
     parts = [
         (f"{name}, {what}", data[(data["format"] == name) & rows])

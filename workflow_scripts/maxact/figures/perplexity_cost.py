@@ -97,6 +97,7 @@ def _named(row: Mapping[Any, Any], tensors: bool) -> str:
     """A quantizer in one phrase."""
     of = {"tensor": row["policy"], "block": "blocks"}.get(row["granularity"], f"by {row['granularity']}")
     told = row["format"] if of == "none" else f"{row['format']}, {of}"
+    told += "" if row["granularity"] == "tensor" or row["policy"] == "max" else f", {row['policy']}"
     told += "" if math.isnan(row["smooth"]) else f", smoothed ({row['smooth']:g})"
     return f"{told} ({_words(row['tensors'])})" if tensors else told
 
