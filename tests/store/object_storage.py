@@ -90,7 +90,10 @@ def _is_ready(process: subprocess.Popen[bytes], address: str) -> bool:
     import s3fs
 
     port, ends = int(address.rpartition(":")[2]), time.monotonic() + 180
-    files = s3fs.S3FileSystem(key=KEY, secret=SECRET, endpoint_url=address, skip_instance_cache=True)
+    short = {"connect_timeout": 10, "read_timeout": 10, "retries": {"max_attempts": 1}}
+    files = s3fs.S3FileSystem(
+        key=KEY, secret=SECRET, endpoint_url=address, config_kwargs=short, skip_instance_cache=True
+    )
     while time.monotonic() < ends and process.poll() is None:
         time.sleep(0.05)
         with socket.socket() as trial:
