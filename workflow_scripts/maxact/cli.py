@@ -28,6 +28,7 @@ from maxact.commands import (
     unpack,
     verify,
 )
+from maxact.compiled_cache import give_numba_a_place
 from maxact.errors import UserError
 from maxact.store.disk import telling
 
@@ -70,6 +71,7 @@ def entry() -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code (0, 2 for a user's mistake, others as the commands say)."""
     options = _parser().parse_args(arguments)
+    give_numba_a_place()
     try:
         with telling(Path()):
             code: int = options.run(options)

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from maxact import devices
+from maxact.compiled_cache import give_numba_a_place
 from maxact.errors import UnavailableError, UserError
 from maxact.stages import is_part, uses_of
 from maxact.store.claims import Turn, claimed
@@ -187,6 +188,7 @@ def run_rule(rule: Any) -> None:
     (`maxact/store/dropping.py`).
     """
     root = Path(rule.output.manifest).parents[2]
+    give_numba_a_place()
     try:
         with telling(root):
             store = Store(root, Shared.of_environment())

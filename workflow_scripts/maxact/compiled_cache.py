@@ -1,0 +1,34 @@
+"""Where numba keeps what it has compiled, where it finds no place of its own.
+
+It writes beside the code or into the user's cache, and refuses to compile where it can write neither: an image that is read-only,
+run by a user without a home.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+_VARIABLE = "NUMBA_CACHE_DIR"
+
+
+def give_numba_a_place(code: Path = Path(__file__).parent) -> None:
+    """Before numba is imported: name a folder that goes with this process, unless there is a better one.
+
+    Args:
+        code: the folder of the code that is compiled.
+    """
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"))
+    if _VARIABLE in os.environ or _takes(code) or _takes(cache):
+        return
+    os.environ[_VARIABLE] = folder = tempfile.mkdtemp(prefix="maxact-compiled-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+
+
+def _takes(folder: Path) -> bool:
+    """Whether files can be made in a folder, or in what must be made first."""
+    there = next(parent for parent in (folder, *folder.parents) if parent.exists())
+    return there.is_dir() and os.access(there, os.W_OK | os.X_OK)
