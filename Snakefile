@@ -96,6 +96,6 @@ onsuccess:
 onerror:
     print_errors(ARTIFACTS / "logs", STARTED)
     if on_cluster():
-        for told in ended_by_slurm(slurm_logs(), STARTED):
+        for told in ended_by_slurm(slurm_logs(), STARTED, workflow.workdir_init):
             print(f"error: {told}")
     give_rest(ARTIFACTS.parent)

@@ -25,6 +25,8 @@ NODE = (
     "slurmstepd: error: *** JOB 12 ON n1 CANCELLED AT 2026-11-27T22:00:00 DUE TO NODE FAILURE, SEE SLURMCTLD LOG ***\n"
 )
 OVER = "slurmstepd: error: Job 12 exceeded memory limit (9000 > 8000), being killed\n" + CANCELLED
+HERE = "/work/here"
+"""The working folder of the run."""
 MINUTES = "resources.minutes of checkpoint A-1B in the study (and resources.most_minutes, where that is less)"
 MEMORY = "resources.memory_gb of checkpoint A-1B in the study (and resources.most_memory_gb, where that is less)"
 CGROUP = "slurmstepd: error: Detected 1 oom_kill event in StepId=12.0. Some of the step tasks have been OOM Killed.\n"
@@ -74,14 +76,14 @@ def test_limits_of_time_are_minutes(limit: str, minutes: float | None) -> None:
 def test_a_job_that_was_ended_is_told_with_its_key(text: str, told: str, tmp_path: Path) -> None:
     write(tmp_path / "rule_measure" / "A-1B" / "12.log", text)
     write(tmp_path / "rule_measure" / "B" / "13.log", "error: a mistake of its own\n")
-    assert list(ended_by_slurm(tmp_path, 0)) == [f"measure A-1B: SLURM job 12 {told}"]
-    assert list(ended_by_slurm(tmp_path, 1e12)) == []
+    assert list(ended_by_slurm(tmp_path, 0, HERE)) == [f"measure A-1B: SLURM job 12 {told}"]
+    assert list(ended_by_slurm(tmp_path, 1e12, HERE)) == []
 
 
 def test_the_last_attempt_counts(tmp_path: Path) -> None:
     write(tmp_path / "rule_measure" / "A" / "12.log", OVER, time=100)
     write(tmp_path / "rule_measure" / "A" / "13.log", TIME_LIMIT, time=200)
-    (told,) = ended_by_slurm(tmp_path, 50)
+    (told,) = ended_by_slurm(tmp_path, 50, HERE)
     assert "SLURM job 13 ran out of time" in told
 
 
@@ -89,7 +91,7 @@ def test_jobs_of_no_checkpoint_and_variants_have_keys_of_their_own(tmp_path: Pat
     write(tmp_path / "rule_variant" / "A-1.5B.dtype" / "1.log", OVER)
     write(tmp_path / "rule_results" / "2.log", OVER)
     write(tmp_path / "rule_shard" / "A-1.5B.1of3" / "3.log", TIME_LIMIT)
-    assert sorted(ended_by_slurm(tmp_path, 0)) == [
+    assert sorted(ended_by_slurm(tmp_path, 0, HERE)) == [
         "results: SLURM job 2 ran out of memory; raise set-resources: results: mem_mb in the profile",
         f"shard A-1.5B.1of3: SLURM job 3 ran out of time; raise {MINUTES.replace('A-1B', 'A-1.5B')}",
         f"variant A-1.5B.dtype: SLURM job 1 ran out of memory; raise {MEMORY.replace('A-1B', 'A-1.5B')}",
@@ -104,7 +106,9 @@ def test_every_rule_has_a_key_that_its_study_or_profile_takes(tmp_path: Path) ->
     whole = {rule: {"variant": "A-1.5B.dtype", "shard": "A-1.5B.1of3"}.get(rule, "A-1.5B") for rule in rules}
     for number, (rule, name) in enumerate(whole.items()):
         write(tmp_path / f"rule_{rule}" / name / f"{number}.log", OVER)
-    told = dict(line.removesuffix(" in the profile").split(": SLURM job", 1) for line in ended_by_slurm(tmp_path, 0))
+    told = dict(
+        line.removesuffix(" in the profile").split(": SLURM job", 1) for line in ended_by_slurm(tmp_path, 0, HERE)
+    )
     assert set(told) == {f"{rule} {name}" for rule, name in whole.items()}
     for rule, name in whole.items():
         key = MEMORY.replace("A-1B", "A-1.5B") if rule in TOKENS else f"set-resources: {rule}: mem_mb"
@@ -113,11 +117,11 @@ def test_every_rule_has_a_key_that_its_study_or_profile_takes(tmp_path: Path) ->
 
 @pytest.fixture
 def answered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Sequence[str]], None]:
-    """What squeue prints: number, state, reason, time of submission, comment."""
+    """What squeue prints: number, state, reason, time of submission, comment; with the working folder."""
 
-    def answer(lines: Sequence[str]) -> None:
+    def answer(lines: Sequence[str], folder: str = HERE) -> None:
         program = tmp_path / "squeue"
-        program.write_text("#!/bin/sh\n" + "".join(f"echo '{line}'\n" for line in lines))
+        program.write_text("#!/bin/sh\n" + "".join(f"echo '{line}|{folder}'\n" for line in lines))
         program.chmod(0o755)
 
     monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
@@ -137,7 +141,7 @@ def test_a_job_without_a_word_in_its_log_is_told_from_its_state(
     answered([f"{number}|{state}|{NOW}|rule_measure_wildcards_{name}" for name, number, state in rows])
     for name, number, _ in rows:
         write(tmp_path / "logs" / "rule_measure" / name / f"{number}.log", "measure begins\n")
-    told = sorted(ended_by_slurm(tmp_path / "logs", 0))
+    told = sorted(ended_by_slurm(tmp_path / "logs", 0, HERE))
     assert [line.split(";")[0] for line in told] == [
         "measure A: SLURM job 11 lost its node",
         "measure B: SLURM job 12 lost its node",
@@ -161,11 +165,11 @@ def test_a_job_that_was_ended_while_it_waited_has_no_log_and_is_told(
             "6|CANCELLED|None|N/A|rule_corpus",
         ]
     )
-    assert [line.split(";")[0] for line in ended_by_slurm(tmp_path / "none", 0)] == [
+    assert [line.split(";")[0] for line in ended_by_slurm(tmp_path / "none", 0, HERE)] == [
         "paper_check A_1.5B: SLURM job 8 was ended at a deadline",
         "results: SLURM job 9 was cancelled",
     ]
-    assert list(ended_by_slurm(tmp_path / "none", time.mktime((2026, 11, 28, 10, 0, 2, 0, 0, -1)))) == []
+    assert list(ended_by_slurm(tmp_path / "none", time.mktime((2026, 11, 28, 10, 0, 2, 0, 0, -1)), HERE)) == []
 
 
 def test_a_job_whose_next_attempt_ended_well_is_not_told(
@@ -173,7 +177,24 @@ def test_a_job_whose_next_attempt_ended_well_is_not_told(
 ) -> None:
     answered([f"12|COMPLETED|None|{NOW}|rule_measure_wildcards_A", f"11|FAILED|None|{NOW}|rule_measure_wildcards_A"])
     write(tmp_path / "logs" / "rule_measure" / "A" / "11.log", OVER)
-    assert list(ended_by_slurm(tmp_path / "logs", 0)) == []
+    assert list(ended_by_slurm(tmp_path / "logs", 0, HERE)) == []
+
+
+def test_jobs_that_were_submitted_elsewhere_are_none_of_this_run(tmp_path: Path, answered: Callable[..., None]) -> None:
+    answered(
+        [f"7|CANCELLED|None|{NOW}|rule_results", f"8|NODE_FAIL|None|{NOW}|rule_measure_wildcards_A"], "/work/other"
+    )
+    assert list(ended_by_slurm(tmp_path / "none", 0, HERE)) == []
+
+
+def test_logs_that_are_no_jobs_or_go_meanwhile_are_passed_over(tmp_path: Path) -> None:
+    """The folder may be one that has others too, and another run may delete its own while this one looks."""
+    write(tmp_path / "run.log", CANCELLED)
+    write(tmp_path / "others" / "notes.log", CANCELLED)
+    (tmp_path / "rule_measure" / "B").mkdir(parents=True)
+    (tmp_path / "rule_measure" / "B" / "14.log").symlink_to("gone")
+    write(tmp_path / "rule_measure" / "A" / "13.log", CANCELLED)
+    assert list(ended_by_slurm(tmp_path, 0, HERE)) == ["measure A: SLURM job 13 was cancelled; run again"]
 
 
 def write(file: Path, text: str, time: float | None = None) -> None:

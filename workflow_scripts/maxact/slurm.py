@@ -12,6 +12,7 @@ import re
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -134,27 +135,24 @@ def ask_evenly() -> None:
     )
 
 
-def ended_by_slurm(logs: Path, since: float) -> Iterator[str]:
+def ended_by_slurm(logs: Path, since: float, folder: str | Path) -> Iterator[str]:
     """A line for each job of which SLURM has ended the last attempt, with the key to mend.
 
     Args:
         logs: the executor's folder of logs: rule_<rule>/<wildcards>/<SLURM's number>.log. That of an attempt that ended well is
             deleted, and one that was ended while it waited has none.
         since: the time at which the run began, in seconds since the epoch.
+        folder: the working folder of the run; jobs of the same user that other ones submitted are none of it.
     """
-    last: dict[Path, str] = {}
-    for log in sorted(logs.rglob("*.log"), key=lambda file: file.stat().st_mtime):
-        if log.stat().st_mtime >= since:
-            last[log.parent.relative_to(logs)] = log.stem
-    attempts = _attempts()
+    last = _newest_logs(logs, since)
+    attempts = _attempts(folder)
     for number, attempt in attempts.items():
         if attempt.submitted + 1 > since and int(number) > int(last.get(attempt.folder, 0)):
             last[attempt.folder] = number
-    for folder, number in last.items():
-        rule, *wildcards = folder.parts
+    for below, number in last.items():
+        rule, *wildcards = below.parts
         rule, name = rule.removeprefix("rule_"), "/".join(wildcards)
-        log, key = logs / folder / f"{number}.log", _Key(rule, name)
-        text = log.read_text(encoding="utf-8", errors="replace") if log.exists() else ""
+        text, key = _text(logs / below / f"{number}.log"), _Key(rule, name)
         known = attempts[number].ending if number in attempts else None
         ending = next((kind for kind, pattern in ENDINGS if re.search(pattern, text)), known)
         mend = {
@@ -169,6 +167,22 @@ def ended_by_slurm(logs: Path, since: float) -> Iterator[str]:
             yield f"{rule} {name}: SLURM job {number} {mend[ending]}".replace(" :", ":")
 
 
+def _newest_logs(logs: Path, since: float) -> dict[Path, str]:
+    """SLURM's number of the newest log in each folder below `logs`. Another run may delete its own meanwhile."""
+    dated = []
+    for log in (*logs.glob("rule_*/**/*.log"), *logs.glob("group_*/**/*.log")):
+        with suppress(FileNotFoundError):
+            dated.append((log.stat().st_mtime, log))
+    return {log.parent.relative_to(logs): log.stem for time, log in sorted(dated) if time >= since}
+
+
+def _text(log: Path) -> str:
+    try:
+        return log.read_text(encoding="utf-8", errors="replace")
+    except FileNotFoundError:
+        return ""
+
+
 @dataclass(frozen=True)
 class _Attempt:
     """A job of SLURM. Attributes: folder: of its logs; submitted: seconds since the epoch; ending: if SLURM has ended it."""
@@ -178,9 +192,9 @@ class _Attempt:
     ending: str | None
 
 
-def _attempts() -> dict[str, _Attempt]:
-    """This user's jobs that Snakemake submitted, by SLURM's number, in their order; none where it does not answer."""
-    command = ["squeue", "--me", "--noheader", "--states=all", "--format=%i|%T|%r|%V|%k"]
+def _attempts(folder: str | Path) -> dict[str, _Attempt]:
+    """This user's jobs that Snakemake submitted in `folder`, by SLURM's number, in their order; none where it does not answer."""
+    command = ["squeue", "--me", "--noheader", "--states=all", "--format=%i|%T|%r|%V|%k|%Z"]
     try:
         told = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
     except (OSError, subprocess.SubprocessError):
@@ -188,7 +202,8 @@ def _attempts() -> dict[str, _Attempt]:
     found: dict[str, _Attempt] = {}
     for line in told.splitlines():
         # The comment is rule_<rule> or rule_<rule>_wildcards_<wildcards>.
-        if job := re.fullmatch(r"(\d+)\|([^|]+)\|([^|]*)\|([\dT:-]+)\|rule_(\w+?)(?:_wildcards_(.+))?", line.strip()):
+        line = line.strip().removesuffix(f"|{folder}")
+        if job := re.fullmatch(r"(\d+)\|([^|]+)\|([^|]*)\|([\dT:-]+)\|rule_(\w+?)(?:_wildcards_([^|]+))?", line):
             number, state, reason, submitted, rule, wildcards = job.groups()
             # "CANCELLED by 0" is how some versions have it.
             ending = STATES.get(reason if state == "FAILED" else state.partition(" ")[0])
