@@ -112,6 +112,16 @@ def test_what_may_not_be_read_is_told(tmp_path: Path, monkeypatch: pytest.Monkey
     assert {"Deep/json", SMALL} <= file_digests(tree).keys()
 
 
+def test_a_folder_of_something_else_is_refused_though_something_in_it_may_not_be_read(tmp_path: Path) -> None:
+    """As in /tmp, where others have folders of their own."""
+    (tmp_path / "mine" / "json").mkdir(parents=True)
+    enormous(tmp_path / "mine" / "json" / "x_activation_stats.json")
+    with pytest.raises(
+        UserError, match=r"no <series>/json/\*_activation_stats.json in it that can be read \(mine/json/x_.*; give"
+    ):
+        listed(tmp_path)
+
+
 def test_series_may_be_links_and_what_leads_in_circles_is_read_once(tmp_path: Path) -> None:
     tree = written(tmp_path / "there", made())
     (tree / "Small").rename(tmp_path / "elsewhere")
@@ -137,6 +147,11 @@ def test_a_name_that_cannot_be_printed_is_escaped_and_told(name: bytes, shown: s
 
 def test_files_that_are_no_results_are_not_listed(tmp_path: Path) -> None:
     others = ["notes.json", "a/b/json/x_activation_stats.json", "supplementary/json/x_activation_stats.json"]
-    others += ["Small/x_activation_stats.json", "Small/json/more/x_activation_stats.json", "Small/json/x.txt"]
+    others += [
+        "Small/json/x_activation_statsXjson",
+        "Small/x_activation_stats.json",
+        "Small/json/more/x_activation_stats.json",
+        "Small/json/x.txt",
+    ]
     tree = written(tmp_path, made() | dict.fromkeys(others, "{"))
     assert set(listed(tree)) == set(made())

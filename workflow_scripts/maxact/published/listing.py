@@ -25,6 +25,7 @@ APART = ("quant", "bootstrap", "supplementary", "supplementary_experiments")
 LARGEST = 64 * 2**20
 """Bytes. The largest of the authors' files have less than a hundredth of it."""
 
+_OF_SERIES = re.compile(rf"json/[^/]+({re.escape(STATISTICS)}|{re.escape(TOP)})")
 _FLAT = re.compile(rf"(?P<name>.+)_s(?P<size>[0-9]{{1,9}})_r(?P<repetition>[0-9]{{1,9}}){re.escape(STATISTICS)}")
 _NESTED = re.compile(
     rf"(?P<size>[0-9]{{1,9}})/r(?P<repetition>[0-9]{{1,9}})/[^/]+/json/(?P<name>.+){re.escape(STATISTICS)}"
@@ -40,7 +41,7 @@ def is_result_path(path: str) -> bool:
         return subset_of(path) is not None
     if head == "quant":
         return "/" not in below and (below == SUMMARY or below.endswith(QUANT))
-    return head not in APART and bool(re.fullmatch(rf"json/[^/]+({STATISTICS}|{TOP})", below))
+    return head not in APART and bool(_OF_SERIES.fullmatch(below))
 
 
 def subset_of(path: str) -> re.Match[str] | None:
@@ -64,7 +65,7 @@ def listed(folder: Path) -> dict[str, str | None]:
     that cannot be printed is escaped.
 
     Raises:
-        UserError: no folder, none that can be read, or no result in it.
+        UserError: no folder, none that can be read, or no result in it that can be.
     """
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder; give the folder of the authors' result files")
@@ -74,8 +75,11 @@ def listed(folder: Path) -> dict[str, str | None]:
             found[path] = why
         else:
             found[ascii(path)[1:-1]] = "a name that cannot be printed; rename the file"
-    if not found:
-        raise UserError(f"{folder}: no <series>/json/*{STATISTICS} in it; give the folder of the authors' result files")
+    if None not in found.values():
+        first = "".join(f" that can be read ({path}: {why})" for path, why in list(found.items())[:1])
+        raise UserError(
+            f"{folder}: no <series>/json/*{STATISTICS} in it{first}; give the folder of the authors' result files"
+        )
     return found
 
 
@@ -83,7 +87,7 @@ def file_digests(folder: Path) -> dict[str, str]:
     """SHA-256 of each result by its path below the folder; of one that cannot be read, that of the words that say why.
 
     Raises:
-        UserError: no folder, or no result in it.
+        UserError: see `listed`.
     """
     return {path: _digest(folder / path) if why is None else digest_text(why) for path, why in listed(folder).items()}
 

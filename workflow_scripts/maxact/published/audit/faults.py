@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from maxact.published.audit.finding import Finding, Severity, all_statistics, table
-from maxact.published.names import component_and_layer
-from maxact.published.records import Published
+from collections.abc import Mapping
+
+from maxact.published.audit.finding import Finding, Severity, all_statistics, layer_of, table
+from maxact.published.records import Problem, Published
 
 
 def faults_of_files(published: Published) -> Finding | None:
@@ -16,10 +17,7 @@ def faults_of_files(published: Published) -> Finding | None:
     ]
     errors = sum(one.severity == "error" for one in published.problems)
     layers = {checkpoint.file: checkpoint.layers for _, checkpoint in all_statistics(published)}
-    beyond = sum(
-        one.severity != "error" and _layer_of(one.field) >= layers.get(one.file, _layer_of(one.field) + 1)
-        for one in published.problems
-    )
+    beyond = sum(one.severity != "error" and _is_beyond(one, layers) for one in published.problems)
     further = f"; {beyond} are of layers beyond the decoder, which the tables leave out" if beyond else ""
     return Finding(
         "faults_of_files",
@@ -32,8 +30,9 @@ def faults_of_files(published: Published) -> Finding | None:
     )
 
 
-def _layer_of(field: str) -> int:
-    """The layer in the key of a field, which may be that of a whole layer; -1 where it has none."""
-    site = field.removeprefix("per_layer_stats.").partition(".")[0]
-    _, layer = component_and_layer(site) or component_and_layer(f"{site}_hidden") or ("", None)
-    return -1 if layer is None else layer
+def _is_beyond(problem: Problem, layers: Mapping[str, int]) -> bool:
+    """Whether its field is, or is in, a layer that the decoder has not. Args: layers: of the decoder, by file of statistics."""
+    site = problem.field.removeprefix("per_layer_stats.").partition(".")[0]
+    layer = layer_of(site)
+    layer = layer_of(f"{site}_hidden") if layer is None else layer
+    return layer is not None and layer >= layers.get(problem.file, layer + 1)
