@@ -180,6 +180,14 @@ def test_a_job_whose_next_attempt_ended_well_is_not_told(
     assert list(ended_by_slurm(tmp_path / "logs", 0, HERE)) == []
 
 
+def test_a_group_is_told_once_without_a_key_that_no_profile_has(tmp_path: Path, answered: Callable[..., None]) -> None:
+    write(tmp_path / "logs" / "group_quantize" / "A" / "5.log", OVER)
+    answered([f"5|FAILED|NonZeroExitCode|{NOW}|rule_quantize_wildcards_A"])
+    assert list(ended_by_slurm(tmp_path / "logs", 0, HERE)) == [
+        "group_quantize A: SLURM job 5 ran out of memory; raise what its jobs ask for, or make the group smaller"
+    ]
+
+
 def test_jobs_that_were_submitted_elsewhere_are_none_of_this_run(tmp_path: Path, answered: Callable[..., None]) -> None:
     answered(
         [f"7|CANCELLED|None|{NOW}|rule_results", f"8|NODE_FAIL|None|{NOW}|rule_measure_wildcards_A"], "/work/other"

@@ -145,9 +145,10 @@ def ended_by_slurm(logs: Path, since: float, folder: str | Path) -> Iterator[str
         folder: the working folder of the run; jobs of the same user that other ones submitted are none of it.
     """
     last = _newest_logs(logs, since)
-    attempts = _attempts(folder)
+    attempts, with_logs = _attempts(folder), {*last.values()}  # a group's comment has another name than its folder
     for number, attempt in attempts.items():
-        if attempt.submitted + 1 > since and int(number) > int(last.get(attempt.folder, 0)):
+        later = number not in with_logs and int(number) > int(last.get(attempt.folder, 0))
+        if later and attempt.submitted + 1 > since:
             last[attempt.folder] = number
     for below, number in last.items():
         rule, *wildcards = below.parts
@@ -170,7 +171,7 @@ def ended_by_slurm(logs: Path, since: float, folder: str | Path) -> Iterator[str
 def _newest_logs(logs: Path, since: float) -> dict[Path, str]:
     """SLURM's number of the newest log in each folder below `logs`. Another run may delete its own meanwhile."""
     dated = []
-    for log in (*logs.glob("rule_*/**/*.log"), *logs.glob("group_*/**/*.log")):
+    for log in (*logs.glob("rule_*/**/[0-9]*.log"), *logs.glob("group_*/**/[0-9]*.log")):
         with suppress(FileNotFoundError):
             dated.append((log.stat().st_mtime, log))
     return {log.parent.relative_to(logs): log.stem for time, log in sorted(dated) if time >= since}
@@ -223,6 +224,8 @@ class _Key:
         if self.rule in TOKENS:
             owner = self.name.rpartition(".")[0] if self.rule in ("variant", "shard") else self.name
             return f"resources.{field} of checkpoint {owner} in the study"
+        if self.rule.startswith("group_"):
+            return "what its jobs ask for, or make the group smaller"
         resource = {"gpus": "gpu", "memory_gb": "mem_mb", "minutes": "runtime"}[field]
         return f"set-resources: {self.rule}: {resource} in the profile"
 
