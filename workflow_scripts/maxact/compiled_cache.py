@@ -21,8 +21,9 @@ def give_numba_a_place(code: Path = Path(__file__).parent) -> None:
     Args:
         code: the folder of the code that is compiled.
     """
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"))
-    if _VARIABLE in os.environ or _takes(code) or _takes(cache):
+    cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    # Of a user without a home ~ stays, and numba would make a folder of that name where the process is.
+    if _VARIABLE in os.environ or _takes(code) or (not cache.startswith("~") and _takes(Path(cache))):
         return
     os.environ[_VARIABLE] = folder = tempfile.mkdtemp(prefix="maxact-compiled-")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
@@ -30,5 +31,6 @@ def give_numba_a_place(code: Path = Path(__file__).parent) -> None:
 
 def _takes(folder: Path) -> bool:
     """Whether files can be made in a folder, or in what must be made first."""
-    there = next(parent for parent in (folder, *folder.parents) if parent.exists())
+    # Not Path.exists, which fails where a folder above may not be looked into.
+    there = next(parent for parent in (folder, *folder.parents) if os.path.exists(parent))
     return there.is_dir() and os.access(there, os.W_OK | os.X_OK)
