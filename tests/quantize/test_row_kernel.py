@@ -104,6 +104,19 @@ def test_least_squares_never_lose_to_the_largest_magnitude_and_win_where_few_bit
     assert lost["int4", "token", "mse"] < 0.8 * lost["int4", "token", "max"]
 
 
+def test_what_a_step_makes_infinite_is_clipped_only_where_it_lies_beyond_the_range() -> None:
+    """Of a range as wide as float32 two steps of three are beyond it; of a sample it is counted by another loop than of a row."""
+    wanted = ways(["int2_asymmetric"], ["sample", "token"], ["quantile_0.9"])
+    x = (torch.linspace(-1, 1, 40)[None] * 3.3e38).bfloat16()
+    calibration = calibrations(x)[0]
+    made = summed(CompiledKernel(wanted), [x], calibration, wanted)
+    with np.errstate(over="ignore"):
+        _, squared, beyond = errors(x.float().numpy(), wanted[0], calibration.channel_C)
+    assert squared == np.inf
+    assert made.clipped_W.tolist() == [beyond, beyond]
+    assert summed(TorchKernel(wanted), [x], calibration, wanted).clipped_W.tolist() == [beyond, beyond]
+
+
 def test_codes_are_counted_whether_finite_or_not() -> None:
     x = tensor("not finite")
     made = summed(CompiledKernel(SOME), [x], calibrations(x)[0], SOME)

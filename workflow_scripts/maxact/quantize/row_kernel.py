@@ -145,9 +145,12 @@ class CompiledKernel:
             rule = how.rule
             if threshold == 0:  # not that there was nothing to calibrate on: all is clipped to 0
                 rule = rule._replace(kind=compiled.ZERO)
-            found = compiled.sums(tensor.values, tensor.counts, rule, *held(how))
-            sums.errors_W2[at] += found[:2]
-            sums.clipped_W[at] += found[4] if way.policy != MAX else 0
+            low_held, high_held = held(how)
+            sums.errors_W2[at] += compiled.sums(tensor.values, tensor.counts, rule, low_held, high_held)[:2]
+            if way.policy != MAX:  # that of `sums` has what becomes infinite too
+                exact = tensor.values.astype(np.float64)
+                beyond = (exact < low_held) | (exact > high_held)
+                sums.clipped_W[at] += tensor.counts[beyond].sum()
 
     def _threshold(self, way: Way, tensor: Distribution, codes: Codes, dtype: str) -> float:
         """Of one sample, as `blocks.py` has it."""

@@ -228,6 +228,6 @@ def e4m3(rank: Tensor) -> Tensor:
 
 
 def e4m3_rank(number: Tensor) -> Tensor:
-    """The inverse of `_e4m3`."""
+    """The inverse of `e4m3`."""
     bits = number.contiguous().view(torch.int32)
     return torch.where(number >= 2.0**-6, (bits - (120 << 23)) >> 20, (number * 2.0**9).int())
