@@ -261,6 +261,23 @@ def test_every_granularity_of_as_many_checkpoints_as_the_paper_has_can_be_read()
     apart(figure, members)
 
 
+def test_why_a_checkpoint_has_no_row_of_granularities_is_said_below_them() -> None:
+    known = {"format": "int8", "granularity": "token", "median_sqnr_db": 5.0, "note": None}
+    unknown = {"format": None, "granularity": None, "median_sqnr_db": math.nan}
+    told = [("one", known), ("two", unknown | {"note": "float32: why"}), ("three", unknown | {"note": "not there"})]
+    told.append(("four", unknown | {"note": "float32: why"}))
+    rows = [{**marks(real()), "tensors": "residual stream", "checkpoint": name, **row} for name, row in told]
+    figure, texts = laid_out("granularity_heatmap_residual", {"granularities.parquet": pd.DataFrame(rows)})
+    below = "\n".join(texts)
+    assert "not shown, float32: why: two" in below
+    assert ", four" in below
+    assert "not shown, not there: three" in below
+    assert [text.get_text().split()[0] for text in figure.axes[0].get_yticklabels()] == ["one"]
+    inside(figure)
+    _, (alone,) = laid_out("granularity_heatmap_residual", {"granularities.parquet": pd.DataFrame(rows[1:])})
+    assert "not shown, not there: three" in alone
+
+
 @pytest.mark.parametrize("name", ["error_by_site_residual", "granularity_heatmap_residual"])
 def test_a_figure_of_one_kind_of_tensor_shows_its_rows_alone(name: str, tmp_path: Path) -> None:
     other = f"{name.removesuffix('_residual')}_kv_cache"

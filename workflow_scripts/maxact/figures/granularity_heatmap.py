@@ -14,7 +14,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from maxact.figures.style import GREY, PLANTED_NOTE, label_rows, message, row_height
+from maxact.figures.style import GREY, PLANTED_NOTE, label_rows, left_out, letters, message, row_height
 from maxact.results.absent import NOT_AVAILABLE
 
 WRITTEN = 36
@@ -25,19 +25,27 @@ Column = tuple[str, str]
 
 
 def draw(frames: Mapping[str, pd.DataFrame], style: Mapping[str, float]) -> Figure:
-    """A row for each evaluated checkpoint, a column for each format and granularity, the median SQNR in each cell."""
+    """A row for each evaluated checkpoint, a column for each format and granularity, the median SQNR in each cell.
+
+    Evaluated checkpoints without errors of the kind are named below, with the reason.
+    """
     data = frames["granularities.parquet"]
     told = data[data["format"].notna()]
+    lacking = data["format"].isna() & (data["kind"] != NOT_AVAILABLE)
+    notes = _why_not(data[lacking], letters(style))
+    data = data[~lacking]
+    below = len("\n".join(notes).splitlines()) * 1.2 * style["font_size"] / 72
     if told.empty:
-        figure = Figure(figsize=(style["width_inches"], 1.0))
-        message(figure, "no checkpoint of this study is evaluated at such tensors")
+        figure = Figure(figsize=(style["width_inches"], 1.0 + below))
+        message(figure, "\n".join(notes) or "no checkpoint of this study is evaluated at such tensors")
         return figure
     entries = data.drop_duplicates("checkpoint").to_dict("records")
     columns = list(dict.fromkeys(zip(told["format"], told["granularity"], strict=True)))
     known = data.median_sqnr_db[np.isfinite(data.median_sqnr_db.astype("float64"))]
     height = max(row_height(entries, style["font_size"] - 1), 0.175)
     upright = 0.62 * style["font_size"] / 72 * max(len(granularity) for _, granularity in columns)
-    figure = Figure(figsize=(style["width_inches"], len(entries) * height + 2 * upright + 1.2), layout="constrained")
+    above = len(entries) * height + 2 * upright + 1.2
+    figure = Figure(figsize=(style["width_inches"], above + below), layout="constrained")
     limits = (float(known.min()), float(known.max())) if len(known) else (0.0, 1.0)
     colours: Any = ScalarMappable(Normalize(limits[0], max(limits[1], limits[0] + 1)), "viridis")
     axes = figure.subplots()
@@ -46,9 +54,18 @@ def draw(frames: Mapping[str, pd.DataFrame], style: Mapping[str, float]) -> Figu
     _name_formats(axes, columns, style)
     bar = figure.colorbar(colours, ax=axes, location="bottom", aspect=60, shrink=0.7, pad=0.01)
     bar.set_label(f"{told['tensors'].iloc[0]}: median SQNR over the sites, dB")
-    if (data["kind"] == "planted").any():
-        figure.supxlabel(f"in italics, {PLANTED_NOTE}", fontsize=style["font_size"])
+    notes += [f"in italics, {PLANTED_NOTE}"] if (data["kind"] == "planted").any() else []
+    if notes:
+        figure.supxlabel("\n".join(notes), fontsize=style["font_size"])
     return figure
+
+
+def _why_not(lacking: pd.DataFrame, width: int) -> list[str]:
+    """Lines of the checkpoints of these rows, by their notes."""
+    if lacking.empty:
+        return []
+    parts = lacking.groupby("note", sort=False)
+    return [line for why, part in parts for line in left_out(part, str(why), width, "note")]
 
 
 def _panel(
@@ -81,8 +98,7 @@ def _panel(
                 color = "black" if bright > 0.45 else "white"
                 axes.text(at, row, text, ha="center", va="center", fontsize=small, color=color)
         if all(math.isnan(value) for value in values):
-            told = "not measured" if all(cell is None for cell in found) else "no finite value"
-            told = NOT_AVAILABLE if entry["kind"] == NOT_AVAILABLE else told
+            told = NOT_AVAILABLE if entry["kind"] == NOT_AVAILABLE else "no finite value"
             box = {"facecolor": "white", "edgecolor": "none", "pad": 1.0}
             middle = (len(columns) - 1) / 2
             axes.text(middle, row, told, ha="center", va="center", fontsize=small, color=GREY, bbox=box)

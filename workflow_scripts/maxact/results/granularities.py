@@ -13,7 +13,7 @@ from maxact.quantize.formats import FORMATS
 from maxact.quantize.tensors import TENSORS
 from maxact.quantize.ways import bits_of_scale
 from maxact.results.decibels import exact_as_infinite, median
-from maxact.results.frames import MARK_TYPES, typed
+from maxact.results.frames import MARK_TYPES, typed, why_missing
 from maxact.results.member import Member, in_order, marks, site_name
 
 _GRANULARITIES = {
@@ -41,10 +41,13 @@ def granularities(members: Sequence[Member]) -> pd.DataFrame:
     """A row for each evaluated checkpoint, kind of tensor, format, granularity and policy.
 
     bits_per_element: with the share of scales, over all sites of the kind. Whole tensors are those of the stage `quantize`,
-    where it has the format.
+    where it has the format. A kind without errors has one row, whose note says why.
     """
     rows: list[dict[str, Any]] = []
     for member, tensors, errors in _kinds(members, "evaluated"):
+        if errors.empty:
+            rows.append(_without_errors(member, tensors))
+            continue
         whole = member.errors[member.errors.site.isin(errors.site)]
         for format, shared in errors.groupby("format", sort=False):
             both = pd.concat([whole[whole["format"] == format].assign(granularity="tensor"), shared], ignore_index=True)
@@ -57,7 +60,8 @@ def granularities(members: Sequence[Member]) -> pd.DataFrame:
 
 
 def one_policy(members: Sequence[Member]) -> pd.DataFrame:
-    """Of each format and granularity the row of the policy max, or where a study has it not, of the best."""
+    """Of each format and granularity the row of the policy max, or where a study has it not, of the best; and those of kinds
+    without errors."""
     rows = granularities(members)
     known = rows.assign(first=rows.policy == "max", sqnr=rows.median_sqnr_db.fillna(-math.inf))
     best = known.sort_values(["first", "sqnr"], ascending=False, kind="stable")
@@ -80,10 +84,13 @@ def protection(members: Sequence[Member]) -> pd.DataFrame:
     """A row for each evaluated checkpoint, kind of tensor, format of whole tensors and what is protected.
 
     share: of the elements. The gain at a site is its SQNR less that without protection, from the same split; a site where
-    both are exact has none.
+    both are exact has none. A kind without errors has one row, as in `granularities`.
     """
     rows: list[dict[str, Any]] = []
     for member, tensors, errors in _kinds(members, "protection"):
+        if errors.empty:
+            rows.append(_without_errors(member, tensors))
+            continue
         known = errors.assign(sqnr=exact_as_infinite(errors))
         for format, part in known.groupby("format", sort=False):
             bare = part[part.protected == "nothing"].set_index("site").sqnr
@@ -109,13 +116,15 @@ def _gain(kept: pd.DataFrame, bare: pd.Series) -> dict[str, Any]:
 
 
 def _kinds(members: Sequence[Member], table: str) -> Iterator[tuple[Member, str, pd.DataFrame]]:
-    """The rows of a table of each evaluated checkpoint, by kind of tensor; kinds that were not measured are left out."""
+    """The rows of a table of each evaluated checkpoint, by kind of tensor; of some kinds there are none."""
     for member in in_order(members):
         frame: pd.DataFrame = getattr(member, table)
-        for tensors, components in TENSORS.items():
-            errors = frame[frame.component.isin(components)] if len(frame) else frame
-            if len(errors):
-                yield member, tensors, errors
+        for tensors, components in TENSORS.items() if len(frame) else ():
+            yield member, tensors, frame[frame.component.isin(components)]
+
+
+def _without_errors(member: Member, tensors: str) -> dict[str, Any]:
+    return {**marks(member), "tensors": tensors, "note": why_missing(member, TENSORS[tensors])}
 
 
 def _summary(errors: pd.DataFrame) -> dict[str, Any]:
