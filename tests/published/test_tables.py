@@ -181,6 +181,27 @@ def test_what_is_beyond_the_decoder_is_listed_and_not_measured(tree: Callable[..
     assert found.sites.layer.max() == 1
 
 
+@pytest.mark.parametrize(
+    ("layers", "beyond", "ancestry"),
+    [
+        (3, {}, "as published, M contradicted"),  # the files' own M is in the layer that the decoder has not
+        (4, {"max": 1e9}, "as published"),  # the files' own M is that of the decoder
+    ],
+)
+def test_M_is_that_of_the_decoder_and_contradicted_where_the_files_have_another(
+    tree: Callable[..., Published], layers: int, beyond: dict[str, float], ancestry: str
+) -> None:
+    def change(files: dict[str, Any]) -> None:
+        file = files["Deep/json/deep-4b_activation_stats.json"]
+        file["num_hidden_layers"] = layers
+        if beyond:
+            file["per_layer_stats"]["layer_4_hidden"] = file["per_layer_stats"]["layer_2_hidden"] | beyond
+
+    found = one(tree(change), "deep-4b")
+    assert (found.headline["M"]["value"] == 200704.0) == (layers == 4)
+    assert found.summary["ancestry"] == ancestry
+
+
 def test_the_largest_values_keep_their_signs_and_have_no_place(tree: Callable[..., Published]) -> None:
     published = tree()
     found = one(published, "small-7b")

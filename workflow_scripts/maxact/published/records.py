@@ -80,7 +80,7 @@ class PublishedCheckpoint:
     top: Top | None
     file: str
     doubts: Mapping[str, float]
-    """By site, or `EVERYWHERE`: what other numbers of the files tell of its largest |x|, where max and min tell another."""
+    """By site: what other numbers of the files tell of its largest |x|, where max and min tell another."""
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import Any
 from maxact.published.checks import COUNTS, contradictions, fields_of, impossible, peak
 from maxact.published.document import Document
 from maxact.published.names import ONCE, PER_LAYER, carries_M, component_and_layer
-from maxact.published.records import EVERYWHERE, PublishedCheckpoint
+from maxact.published.records import PublishedCheckpoint
 
 KEYS = (
     *("model_name", "model_path", "model_type", "num_hidden_layers", "hidden_size", "data_path", "num_samples"),
@@ -37,7 +37,7 @@ def read_statistics(document: Document, series: str) -> PublishedCheckpoint | No
     _same_tokens(document, sites)
     signed = document.number(document.content, "global_max_activation", "global_max_activation")
     location = document.text("global_max_location") or ""
-    doubts |= _check_maximum(document, sites, signed, location)
+    _check_maximum(document, sites, signed, location)
     return PublishedCheckpoint(
         name=name,
         series=series,
@@ -149,23 +149,16 @@ def _same_tokens(document: Document, sites: Mapping[str, Mapping[str, float]]) -
 
 def _check_maximum(
     document: Document, sites: Mapping[str, Mapping[str, float]], signed: float | None, location: str
-) -> dict[str, float]:
-    """The global maximum is the largest |x| of the sites that it ranges over, and stands where the file says.
-
-    Returns:
-        see `PublishedCheckpoint.doubts`.
-    """
-    doubts: dict[str, float] = {}
+) -> None:
+    """The global maximum is the largest |x| of the sites that it ranges over, and stands where the file says."""
     peaks = {site: size for site, values in sites.items() if carries_M(site) and (size := peak(values)) is not None}
     if signed is not None and peaks and abs(signed) != max(peaks.values()):
         site = max(peaks, key=lambda site: peaks[site])
         what = f"{signed:g}, but the largest |x| of the sites is {peaks[site]:g} ({site})"
         document.problem("global_max_activation", what, "warning")
-        doubts[EVERYWHERE] = abs(signed)
     site, _, extreme = location.partition(" ")
     if location and (site not in sites or extreme not in ("(max)", "(min)")):
         document.problem("global_max_location", f"{location!r} is no site of the file", "warning")
     elif location and signed is not None and sites[site].get(extreme.strip("()"), signed) != signed:
         what = f"{location!r} has {sites[site][extreme.strip('()')]:g}, not {signed:g}"
         document.problem("global_max_location", what, "warning")
-    return doubts

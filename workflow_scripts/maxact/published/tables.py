@@ -119,14 +119,17 @@ def contradicted(checkpoint: PublishedCheckpoint, sites: pd.DataFrame) -> bool:
 
 
 def _against_M(checkpoint: PublishedCheckpoint, sites: pd.DataFrame) -> set[str]:
-    """Sites (`EVERYWHERE` is one) that put M in doubt: its own if its maximum is, and what is said to have a larger one."""
+    """What puts M in doubt: its own site if its maximum is, sites that are said to have a larger one, and `EVERYWHERE` where
+    the files' own M is another, as when it is of a layer that the decoder has not."""
     in_M = sites[sites.component.isin(IN_M)]
     M = in_M.peak.max()
     doubts = dict(checkpoint.doubts) | _unread(checkpoint, in_M.published_name[in_M.peak.isna()])
-    own = set(in_M.published_name[in_M.peak == M]) | {EVERYWHERE}
-    return {site for site in own if site in doubts} | {
-        site for site in in_M.published_name if doubts.get(site, 0.0) > M
-    }
+    own = set(in_M.published_name[in_M.peak == M])
+    theirs = [checkpoint.global_maximum, *(checkpoint.top.global_abs[:1] if checkpoint.top is not None else ())]
+    other = pd.notna(M) and any(one is not None and abs(one) != M for one in theirs)
+    return {name for name in in_M.published_name if name in doubts and (name in own or doubts[name] > M)} | (
+        {EVERYWHERE} if other else set()
+    )
 
 
 def _contradicted(sites: pd.DataFrame, of_M: Collection[str]) -> list[str]:

@@ -51,7 +51,7 @@ def top_contradictions(checkpoint: PublishedCheckpoint, top: Top) -> Iterator[tu
     everywhere = max((largest for largest in peaks.values() if largest is not None), default=None)
     if top.global_abs and everywhere is not None and top.global_abs[0] != everywhere:
         what = f"{top.global_abs[0]:g}, but the statistics have {everywhere:g}"
-        yield EVERYWHERE, Contradiction("global_top5_abs[0]", what, top.global_abs[0])
+        yield EVERYWHERE, Contradiction("global_top5_abs[0]", what)
 
 
 def _site(document: Document, values: Mapping[str, Any], at: str) -> TopOfSite | None:
