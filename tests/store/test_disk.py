@@ -20,7 +20,7 @@ from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 
 from maxact.errors import UserError
-from maxact.store.disk import telling
+from maxact.store.disk import missing, telling
 from maxact.store.garbage import delete, garbage
 from maxact.store.locks import of_one_machine
 from maxact.store.objects import Store
@@ -249,3 +249,16 @@ def test_of_a_copy_the_file_that_is_written_is_told(tmp_path: Path) -> None:
     written = str(tmp_path / "written")
     with pytest.raises(UserError, match=rf"^{written}: cannot be written"), telling(tmp_path):
         raise OSError(errno.ENOSPC, "No space left on device", str(tmp_path / "read"), None, written)
+
+
+def test_a_folder_that_may_be_entered_but_not_listed_is_asked_for_its_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a mirror may be. Whoever runs this as root may list everything, so the system's refusal is put in."""
+    (tmp_path / "there").touch()
+
+    def refused(folder: Path, *_: object) -> int:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(folder))
+
+    monkeypatch.setattr(os, "open", refused)
+    assert [missing(tmp_path / name) for name in ("there", "away")] == [False, True]

@@ -228,6 +228,17 @@ def test_a_result_that_cannot_be_given_is_kept_and_told(
     assert "Traceback" not in told
 
 
+def test_a_file_in_the_place_of_a_folder_is_not_taken_for_what_another_machine_has_made(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = Store(tmp_path / "one", Shared(open_remote(str(tmp_path / "far"), read_only=False)))
+    (tmp_path / "far").mkdir()
+    (tmp_path / "far" / "actions").write_text("")
+    run(store, "first", text="x")
+    assert "first/a is made but not given to others" in capsys.readouterr().err
+    assert list(store.root.glob("ungiven/*.json"))
+
+
 class Server(SimpleHTTPRequestHandler):
     """A web server that is at times busy."""
 
@@ -287,6 +298,8 @@ def test_a_mirror_that_is_busy_for_long_stops_a_job_before_it_computes(web: str,
         ("MAXACT_REMOTE", "https://example.org/store", "only read; name it in MAXACT_MIRROR"),
         ("MAXACT_REMOTE", "ftp://127.0.0.1/y", "ftp:// is unknown; give s3://BUCKET/PREFIX"),
         ("MAXACT_REMOTE", "nosuch://bucket", "nosuch:// is unknown; give s3://BUCKET/PREFIX"),
+        ("MAXACT_REMOTE", "zip://bucket", "zip:// is unknown; give s3://BUCKET/PREFIX"),
+        ("MAXACT_REMOTE", "dir://bucket", "dir:// is unknown; give s3://BUCKET/PREFIX"),
         ("MAXACT_MIRROR", "EMPTY", f"has no {MARKER}, so it is no store of artifacts"),
     ],
 )

@@ -120,8 +120,8 @@ def missing(path: Path) -> bool:
 
 
 def ask_server(folder: Path) -> None:
-    """Have a client of NFS ask its server what is in a folder, whatever it remembers."""
-    with suppress(FileNotFoundError, NotADirectoryError):
+    """Have a client of NFS ask its server what is in a folder, whatever it remembers; one that may not be listed is left."""
+    with suppress(FileNotFoundError, NotADirectoryError, PermissionError):
         os.close(os.open(folder, os.O_RDONLY | os.O_DIRECTORY))
 
 

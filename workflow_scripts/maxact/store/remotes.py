@@ -67,7 +67,7 @@ def open_remote(url: str, read_only: bool) -> Remote:
     except ImportError:
         mend = "say `make s3`" if scheme == "s3" else f"install the package of fsspec for {scheme}://"
         raise UserError(f"{url}: nothing here can read {scheme}://; {mend}") from None
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, AttributeError, OSError):  # what they say who want more than a path, or another one
         raise UserError(f"{url}: {scheme}:// is unknown; give s3://BUCKET/PREFIX, https://... or a folder") from None
     return ObjectStorage(url, files)
 
@@ -121,14 +121,11 @@ class Folder:
                     copy.flush()
                     os.fsync(copy.fileno())
                 os.chmod(temporary, 0o444)
-                os.link(temporary, target)  # a rename would replace what another has put there meanwhile
+                return _linked(temporary, target)
             finally:
                 os.unlink(temporary)
-        except FileExistsError:
-            return False
         except OSError as error:
             raise self._unwritable(error) from None
-        return True
 
     def put(self, path: str, data: bytes) -> None:
         target = self._root / path
@@ -162,6 +159,15 @@ class Folder:
             else "free space or mend permissions"
         )
         return UserError(f"{self.url}: cannot be written ({error.strerror}); {mend}")
+
+
+def _linked(file: str, target: Path) -> bool:
+    """Give a file its name, unless there is one of that name: a rename would replace what another has put there meanwhile."""
+    try:
+        os.link(file, target)
+        return True
+    except FileExistsError:
+        return False
 
 
 def _copy(source: Path, file: Path) -> None:
