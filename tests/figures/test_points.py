@@ -70,17 +70,16 @@ def test_every_format_granularity_and_policy_fit_a_page(verdicts: list[str]) -> 
 
 
 def test_no_two_ways_of_a_panel_look_or_are_called_alike() -> None:
-    """Six granularities, of which five have two policies."""
-    ways = [
-        (name, policy) for name in ("sample", "token", "group_16", "group_32", "group_128") for policy in ("max", "mse")
-    ]
+    """Six granularities, of which five have three policies."""
+    finer, policies = ("sample", "token", "group_16", "group_32", "group_128"), ("max", "mse", "quantile_0.99")
+    ways = [(name, policy) for name in finer for policy in policies]
     parts = [errors(["int8"], [policy]).assign(granularity=name) for name, policy in [*ways, ("channel", "max")]]
     figure, _ = laid_out("error_vs_M", {"error_vs_M.parquet": pd.concat(parts, ignore_index=True)})
     inside(figure)
     (axes,) = figure.axes
     lines = axes.get_lines()
     looks = {(line.get_marker(), line.get_color(), line.get_markerfacecolor()) for line in lines}
-    assert len(looks) == len({line.get_label() for line in lines}) == len(lines) == 11
+    assert len(looks) == len({line.get_label() for line in lines}) == len(lines) == 16
     parts = [errors(["mxfp4", "nvfp4"], [policy]).assign(granularity="block") for policy in ("max", "mse")]
     figure, _ = laid_out("error_vs_M", {"error_vs_M.parquet": pd.concat(parts, ignore_index=True)})
     (axes,) = figure.axes

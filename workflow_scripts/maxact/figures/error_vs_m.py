@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 import re
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -25,7 +26,8 @@ from maxact.figures.style import (
     without_an_error,
 )
 
-_LOOKS = (("o", "#0072B2"), ("s", "#D55E00"), ("^", "#009E73"), ("D", "#CC79A7"), ("v", "#E69F00"), ("P", "#000000"))
+_MARKERS = "os^DvP"
+_COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#000000")
 _SIGNS = {"rises with M": "\N{UPWARDS ARROW}", "falls with M": "\N{DOWNWARDS ARROW}", "no link seen": "\N{EN DASH}"}
 """Of verdicts that are not the same of all series of a panel; a question mark is of those that cannot be told."""
 
@@ -47,16 +49,17 @@ def draw(frames: Mapping[str, pd.DataFrame], style: Mapping[str, float]) -> Figu
     parts = _parts(data[data["format"].notna()])
     columns = min(2 if len(parts) <= 6 else 3, len(parts))
     rows = -(-len(parts) // columns)
-    line = (style["font_size"] - 1.5) * 1.4 / 72
+    size = style["font_size"] - 1.5
+    line, room = size * 1.4 / 72, (style["width_inches"] / columns - 0.5) * 72 / size
     notes = _notes(data, shown, letters(style))
     margins = 0.3 + line * (notes.count("\n") + 1)
-    words = max(_lines(part, columns) for _, part in parts) * line
+    words = max(_lines(part, columns, room) for _, part in parts) * line
     height = min(margins + rows * (1.9 + words), max(PAGE_INCHES, margins + rows * (1.2 + words)))
     figure = Figure(figsize=(style["width_inches"], height), layout="constrained")
     limits = decades(shown["M"].min(), shown["M"].max())
     for (title, part), axes in zip(parts, panels(figure, len(parts), columns), strict=True):
         axes.set_title(title, loc="left")
-        _panel(part, limits, axes, style["font_size"] - 1.5, columns)
+        _panel(part, limits, axes, size, _beside(_series(part), columns, room))
     for axes in figure.axes[::columns]:
         axes.set_ylabel("relative RMSE", labelpad=1)
     figure.supxlabel(notes, x=0.02, ha="left", fontsize=style["font_size"] - 1)
@@ -79,9 +82,38 @@ def _parts(data: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
     return [(title, part) for title, part in [*parts, ("formats with blocks", data[blocks])] if len(part)]
 
 
-def _lines(part: pd.DataFrame, columns: int) -> int:
+def _look(number: int) -> tuple[str, str, bool]:
+    """Marker, colour and whether it is filled, of a series by its number: after twelve a marker has the next colour."""
+    rounds, place = divmod(number, 2 * len(_MARKERS))
+    return _MARKERS[place % len(_MARKERS)], _COLORS[(place + rounds) % len(_COLORS)], place < len(_MARKERS)
+
+
+def _series(part: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
+    """Names and rows of the series of a panel in their order, with the signs of verdicts where these differ."""
+    ways = sorted(part.groupby("way", sort=False), key=lambda item: _order(item[1].iloc[0]))
+    if part["verdict"].nunique() == 1:
+        return [(str(named), points) for named, points in ways]
+    return [(f"{named} {_SIGNS.get(points.iloc[0]['verdict'], '?')}", points) for named, points in ways]
+
+
+def _beside(series: Sequence[tuple[str, pd.DataFrame]], columns: int, room: float) -> int:
+    """How many columns of names have room below one of so many panels.
+
+    Args:
+        room: below a panel, in sizes of a letter; one is about 0.55 wide, the mark and what is around it 3.
+    """
+    names = [name for name, _ in series]
+    for count in range(6 // columns, 1, -1):
+        split = [column for column in np.array_split(np.array(names), count) if len(column)]
+        if sum(3 + 0.55 * max(map(len, column)) for column in split) <= room:
+            return count
+    return 1
+
+
+def _lines(part: pd.DataFrame, columns: int, room: float) -> int:
     """Lines of words below a panel."""
-    return int(part["verdict"].nunique() == 1) + math.ceil(int(part["way"].nunique()) / (6 // columns))
+    series = _series(part)
+    return int(part["verdict"].nunique() == 1) + math.ceil(len(series) / _beside(series, columns, room))
 
 
 def _notes(data: pd.DataFrame, shown: pd.DataFrame, width: int) -> str:
@@ -99,8 +131,8 @@ def _notes(data: pd.DataFrame, shown: pd.DataFrame, width: int) -> str:
     return "\n".join([first, *filter(None, notes)])
 
 
-def _panel(part: pd.DataFrame, limits: tuple[float, float], axes: Axes, size: float, columns: int) -> None:
-    """The points of one panel, and below the axis the verdict on each series."""
+def _panel(part: pd.DataFrame, limits: tuple[float, float], axes: Axes, size: float, beside: int) -> None:
+    """The points of one panel, and below the axis the verdict on each series, so many beside each other."""
     known = part[part["relative_rmse"].notna()]
     if known.empty:
         nothing(axes, "no error above zero")
@@ -114,20 +146,19 @@ def _panel(part: pd.DataFrame, limits: tuple[float, float], axes: Axes, size: fl
     axes.grid(linewidth=0.3, alpha=0.6)
     axes.set_xlabel("M, the largest |x|", labelpad=1)
     verdicts = part["verdict"].unique()
-    ways = sorted(part.groupby("way", sort=False), key=lambda item: _order(item[1].iloc[0]))
-    for number, (named, points) in enumerate(ways):
-        marker, color = _LOOKS[number % len(_LOOKS)]
-        face = color if number < len(_LOOKS) else "none"
-        told = f"{named} {_SIGNS.get(points.iloc[0]['verdict'], '?')}" if len(verdicts) > 1 else named
+    series = _series(part)
+    for number, (told, points) in enumerate(series):
+        marker, color, filled = _look(number)
+        face = color if filled else "none"
         axes.plot(points["M"], points["relative_rmse"], marker, markersize=3.5, color=color, alpha=0.85, clip_on=False,
                   markerfacecolor=face, markeredgewidth=0 if face == color else 0.8, label=told)  # fmt: skip
     figure = axes.get_figure(root=True)
     assert figure is not None
     # A fixed distance, so that the layout knows it whatever the panel's height: names of ticks, and the axis's own.
     below = axes.transAxes + ScaledTranslation(0, -4.2 * size / 72, figure.dpi_scale_trans)
-    head = _link(part.iloc[0]) if len(ways) == 1 else verdicts[0] if len(verdicts) == 1 else None
+    head = _link(part.iloc[0]) if len(series) == 1 else verdicts[0] if len(verdicts) == 1 else None
     axes.legend(loc="upper left", bbox_to_anchor=(0, 0), bbox_transform=below, borderaxespad=0, fontsize=size, handletextpad=0.2,
-                ncols=6 // columns, columnspacing=0.8, borderpad=0,
+                ncols=beside, columnspacing=0.8, borderpad=0,
                 title=head, title_fontsize=size, alignment="left")  # fmt: skip
 
 
