@@ -341,3 +341,35 @@ def test_jobs_of_a_rule_read_the_environment(tmp_path: Path, monkeypatch: pytest
     assert (tmp_path / "two" / "reports" / "out.txt").read_text() == "x"
     assert toy_stage.CALLS == ["a"]
     assert "taken from the store" in (tmp_path / "two" / "a.log").read_text()
+
+
+@pytest.mark.parametrize(
+    ("where", "value", "told"),
+    [
+        (("key",), "b" * 64, "is of another action"),
+        (("objects", "out.txt", "kind"), "one that this version does not know", "is no record of an action"),
+        (("name",), 5, "is no record of an action"),
+        (("objects", "out.txt", "size"), "9", "has names that no store has"),
+        (("objects", "out.txt", "suffix"), "/../x", "has names that no store has"),
+        (("objects", "out.txt", "sha256"), "../x", "has names that no store has"),
+        (("objects", "../x"), {"sha256": "c" * 64, "size": 1, "suffix": ""}, "has names that no store has"),
+        (("inputs", "first"), "../x", "has names that no store has"),
+        (("summary",), [], "has no recipe or summary"),
+        (("objects",), None, "is no record of an action"),
+    ],
+)
+def test_a_record_from_elsewhere_that_no_store_has_written_is_told_and_the_job_done_here(
+    where: tuple[str, ...], value: object, told: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    far = open_remote(str(tmp_path / "far"), read_only=False)
+    made = run(Store(tmp_path / "one", Shared(far)), "first", text="x")
+    file = tmp_path / "far" / "actions" / f"{made.key}.json"
+    record = part = json.loads(file.read_text())
+    for name in where[:-1]:
+        part = part[name]
+    part[where[-1]] = value
+    write_atomically(file, json.dumps(record))
+    capsys.readouterr()
+    assert run(Store(tmp_path / "two", Shared(None, (far,))), "first", text="x") == made
+    assert f"{told}; it is not used" in capsys.readouterr().err
+    assert toy_stage.CALLS == ["a", "a"]

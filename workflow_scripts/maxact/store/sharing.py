@@ -160,15 +160,17 @@ def check_record(record: Any, key: str) -> None:
         if record["key"] != key:
             raise ValueError("is of another action")
         named = [record["stage"], record["name"], *record["objects"]]
-        stored = [(item["sha256"], item["suffix"], item["size"]) for item in record["objects"].values()]
+        stored = [StoredObject(**item) for item in record["objects"].values()]
         above = list(record["inputs"].values())
         if not isinstance(record["summary"], dict) or not isinstance(record["recipe"], dict):
             raise ValueError("has no recipe or summary")
+        right = all(re.fullmatch(r"\w[\w.+@-]*", name) for name in named)
+        right &= all(
+            re.fullmatch(r"[0-9a-f]{64}", digest) for digest in (key, *above, *(item.sha256 for item in stored))
+        )
+        right &= all(re.fullmatch(r"(\.\w+)?", item.suffix) and isinstance(item.size, int) for item in stored)
     except (KeyError, TypeError, AttributeError):
         raise ValueError("is no record of an action") from None
-    right = all(re.fullmatch(r"\w[\w.+@-]*", name) for name in named)
-    right &= all(re.fullmatch(r"[0-9a-f]{64}", digest) for digest in (key, *above, *(sha for sha, _, _ in stored)))
-    right &= all(re.fullmatch(r"(\.\w+)?", suffix) and isinstance(size, int) for _, suffix, size in stored)
     if not right:
         raise ValueError("has names that no store has")
 
