@@ -25,7 +25,7 @@ NODE = (
     "slurmstepd: error: *** JOB 12 ON n1 CANCELLED AT 2026-11-27T22:00:00 DUE TO NODE FAILURE, SEE SLURMCTLD LOG ***\n"
 )
 OVER = "slurmstepd: error: Job 12 exceeded memory limit (9000 > 8000), being killed\n" + CANCELLED
-HERE = "/work/here"
+HERE = "/lab/here"
 """The working folder of the run."""
 MINUTES = "resources.minutes of checkpoint A-1B in the study (and resources.most_minutes, where that is less)"
 MEMORY = "resources.memory_gb of checkpoint A-1B in the study (and resources.most_memory_gb, where that is less)"
@@ -190,7 +190,7 @@ def test_a_group_is_told_once_without_a_key_that_no_profile_has(tmp_path: Path, 
 
 def test_jobs_that_were_submitted_elsewhere_are_none_of_this_run(tmp_path: Path, answered: Callable[..., None]) -> None:
     answered(
-        [f"7|CANCELLED|None|{NOW}|rule_results", f"8|NODE_FAIL|None|{NOW}|rule_measure_wildcards_A"], "/work/other"
+        [f"7|CANCELLED|None|{NOW}|rule_results", f"8|NODE_FAIL|None|{NOW}|rule_measure_wildcards_A"], "/lab/other"
     )
     assert list(ended_by_slurm(tmp_path / "none", 0, HERE)) == []
 
