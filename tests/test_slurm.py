@@ -189,9 +189,7 @@ def test_a_group_is_told_once_without_a_key_that_no_profile_has(tmp_path: Path, 
 
 
 def test_jobs_that_were_submitted_elsewhere_are_none_of_this_run(tmp_path: Path, answered: Callable[..., None]) -> None:
-    answered(
-        [f"7|CANCELLED|None|{NOW}|rule_results", f"8|NODE_FAIL|None|{NOW}|rule_measure_wildcards_A"], "/lab/other"
-    )
+    answered([f"7|CANCELLED|None|{NOW}|rule_results", f"8|NODE_FAIL|None|{NOW}|rule_measure_wildcards_A"], "/lab/other")
     assert list(ended_by_slurm(tmp_path / "none", 0, HERE)) == []
 
 
